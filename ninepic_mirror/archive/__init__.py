@@ -1,0 +1,1 @@
+"""The local side: what is on disk, where it belongs, and how it gets there safely."""

@@ -1,0 +1,75 @@
+"""`event.json`: what the event is, its days and counts, readable without this program (DESIGN §5)."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
+
+from ninepic_mirror.archive.files import Tree, translated
+from ninepic_mirror.archive.partial import FOLDER as PARTIAL
+
+if TYPE_CHECKING:
+    from ninepic_mirror.archive.manifest import Manifest
+    from ninepic_mirror.config import Mirror
+    from ninepic_mirror.model import Details
+
+NAME: Final = "event.json"
+_LIMIT: Final = 16 << 20  # bytes
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def describe(details: Details, settings: Mirror, manifest: Manifest) -> dict[str, object]:
+    """Return what `event.json` says.
+
+    Args:
+        details: The event, by the service.
+        settings: `[mirror]` as it holds for the event.
+        manifest: For days and counts.
+    """
+    zone = ZoneInfo(settings.timezone)
+    days: dict[str, dict[str, int]] = {}
+    undated = 0
+    for taken, count in manifest.rows(
+        "SELECT taken, count(*) FROM photos WHERE gone_since IS NULL GROUP BY taken ORDER BY taken"
+    ):
+        if taken is None:
+            undated = int(count or 0)
+            continue
+        local = (_EPOCH + timedelta(seconds=int(taken))).astimezone(zone)
+        hours = days.setdefault(local.date().isoformat(), {})
+        hours[f"{local.hour:02}"] = hours.get(f"{local.hour:02}", 0) + int(count or 0)
+    event = details.event
+    return {
+        "event_id": event.event_id,
+        "name": event.name,
+        "slug": event.slug,
+        "date": event.date,
+        "status": event.status,
+        "timezone": settings.timezone,
+        "layout": settings.layout,
+        "variants": list(settings.variants),
+        "photos": undated + sum(sum(hours.values()) for hours in days.values()),
+        "undated": undated,
+        "days": [
+            {"date": day, "photos": sum(hours.values()), "hours": hours}
+            for day, hours in sorted(days.items())
+        ],
+    }
+
+
+def write(tree: Tree, description: dict[str, object]) -> bool:
+    """Write `event.json` if it says something new; return whether it did.
+
+    Raises:
+        StorageError: The disk said no.
+    """
+    text = json.dumps(description, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    with translated(tree.name(NAME)):
+        with suppress(OSError):
+            if tree.read(NAME, _LIMIT) == text:
+                return False
+        tree.write_whole(NAME, [text], f"{PARTIAL}/{NAME}")
+    return True

@@ -1,0 +1,239 @@
+"""What counts as a complete photo (DESIGN §7): the type by its first bytes, the structure to its end.
+
+The walkers are generators that ask for the bytes they need, so that one piece of code serves a body that arrives in
+any cut, and nothing but a few bytes is kept. They follow the lengths that the formats themselves declare: JPEG by
+ITU-T T.81 annex B, PNG by ISO/IEC 15948 §5, RIFF (WebP) by RFC 9649, boxes (HEIC) by ISO/IEC 14496-12 §4.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ninepic_mirror.errors import PassingError, PhotoError
+
+if TYPE_CHECKING:
+    from ninepic_mirror.model import Variant
+
+SNIFF: Final = 32  # bytes: enough for every signature below and for a page's first tag behind a byte-order mark
+_HEIC_BRANDS: Final = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+_TAG_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
+_JSON_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]")
+# In entropy-coded data 0xFF is followed by 0x00 (stuffing) or a restart marker; 0xFF may be repeated as fill.
+_SCAN_END: Final = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a complete body turned out to be. `width` and `height` in pixels, None where not looked for."""
+
+    ext: str
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Skip:
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _SkipScan:
+    """Skip entropy-coded data, up to the next marker that is no restart marker."""
+
+
+_Walk = Generator[_Read | _Skip | _SkipScan, bytes, Content]
+
+
+class ContentCheck:
+    """Watches a body go by and tells at its end whether it is a whole photo.
+
+    Args:
+        variant: `original` may be of any type but a web page, XML or JSON; the others must be pictures.
+    """
+
+    def __init__(self, variant: Variant) -> None:
+        self._variant = variant
+        self._buffer = bytearray()
+        self._skip = 0
+        self._walk: _Walk | None = None
+        self._step: _Read | _Skip | _SkipScan | None = None
+        self._content: Content | None = None
+        self._size = 0
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take the next bytes of the body.
+
+        Raises:
+            PassingError: The body is a web page, or its structure breaks off.
+            PhotoError: The body is of a type that no retry will change.
+        """
+        self._size += len(data)
+        if self._content is not None:
+            return  # bytes behind the end are allowed: some cameras write them
+        if self._skip >= len(data) and not self._buffer:
+            self._skip -= len(data)
+            return
+        self._buffer += data
+        if self._walk is None:
+            if len(self._buffer) < SNIFF:
+                return
+            self._start()
+        self._advance()
+
+    def finish(self) -> Content:
+        """Say what the body was, now that all of it was fed.
+
+        Raises:
+            PassingError: It is empty, a web page, or not whole.
+            PhotoError: It is of a wrong type.
+        """
+        if not self._size:
+            raise PassingError("the photo came empty")
+        if self._walk is None:
+            self._start()
+        if self._content is None:
+            self._advance()
+        if self._content is None:
+            raise PassingError(f"the picture breaks off after {self._size} bytes")
+        return self._content
+
+    def _start(self) -> None:
+        self._walk = _recognise(bytes(self._buffer[:SNIFF]), self._variant)()
+        self._step = next(self._walk)
+
+    def _advance(self) -> None:
+        """Serve the walker's wishes as far as the buffer reaches."""
+        while self._walk is not None and (answer := self._serve()) is not None:
+            try:
+                self._step = self._walk.send(answer)
+            except StopIteration as end:
+                self._content = end.value
+                self._buffer.clear()
+                return
+
+    def _serve(self) -> bytes | None:
+        """Return the answer to the current step, None when more bytes are needed first."""
+        buffer = self._buffer
+        if isinstance(self._step, _SkipScan):
+            found = _SCAN_END.search(buffer)
+            if found is None:
+                # a run of 0xFF at the very end may be the beginning of a marker
+                del buffer[: -1 if buffer.endswith(b"\xff") else len(buffer)]
+                return None
+            del buffer[: found.end() - 2]
+            return b""
+        if isinstance(self._step, _Skip):
+            self._skip, self._step = self._step.count, _Read(0)
+        if self._skip:
+            passed = min(self._skip, len(buffer))
+            del buffer[:passed]
+            self._skip -= passed
+            if self._skip:
+                return None
+            return b""
+        wanted = self._step.count if isinstance(self._step, _Read) else 0
+        if len(buffer) < wanted:
+            return None
+        taken = bytes(buffer[:wanted])
+        del buffer[:wanted]
+        return taken
+
+
+def _recognise(head: bytes, variant: Variant) -> Callable[[], _Walk]:
+    """Choose the walker for a body that begins with `head`."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return _jpeg
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _png
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return _webp
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
+        return _heic
+    if _TAG_START.match(head) and not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<?xml"):
+        raise PassingError("a web page came instead of the photo", html=True)
+    if variant == "original" and not _TAG_START.match(head) and not _JSON_START.match(head):
+        return _anything
+    raise PhotoError("what came is no picture (JPEG, PNG, WebP or HEIC)")
+
+
+def _broken(what: str) -> PassingError:
+    return PassingError(f"the picture is damaged: {what}")
+
+
+def _jpeg() -> _Walk:
+    """Segments by their lengths, scans to their next marker, until EOI (T.81 B.1.1, B.2)."""
+    width = height = None
+    yield _Read(2)
+    while True:
+        marker = yield _Read(2)
+        if marker[0] != 0xFF:
+            raise _broken("no JPEG marker where one is due")
+        code = marker[1]
+        while code == 0xFF:  # fill bytes (B.1.1.2)
+            code = (yield _Read(1))[0]
+        if code == 0xD9:
+            return Content(".jpg", width, height)
+        if code == 0x01 or 0xD0 <= code <= 0xD7:
+            continue  # markers without a length (table B.1)
+        length = int.from_bytes((yield _Read(2)))
+        if length < 2:
+            raise _broken("a JPEG segment without a length")
+        if 0xC0 <= code <= 0xCF and code not in {0xC4, 0xC8, 0xCC} and length >= 7:  # SOF (B.2.2)
+            frame = yield _Read(5)
+            height, width = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5])
+            length -= 5
+        yield _Skip(length - 2)
+        if code == 0xDA:
+            yield _SkipScan()
+
+
+def _png() -> _Walk:
+    width = height = None
+    yield _Skip(8)
+    while True:
+        head = yield _Read(8)
+        length, name = int.from_bytes(head[:4]), head[4:]
+        if name == b"IHDR" and length >= 8:
+            size = yield _Read(8)
+            width, height = int.from_bytes(size[:4]), int.from_bytes(size[4:])
+            length -= 8
+        yield _Skip(length + 4)
+        if name == b"IEND":
+            return Content(".png", width, height)
+
+
+def _webp() -> _Walk:
+    head = yield _Read(8)
+    yield _Skip(int.from_bytes(head[4:], "little"))
+    return Content(".webp")
+
+
+def _heic() -> _Walk:
+    """Top-level boxes until both the description and the data have passed (ISO/IEC 23008-12 §6)."""
+    seen: set[bytes] = set()
+    while not seen >= {b"meta", b"mdat"}:
+        head = yield _Read(8)
+        size, header = int.from_bytes(head[:4]), 8
+        seen.add(head[4:])
+        if size == 1:  # the length stands in the next eight bytes
+            size, header = int.from_bytes((yield _Read(8))), 16
+        if size == 0 and seen >= {b"meta", b"mdat"}:
+            break  # this box reaches to the end of the body, whose length the transfer checked
+        if size < header:
+            raise _broken("a box without a length")
+        yield _Skip(size - header)
+    return Content(".heic")
+
+
+def _anything() -> _Walk:
+    """An original of a type that we do not walk (a raw file, say): the length alone vouches for it."""
+    yield _Read(1)
+    return Content(".bin")

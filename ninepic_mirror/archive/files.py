@@ -1,0 +1,349 @@
+"""Durable file work below one folder: nothing here follows a link, and nothing half-written gets a final name.
+
+`Tree` holds a descriptor of the event folder and walks every path from it component by component with `O_NOFOLLOW`,
+so a link planted in the mirror leads nowhere (RELIABILITY L17) and a file system mounted over the folder later is not
+taken for it. All of it blocks: callers run it in a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+from ninepic_mirror.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+FILE_MODE: Final = 0o666  # lessened by the umask, so that the service's UMask=0027 decides
+FOLDER_MODE: Final = 0o777
+_FICLONE: Final = 0x40049409  # linux/fs.h: share the source's blocks (btrfs, XFS, bcachefs)
+_COPY_CHUNK: Final = 1 << 20
+
+_CURES: Final = {
+    errno.ENOSPC: ("the disk is full", "make room or lower [mirror] min_free, then run sync again"),
+    errno.EDQUOT: ("the disk quota is used up", "raise the quota, then run sync again"),
+    errno.EROFS: (
+        "the file system is read-only",
+        "mount it writable; look at the kernel log for disk errors",
+    ),
+    errno.EIO: (
+        "the disk reports an I/O error",
+        "look at the kernel log and the disk's health before going on",
+    ),
+    errno.EACCES: (
+        "permission denied",
+        "run as the user who owns the mirror, or change the folder's owner",
+    ),
+    errno.EPERM: (
+        "operation not permitted",
+        "run as the user who owns the mirror, or change the folder's owner",
+    ),
+    errno.ELOOP: (
+        "a symbolic link stands where a folder or file is due",
+        "remove the link, then run sync again",
+    ),
+    errno.ENOTDIR: (
+        "a link or file stands where a folder is due",
+        "move it away, then run sync again",
+    ),
+    errno.EMFILE: (
+        "too many open files",
+        "raise the limit (ulimit -n) or lower [mirror] connections",
+    ),
+    errno.ESTALE: (
+        "the network file system lost the folder",
+        "mount it again, then run sync again",
+    ),
+}
+
+
+def storage_error(error: OSError, path: str) -> StorageError:
+    """Translate what the system said into an error with a cure."""
+    text, cure = _CURES.get(
+        error.errno or 0,
+        (error.strerror or str(error), "see the system's documentation of this error"),
+    )
+    return StorageError(path, text, cure)
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Turn an OSError of the block into a StorageError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write every byte: a single write may take only some of them (RELIABILITY, measured)."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One entry of a folder as `Tree.stat` saw it."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    is_file: bool
+    links: int
+
+
+Kind = Literal["file", "folder", "other"]
+
+
+def _kind(entry: os.DirEntry[str]) -> Kind:
+    if entry.is_file(follow_symlinks=False):
+        return "file"
+    return "folder" if entry.is_dir(follow_symlinks=False) else "other"
+
+
+class Tree:
+    """A folder and what lies below it. Close it, or use it in a `with` block.
+
+    Args:
+        root: The folder, which must exist.
+        durable: False leaves out every sync (`durability = "none"`).
+    """
+
+    def __init__(self, root: Path, *, durable: bool = True) -> None:
+        self.root = root
+        self._durable = durable
+        with translated(str(root)):
+            self._descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptor back. Idempotent."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def name(self, path: str) -> str:
+        """Return a path as people know it, for messages."""
+        return str(self.root / path)
+
+    @contextmanager
+    def folder(self, path: str, *, make: bool = False) -> Iterator[int]:
+        """Open the folder `path` ("" is the root) for the length of the block.
+
+        Folders made on the way are made durable before the block begins: each new name is synced in its parent.
+
+        Raises:
+            OSError: As the system says; ELOOP or ENOTDIR for a link.
+        """
+        current = os.dup(self._descriptor)
+        try:
+            for part in path.split("/") if path else ():
+                below = self._step(current, part, make=make)
+                os.close(current)
+                current = below
+            yield current
+        finally:
+            os.close(current)
+
+    def _step(self, above: int, part: str, *, make: bool) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+        try:
+            return os.open(part, flags, dir_fd=above)
+        except FileNotFoundError:
+            if not make:
+                raise
+        with suppress(FileExistsError):  # another process of ours was quicker
+            os.mkdir(part, FOLDER_MODE, dir_fd=above)
+        self.sync(above)
+        return os.open(part, flags, dir_fd=above)
+
+    def sync(self, descriptor: int) -> None:
+        """Bring what a descriptor stands for to the disk, unless durability is off.
+
+        Never call it again on a descriptor for which it failed: the kernel may already have dropped the pages.
+        """
+        if self._durable:
+            os.fsync(descriptor)
+
+    def sync_file(self, path: str) -> None:
+        """Bring a file's bytes and metadata to the disk. Raises OSError."""
+        with self.opened(path) as descriptor:
+            self.sync(descriptor)
+
+    def sync_folder(self, path: str) -> None:
+        """Bring a folder's names to the disk. Raises OSError."""
+        with self.folder(path) as descriptor:
+            self.sync(descriptor)
+
+    @contextmanager
+    def opened(self, path: str, flags: int = os.O_RDONLY) -> Iterator[int]:
+        """Open a regular file below the root for the length of the block; links and devices are refused.
+
+        Raises:
+            OSError: As the system says; ELOOP for a link, EINVAL for what is no regular file.
+        """
+        parent, name = split(path)
+        with self.folder(parent) as above:
+            # O_NONBLOCK: a named pipe put in a photo's place must not hang us
+            extra = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(name, flags | extra, FILE_MODE, dir_fd=above)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "is no regular file", self.name(path))
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def stat(self, path: str) -> Found | None:
+        """Look at an entry without following a link; None when nothing is there. Raises OSError."""
+        parent, name = split(path)
+        try:
+            with self.folder(parent) as above:
+                seen = os.stat(name, dir_fd=above, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return (
+                    None  # a link in the place of one of our folders: nothing of ours is behind it
+                )
+            raise
+        return Found(
+            seen.st_size, seen.st_mtime_ns, seen.st_ino, stat.S_ISREG(seen.st_mode), seen.st_nlink
+        )
+
+    def folder_mtime(self, path: str) -> int | None:
+        """Return a folder's modification time in nanoseconds, None when there is no such folder."""
+        try:
+            with self.folder(path) as descriptor:
+                return os.fstat(descriptor).st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def entries(self, path: str) -> Iterator[tuple[str, Kind]]:
+        """Yield each name in a folder with what it is, nothing for a folder that is not there. Raises OSError."""
+        with (
+            suppress(FileNotFoundError, NotADirectoryError),
+            self.folder(path) as descriptor,
+            os.scandir(descriptor) as found,
+        ):
+            for entry in found:
+                yield entry.name, _kind(entry)
+
+    def move(self, source: str, target: str) -> None:
+        """Rename within the tree; the caller has made sure that nothing of worth stands at `target`.
+
+        A rename between two links of one file does nothing (rename(2)), so the source is looked for afterwards.
+        The caller syncs the folders. Raises OSError.
+        """
+        (below, old), (above, new) = split(source), split(target)
+        with self.folder(below) as source_folder, self.folder(above, make=True) as target_folder:
+            os.rename(old, new, src_dir_fd=source_folder, dst_dir_fd=target_folder)
+            if source != target:
+                with suppress(FileNotFoundError):
+                    os.unlink(old, dir_fd=source_folder)
+
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name. Raises OSError (EMLINK, EPERM, EXDEV where links are not to be had)."""
+        (below, old), (above, new) = split(source), split(target)
+        with self.folder(below) as source_folder, self.folder(above, make=True) as target_folder:
+            os.link(
+                old, new, src_dir_fd=source_folder, dst_dir_fd=target_folder, follow_symlinks=False
+            )
+
+    def clone(self, source: str, target: str) -> bool:
+        """Let `target` share the blocks of `source`, an equal file; False where the file system cannot."""
+        with self.opened(source) as from_, self.opened(target, os.O_WRONLY) as to:
+            try:
+                fcntl.ioctl(to, _FICLONE, from_)
+            except OSError:
+                return False  # every errno means the same here: `target` keeps its own copy
+        return True
+
+    def remove_folder(self, path: str) -> None:
+        """Remove a folder with all that is in it, without following a link. Raises OSError."""
+        parent, name = split(path)
+        with self.folder(parent) as above:
+            shutil.rmtree(name, dir_fd=above)
+
+    def prune(self, path: str) -> None:
+        """Remove a folder and those above it as far as they are empty."""
+        with suppress(OSError):  # not empty, most of the time
+            while path:
+                parent, name = split(path)
+                with self.folder(parent) as above:
+                    os.rmdir(name, dir_fd=above)
+                path = parent
+
+    def remove(self, path: str) -> None:
+        """Take a name away; nothing happens when it is not there. Raises OSError."""
+        parent, name = split(path)
+        with suppress(FileNotFoundError), self.folder(parent) as above:
+            os.unlink(name, dir_fd=above)
+
+    def same_bytes(self, one: str, other: str) -> bool:
+        """Compare two files byte by byte; False too when one of them is gone or no file."""
+        try:
+            with self.opened(one) as first, self.opened(other) as second:
+                if os.fstat(first).st_size != os.fstat(second).st_size:
+                    return False
+                while chunk := os.read(first, _COPY_CHUNK):
+                    if _read_exactly(second, len(chunk)) != chunk:
+                        return False
+        except OSError:
+            return False
+        return True
+
+    def write_whole(self, path: str, chunks: Iterable[bytes], temporary: str) -> None:
+        """Replace a small file of ours so that a crash leaves the old or the new one (write, sync, rename, sync).
+
+        Args:
+            path: The final place.
+            chunks: The new content.
+            temporary: A place below the root for the unfinished file.
+
+        Raises:
+            OSError: As the system says; the old file then stands as it was.
+        """
+        self.remove(temporary)
+        with self.folder(split(temporary)[0], make=True):
+            pass
+        with self.opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
+            for chunk in chunks:
+                write_all(descriptor, chunk)
+            self.sync(descriptor)
+        self.move(temporary, path)
+        self.sync_folder(split(path)[0])
+
+    def read(self, path: str, limit: int) -> bytes:
+        """Return at most `limit` bytes of a file. Raises OSError."""
+        with self.opened(path) as descriptor:
+            return _read_exactly(descriptor, limit)
+
+
+def _read_exactly(descriptor: int, count: int) -> bytes:
+    parts = []
+    while count and (part := os.read(descriptor, count)):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def split(path: str) -> tuple[str, str]:
+    """Split a path of ours into its folder ("" at the top) and its name."""
+    folder, _, name = path.rpartition("/")
+    return folder, name

@@ -1,0 +1,79 @@
+"""One instance at a time works on an event: an flock that dies with its process (RELIABILITY L6).
+
+The process id in the file is a courtesy to people; only the lock itself counts, so a killed process leaves nothing
+stale behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from ninepic_mirror.archive.files import FILE_MODE, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PATH: Final = ".ninepic-mirror/lock"
+
+
+class Lock:
+    """A lock file, opened but not held. Close it, or use `holding`.
+
+    Args:
+        path: The lock file; it is made when it is not there.
+
+    Raises:
+        StorageError: It cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with translated(str(path)):
+            self._descriptor = os.open(
+                path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE
+            )
+
+    def try_lock(self) -> bool:
+        """Take the lock if it is free, and write who holds it; never waits.
+
+        Raises:
+            StorageError: The file system knows no locks.
+        """
+        with translated(str(self.path)):
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+                    return False
+                raise
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        return True
+
+    def holder(self) -> int | None:
+        """Return the process that wrote itself down last, None when that cannot be read."""
+        try:
+            return int(os.pread(self._descriptor, 32, 0))
+        except (OSError, ValueError):
+            return None
+
+    def close(self) -> None:
+        """Give the lock and the file back. Idempotent."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Lock]:
+    """Open a lock file for the length of the block; the lock, if taken, ends with it."""
+    lock = Lock(path)
+    try:
+        yield lock
+    finally:
+        lock.close()

@@ -1,0 +1,198 @@
+"""A file under way: written below `partial/`, hashed and checked in the same pass over its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import xxhash
+
+from ninepic_mirror.archive.content import Content, ContentCheck
+from ninepic_mirror.archive.files import Tree, translated, write_all
+from ninepic_mirror.archive.placement import safe_name
+from ninepic_mirror.errors import MirrorError
+
+if TYPE_CHECKING:
+    from ninepic_mirror.model import Variant
+
+FOLDER: Final = ".ninepic-mirror/partial"
+RESUMABLE: Final = (
+    64 * 1024
+)  # bytes on disk from which a file is continued, not begun anew (DESIGN §7)
+_CHUNK: Final = 1 << 20
+_NOTE_LIMIT: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What a complete file is. Hashes are lower-case hex, `size` is in bytes."""
+
+    size: int
+    xxh3_128: str
+    sha256: str
+    content: Content
+
+
+class Hashes:
+    """Both hashes and the content check over one stream of bytes."""
+
+    def __init__(self, variant: Variant) -> None:
+        self._xxh3, self._sha256 = xxhash.xxh3_128(), hashlib.sha256()
+        self._check = ContentCheck(variant)
+        self.size = 0
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes. Raises PassingError or PhotoError for what is no whole photo."""
+        self._xxh3.update(data)
+        self._sha256.update(data)
+        self.size += len(data)
+        self._check.feed(data)
+
+    def finish(self) -> Digest:
+        """Return what went by. Raises PassingError or PhotoError for what is no whole photo."""
+        content = self._check.finish()
+        return Digest(self.size, self._xxh3.hexdigest(), self._sha256.hexdigest(), content)
+
+
+def read_hashes(tree: Tree, path: str, variant: Variant) -> Digest:
+    """Hash and check a file that is already there.
+
+    Raises:
+        OSError: It cannot be read.
+        PassingError: It is not whole.
+        PhotoError: It is no photo.
+    """
+    hashes = Hashes(variant)
+    with tree.opened(path) as descriptor:
+        while chunk := os.read(descriptor, _CHUNK):
+            hashes.update(chunk)
+    return hashes.finish()
+
+
+class Partial:
+    """One download's file. Its methods block; every OSError leaves as a StorageError.
+
+    The bytes stand under a name made of variant and id. Beside them, only when a transfer was cut off with enough on
+    disk to be worth it, a note with the validator: it is what makes the rest usable to `If-Range`.
+
+    Args:
+        tree: The event folder.
+        image_id: The photo.
+        variant: Which of its files.
+    """
+
+    def __init__(self, tree: Tree, image_id: str, variant: Variant) -> None:
+        self.path = f"{FOLDER}/{variant}-{safe_name(image_id)}"
+        self._note = f"{self.path}.resume"
+        self._tree, self._variant = tree, variant
+        self._hashes = Hashes(variant)
+        self.validator: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self._hashes.size
+
+    def resume(self) -> int:
+        """Take up what an earlier run left, if it can be continued; return the bytes on disk."""
+        try:
+            note = json.loads(self._tree.read(self._note, _NOTE_LIMIT))
+            validator = note["validator"]
+            with self._tree.opened(self.path) as descriptor:
+                while chunk := os.read(descriptor, _CHUNK):
+                    self._hashes.update(chunk)
+        except (OSError, ValueError, KeyError, TypeError, MirrorError):
+            self.restart()
+            return 0
+        self.validator = validator if isinstance(validator, str) else None
+        if self.size < RESUMABLE or self.validator is None:
+            self.restart()
+        return self.size
+
+    def restart(self) -> None:
+        """Forget what is there: the next byte is the first."""
+        with translated(self._tree.name(self.path)):
+            self._tree.remove(self._note)
+            self._tree.remove(self.path)
+        self._hashes = Hashes(self._variant)
+        self.validator = None
+
+    def write(self, data: bytes) -> None:
+        """Append bytes.
+
+        Raises:
+            StorageError: The disk said no.
+            PassingError: These bytes cannot be part of a whole photo; likewise PhotoError.
+        """
+        self._taking(data)
+        flags = os.O_WRONLY | os.O_APPEND
+        flags |= os.O_CREAT | os.O_EXCL if self.size == len(data) else 0
+        with translated(self._tree.name(self.path)), self._tree.opened(self.path, flags) as file:
+            write_all(file, data)
+
+    def _taking(self, data: bytes) -> None:
+        try:
+            self._hashes.update(data)
+        except MirrorError:
+            self.restart()
+            raise
+
+    def finish(self, modified: float | None) -> Digest:
+        """Check that all of it is a whole photo and give it its time.
+
+        Args:
+            modified: `Last-Modified` in epoch seconds, None when the origin gave none.
+
+        Raises:
+            StorageError: The disk said no.
+            PassingError: The photo is not whole; likewise PhotoError.
+        """
+        try:
+            digest = self._hashes.finish()
+        except MirrorError:
+            self.restart()  # not whole: nothing of it is worth continuing
+            raise
+        with translated(self._tree.name(self.path)):
+            if modified is not None:
+                with self._tree.opened(self.path, os.O_WRONLY) as descriptor:
+                    os.utime(descriptor, (modified, modified))
+            self._tree.remove(self._note)
+        return digest
+
+    def keep(self, validator: str | None) -> None:
+        """The transfer was cut off: leave what can be continued, remove the rest.
+
+        Args:
+            validator: A strong `ETag`, or `Last-Modified`, of the body that these bytes belong to.
+        """
+        if validator is None or self.size < RESUMABLE:
+            self.restart()
+            return
+        self.validator = validator
+        note = json.dumps({"validator": validator}).encode()
+        with translated(self._tree.name(self.path)):
+            # the bytes first: a note that outlives them in a power cut would vouch for zeros
+            self._tree.sync_file(self.path)
+            self._tree.write_whole(self._note, [note], f"{self._note}.new")
+
+
+def sweep(tree: Tree) -> None:
+    """Make `partial/`, and remove what a killed run left there: every file without a note to continue it by.
+
+    Raises:
+        StorageError: The disk said no.
+    """
+    with translated(tree.name(FOLDER)):
+        with tree.folder(FOLDER, make=True):
+            pass
+        names = {name for name, kind in tree.entries(FOLDER) if kind != "folder"}
+        for name in names:
+            whole_pair = (
+                name.removesuffix(".resume") in names
+                and f"{name.removesuffix('.resume')}.resume" in names
+            )
+            if not whole_pair:
+                tree.remove(f"{FOLDER}/{name}")

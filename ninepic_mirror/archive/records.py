@@ -1,0 +1,57 @@
+"""The values that the manifest's two sides and the pass exchange. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ninepic_mirror.model import Variant, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is read page by page: a window, the undated tail, or the whole event.
+
+    Args:
+        hour: The UTC hour that the window belongs to, None for a listing by `/images`.
+        window: The window, a whole hour or a part of it; None likewise.
+        offset: Rows of `/images` before the first that counts: 0 for the whole event.
+    """
+
+    hour: int | None = None
+    window: Window | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What the manifest knows of one UTC hour; the fields are those of the table `hours`."""
+
+    reported: int
+    listed: int
+    repeated: int
+    cut: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to be had.
+
+    Args:
+        taken: Start of the smallest window that named the photo, None when undated.
+        url: Where it is, as the listing gave it; None when only `held` can be tried.
+        width: Of the photo, by the API, in pixels.
+        height: Likewise.
+        held: Where its bytes may already stand (relative path), with `sha256` once recorded.
+        sha256: The hash that `held` must have.
+    """
+
+    image_id: str
+    variant: Variant
+    taken: int | None
+    url: str | None
+    width: int | None = None
+    height: int | None = None
+    held: str | None = None
+    sha256: str | None = None

@@ -1,0 +1,219 @@
+"""The mirror root: its marker, its event folders, and whether it may be written to (DESIGN §5).
+
+The marker is what tells a mirror from an empty mount point: without it nothing is written. It also carries what the
+pacers learned, so that nothing else of ours has to stand in the root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from ninepic_mirror.archive.files import Tree, translated
+from ninepic_mirror.archive.manifest import NAME
+from ninepic_mirror.archive.placement import event_folder, is_folder_of
+from ninepic_mirror.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MARKER: Final = ".ninepic-mirror-root"
+OWN_FOLDER: Final = ".ninepic-mirror"
+_MARKER_LIMIT: Final = 1 << 20  # bytes
+_NOT_CONTENT: Final = {"lost+found"}  # mkfs.ext4 makes it
+
+
+class Root:
+    """The folder that holds all events.
+
+    Args:
+        path: Its place.
+        state_dir: Where manifests are kept instead of the event folders, if anywhere.
+        require_mount: Refuse a root that is not on a mounted file system of its own.
+    """
+
+    def __init__(
+        self, path: Path, state_dir: Path | None = None, *, require_mount: bool = False
+    ) -> None:
+        self.path = path
+        self._state_dir, self._require_mount = state_dir, require_mount
+        self._device: int | None = None
+
+    def prepare(self, *, make: bool) -> None:
+        """Make sure that this is a mirror root and that we are the one to write to it.
+
+        Args:
+            make: A typed command: also an empty folder, or one that holds event folders, becomes a root.
+
+        Raises:
+            StorageError: It is not, with the cure.
+        """
+        if self._require_mount and not os.path.ismount(self.path):
+            raise StorageError(
+                str(self.path),
+                "nothing is mounted here, and require_mount is set",
+                "mount the mirror's file system, or set [mirror] require_mount = false",
+            )
+        if not self._has_marker():
+            self._mark(make=make)
+        self._check_owner()
+        with translated(str(self.path)):
+            self._device = self.path.stat().st_dev
+
+    def check(self) -> None:
+        """Look again, before each commit, that the marker stands and the file system is the same.
+
+        Raises:
+            StorageError: It was unmounted, or something was mounted over it.
+        """
+        with translated(str(self.path)):
+            same = self._has_marker() and self.path.stat().st_dev == self._device
+        if not same:
+            raise StorageError(
+                str(self.path / MARKER),
+                "the mirror root vanished while it was written to",
+                "mount it again",
+            )
+
+    def _has_marker(self) -> bool:
+        return (self.path / MARKER).is_file()
+
+    def _mark(self, *, make: bool) -> None:
+        exists = self.path.is_dir()
+        known = self._state_dir is not None and any(self._state_dir.glob(f"*/{NAME}"))
+        with translated(str(self.path)):
+            names = set(os.listdir(self.path)) - _NOT_CONTENT if exists else set()
+        fresh = not exists or (make and (not names or self._holds_events(names)))
+        if known or not fresh:
+            raise StorageError(
+                str(self.path),
+                f"this is no mirror root: {MARKER} is missing"
+                + (f", although {self._state_dir} knows mirrors of it" if known else ""),
+                f"mount the right file system, choose another root, or, if it is the right one: touch {self.path / MARKER}",
+            )
+        with translated(str(self.path)):
+            self.path.mkdir(parents=True, exist_ok=True)
+            _sync_upwards(self.path)
+        self.remember({})
+
+    def _holds_events(self, names: set[str]) -> bool:
+        return any((self.path / name / OWN_FOLDER / NAME).is_file() for name in names)
+
+    def _check_owner(self) -> None:
+        """Root working in another user's mirror would leave files that its owner cannot move."""
+        owner = (self.path / MARKER).stat().st_uid
+        if os.geteuid() == 0 and owner != 0:
+            name = _user(owner)
+            raise StorageError(
+                str(self.path),
+                f"the mirror belongs to {name}, and root would leave files that {name} cannot move",
+                f"run it as that user: sudo -u {name} ninepic-mirror …",
+            )
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise StorageError(
+                str(self.path),
+                f"not writable for {_user(os.geteuid())}",
+                f"run as {_user(owner)}, or change its owner",
+            )
+
+    def learned(self) -> dict[str, object]:
+        """Return what the pacers knew at the end of an earlier pass; empty when there is none."""
+        try:
+            found: object = json.loads((self.path / MARKER).read_bytes()[:_MARKER_LIMIT])
+        except (OSError, ValueError):
+            return {}
+        pacers = found.get("pacers") if isinstance(found, dict) else None
+        return pacers if isinstance(pacers, dict) else {}
+
+    def remember(self, pacers: dict[str, object]) -> None:
+        """Write the marker anew, durably.
+
+        Raises:
+            StorageError: The disk said no; the old marker then stands.
+        """
+        text = {
+            "what": "the root of a 9Pic mirror; ninepic-mirror refuses to write where this file is missing",
+            "pacers": pacers,
+        }
+        with translated(str(self.path / MARKER)), Tree(self.path) as tree:
+            tree.write_whole(MARKER, [json.dumps(text, indent=1).encode(), b"\n"], f"{MARKER}.new")
+
+    def folder_of(self, event_id: int, slug: str | None = None) -> Path | None:
+        """Return the event's folder if there is one, whatever its slug has become.
+
+        Raises:
+            UsageError: Two folders hold a manifest of this event.
+        """
+        with translated(str(self.path)):
+            names = sorted(name for name in os.listdir(self.path) if is_folder_of(name, event_id))
+        found = [self.path / name for name in names if (self.path / name).is_dir()]
+        with_manifest = [path for path in found if self.manifest_path(path).is_file()]
+        if len(with_manifest) > 1:
+            raise UsageError(
+                f"two folders are mirrors of event {event_id}: {', '.join(path.name for path in with_manifest)}",
+                "move one of them out of the mirror root",
+            )
+        named = [path for path in found if path.name == event_folder(event_id, slug)]
+        return next(iter(with_manifest or named or found), None)
+
+    def make_folder(self, event_id: int, slug: str | None) -> Path:
+        """Return the event's folder with our own folder in it; make durably what is missing.
+
+        Raises:
+            StorageError: The disk said no.
+        """
+        folder = self.folder_of(event_id, slug) or self.path / event_folder(event_id, slug)
+        with translated(str(folder)), Tree(self.path) as tree:
+            with tree.folder(f"{folder.name}/{OWN_FOLDER}", make=True):
+                pass
+            manifest_folder = self.manifest_path(folder).parent
+            manifest_folder.mkdir(parents=True, exist_ok=True)
+            if self._state_dir is not None:
+                _sync_upwards(manifest_folder)
+        return folder
+
+    def manifest_path(self, folder: Path) -> Path:
+        """Return where the manifest of an event folder is, or will be."""
+        return (
+            folder / OWN_FOLDER if self._state_dir is None else self._state_dir / folder.name
+        ) / NAME
+
+    def events(self) -> list[tuple[int, Path]]:
+        """Return the events mirrored here: their ids and folders, by id."""
+        if not self.path.is_dir():
+            return []
+        with translated(str(self.path)):
+            names = os.listdir(self.path)
+        found = []
+        for name in names:
+            digits = name.partition("-")[0]
+            if digits.isdecimal() and self.manifest_path(self.path / name).is_file():
+                found.append((int(digits), self.path / name))
+        return sorted(found)
+
+    def free(self) -> int:
+        """Return the bytes that we may still use of the root's file system."""
+        with translated(str(self.path)):
+            state = os.statvfs(self.path)
+        return state.f_bavail * state.f_frsize
+
+
+def _sync_upwards(folder: Path) -> None:
+    """Sync a folder and its parents: a newly made one is only there after a power cut when its parent knows it."""
+    for path in (folder, *folder.parents):
+        with suppress(PermissionError):  # a parent that we may not even read was not made by us
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"

@@ -1,0 +1,256 @@
+"""Retry, rate and concurrency of one origin (DESIGN §8).
+
+Why not stamina, tenacity or a retrying transport: they retry one call by itself. Here a `Retry-After` stops every
+worker of the origin, the wait after a fault is full jitter (stamina adds a little jitter to a fixed wait), the time
+after which to give up belongs to the origin and not to a call, and a call that waits must not hold a place that
+another could use. All four need one object that sees every request.
+
+What `Pacer.run` does for one request:
+
+1. wait its turn: first come, first served
+2. wait until the gate (`Retry-After`), the width and the rate let one more start
+3. attempt
+4. good or definite answer: the origin lives; return it or let it through
+5. passing fault: free the place, note it, back off, go to 1, until the attempts are used up or the origin is given up
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import trio
+
+from ninepic_mirror.errors import MirrorError, PassingError, UnreachableError
+from ninepic_mirror.ninepic.backoff import ATTEMPTS, backoff
+from ninepic_mirror.ninepic.throttle import Throttle, Ticket
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+T = TypeVar("T")
+
+GIVE_UP: Final = 120.0  # seconds without one good answer, DESIGN §8
+API_FLOOR: Final = 1.0  # requests per second, DESIGN §8
+PHOTOS_FLOOR: Final = 10.0  # requests per second, DESIGN §8
+CROWD: Final = (
+    8  # as many photos failing at once, and none succeeding, are the origin's fault and not theirs
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How to treat one origin; `api_pace` and `photos_pace` make the two that there are.
+
+    Args:
+        origin: Scheme, host and port, for error texts.
+        floor: The lowest rate that may be learned, requests per second.
+        crowd: When so many different requests have failed since the last good answer, the origin is taken to be
+            down: requests are then tried on until `give_up`, instead of failing one by one after `ATTEMPTS`.
+        connections: The most requests under way.
+        give_up: Seconds without one good answer; None never gives up (the daemon).
+        requests_per_second: A configured rate; 0 finds it by itself.
+    """
+
+    origin: str
+    floor: float
+    crowd: int
+    connections: int = 64
+    give_up: float | None = GIVE_UP
+    requests_per_second: float = 0.0
+
+
+def api_pace(
+    origin: str, *, requests_per_second: float = 0.0, give_up: float | None = GIVE_UP
+) -> Pace:
+    """Return the pace of the API, where one failing call already holds up everything (`crowd` is 1)."""
+    return Pace(
+        origin=origin,
+        floor=API_FLOOR,
+        crowd=1,
+        give_up=give_up,
+        requests_per_second=requests_per_second,
+    )
+
+
+def photos_pace(origin: str, *, connections: int = 64, give_up: float | None = GIVE_UP) -> Pace:
+    """Return the pace of the photos, where one that fails for ever must not look like an outage."""
+    return Pace(
+        origin=origin, floor=PHOTOS_FLOOR, crowd=CROWD, connections=connections, give_up=give_up
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PaceStatistics:
+    """What a pacer did so far.
+
+    Args:
+        requests: Attempts made.
+        refused: Attempts that the origin refused (429, or 503 with `Retry-After`).
+        retries: Attempts after the first of a request.
+        under_way: Attempts now under way.
+        concurrency: The most attempts that may be under way now.
+        rate: The learned or configured rate, starts per second; None while there is none.
+        waits_until: On trio's clock, until when a `Retry-After` holds everything; in the past when nothing does.
+    """
+
+    requests: int
+    refused: int
+    retries: int
+    under_way: int
+    concurrency: int
+    rate: float | None
+    waits_until: float
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """One call of `run`: when it began, its failures, and those of them that were its `own`.
+
+    A failure is its own when another request succeeded since the one before: the origin lives, this request fails.
+    """
+
+    began: float
+    failures: int = 0
+    own: int = 0
+    failed: float = -math.inf
+
+
+class Pacer:
+    """Runs the requests of one origin, each as soon as the origin bears it.
+
+    Args:
+        pace: How to treat the origin.
+        learned: What `learned()` returned in an earlier pass.
+        source: The random numbers of the backoff; tests give a seeded one.
+    """
+
+    def __init__(
+        self, pace: Pace, learned: Mapping[str, object] | None = None, source: Random | None = None
+    ) -> None:
+        self.pace = pace
+        self._random = source or Random()  # noqa: S311  jitter is no secret
+        ceiling = pace.requests_per_second or math.inf
+        self._throttle = Throttle(pace.connections, pace.floor, ceiling, learned or {})
+        self._turn = trio.StrictFIFOLock()
+        self._room = trio.lowlevel.ParkingLot()
+        self._gate = -math.inf
+        self._alive = -math.inf  # the last sign of life, or the start of the first request
+        self._failing: set[_Request] = set()  # the requests that failed since then
+        self._requests = self._refused = self._retries = 0
+
+    def statistics(self) -> PaceStatistics:
+        """Return what was done so far, and the limits as they are now."""
+        rate = self._throttle.rate.value
+        return PaceStatistics(
+            requests=self._requests,
+            refused=self._refused,
+            retries=self._retries,
+            under_way=self._throttle.under_way,
+            concurrency=self._throttle.width.limit,
+            rate=None if rate == math.inf else rate,
+            waits_until=self._gate,
+        )
+
+    def learned(self) -> dict[str, float]:
+        """Return what is worth remembering for the next pass, ready for JSON."""
+        return self._throttle.learned()
+
+    def note_life(self) -> None:
+        """Take note that the origin answered definitely, though the attempt goes on and may yet fail.
+
+        For the head of a photo: a body that stalls is that photo's trouble, not a sign that the origin is down.
+        """
+        self._alive = trio.current_time()
+        self._failing.clear()
+
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Run one request, as often as it takes.
+
+        Args:
+            attempt: Makes one attempt. It is called again after a `PassingError`, never after anything else.
+
+        Returns:
+            What the attempt returned.
+
+        Raises:
+            PassingError: The last one, after `ATTEMPTS` failures; while nothing at all succeeds and `crowd` requests
+                fail, the origin is at fault and attempts go on.
+            UnreachableError: The origin gave no good answer for `give_up` seconds, or said that it will not.
+        """
+        request = _Request(began=trio.current_time())
+        if self._alive == -math.inf:
+            self._alive = request.began
+        while True:
+            try:
+                with self._place(await self._wait_for_start()):
+                    return await attempt()
+            except PassingError as fault:
+                self._judge(fault, request)
+            self._retries += 1
+            await trio.sleep(backoff(request.failures, self._random))
+
+    async def _wait_for_start(self) -> Ticket:
+        """Wait until one more request may start, and count it as started."""
+        async with self._turn:
+            while True:
+                now = trio.current_time()
+                if self._throttle.is_full:
+                    await self._room.park()
+                elif now < (opening := max(self._gate, self._throttle.rate.next)):
+                    await trio.sleep_until(opening)
+                else:
+                    return self._throttle.start(now)
+
+    @contextmanager
+    def _place(self, ticket: Ticket) -> Iterator[None]:
+        """Hold the place of an attempt, and note how it ended."""
+        self._requests += 1
+        try:
+            yield
+        except PassingError as fault:
+            self._note_fault(fault, ticket)
+            raise
+        except MirrorError:
+            self._note_answer(ticket)  # a 404 is an answer too
+            raise
+        else:
+            self._note_answer(ticket)
+        finally:
+            self._throttle.under_way -= 1
+            self._room.unpark_all()
+
+    def _note_answer(self, ticket: Ticket) -> None:
+        self.note_life()
+        self._throttle.answered(trio.current_time(), ticket)
+
+    def _note_fault(self, fault: PassingError, ticket: Ticket) -> None:
+        now = trio.current_time()
+        if fault.refused:
+            self._refused += 1
+            self._throttle.refused(now, ticket)
+        if fault.retry_after is not None:
+            self._gate = max(self._gate, now + fault.retry_after)
+
+    def _judge(self, fault: PassingError, request: _Request) -> None:
+        """Decide whether the request goes on: return, or raise what ends it."""
+        now = trio.current_time()
+        request.failures += 1
+        request.own += self._alive > request.failed
+        request.failed = now
+        self._failing.add(request)
+        give_up = math.inf if self.pace.give_up is None else self.pace.give_up
+        silence = now - self._alive
+        if fault.retry_after is not None and fault.retry_after > give_up:
+            until = time.time() + fault.retry_after
+            raise UnreachableError(self.pace.origin, silence, fault.reason, until) from fault
+        # A photo that failed while others succeeded does not end the program; the next one to begin will.
+        if silence >= give_up and (self.pace.crowd == 1 or request.began >= self._alive):
+            raise UnreachableError(self.pace.origin, silence, fault.reason) from fault
+        is_outage = len(self._failing) >= self.pace.crowd and silence < give_up
+        if request.own >= ATTEMPTS or (request.failures >= ATTEMPTS and not is_outage):
+            raise fault

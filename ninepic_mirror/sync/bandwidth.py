@@ -1,0 +1,46 @@
+"""Keeps the photos' bytes within `[mirror] bandwidth` and its timetable."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ninepic_mirror.config import Bandwidth
+
+_BURST: Final = (
+    0.25  # seconds' worth of bytes that may come at once: small enough that a line stays usable
+)
+
+
+def minute_of_day() -> int:
+    """Return the minute of the machine's local day, which the timetable is written in."""
+    local = time.localtime()
+    return local.tm_hour * 60 + local.tm_min
+
+
+class Allowance:
+    """A budget of bytes that fills at the rate of the hour; shared by all downloads of a run.
+
+    Args:
+        bandwidth: The setting.
+        minute: Tells the minute of the day.
+    """
+
+    def __init__(self, bandwidth: Bandwidth, minute: Callable[[], int] = minute_of_day) -> None:
+        self._bandwidth, self._minute = bandwidth, minute
+        self._free_at = 0.0  # when all bytes so far will have been paid for
+
+    async def spend(self, count: int) -> None:
+        """Account for bytes that came, and wait until they are within the rate."""
+        rate = self._bandwidth.at(self._minute())
+        if rate is None:
+            return
+        now = trio.current_time()
+        self._free_at = max(self._free_at, now - _BURST) + count / rate
+        if self._free_at > now:
+            await trio.sleep_until(self._free_at)

@@ -1,0 +1,146 @@
+"""What the parts of one pass share: the two sides, the settings, the counters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar, TypeVarTuple
+
+import trio
+
+from ninepic_mirror.ninepic.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+    from zoneinfo import ZoneInfo
+
+    from ninepic_mirror.archive.manifest import Manifest
+    from ninepic_mirror.archive.store import Store
+    from ninepic_mirror.config import Mirror
+    from ninepic_mirror.model import Page, Timeline, Variant, Window
+    from ninepic_mirror.ninepic.photos import Body
+    from ninepic_mirror.progress import Progress
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Api(Protocol):
+    """The part of `ninepic.client.Client` that a pass needs."""
+
+    async def images(self, event_id: int, page: int, page_size: int = ...) -> Page:
+        """List all photos."""
+        ...
+
+    async def timeline_days(self, event_id: int) -> Timeline:
+        """List the hours."""
+        ...
+
+    async def timeline_images(
+        self, event_id: int, window: Window, page: int, page_size: int = ...
+    ) -> Page:
+        """List the photos of a window."""
+        ...
+
+
+class Photos(Protocol):
+    """The part of `ninepic.photos.PhotoClient` that a pass needs."""
+
+    def stream(
+        self, url: str, *, cap: int, offset: int = ..., validator: str | None = ...
+    ) -> AbstractAsyncContextManager[Body]:
+        """Make one attempt at a body."""
+        ...
+
+
+class Pace(Protocol):
+    """The part of `ninepic.pacing.Pacer` that a pass needs."""
+
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Run an attempt at the origin's pace, with retries."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a pass was asked for.
+
+    Args:
+        full: List every hour anew and look at every file's size.
+        day: Only photos of this span, `[from, to)` in epoch seconds; None: all.
+        accept_removals: Mark photos gone even when more than a tenth of the event would go.
+    """
+
+    full: bool = False
+    day: tuple[int, int] | None = None
+    accept_removals: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """What happened in a pass, counted as it happens; files unless said otherwise."""
+
+    downloaded: int = 0
+    linked: int = 0
+    found: int = 0
+    moved: int = 0
+    gone: int = 0
+    bytes_downloaded: int = 0
+    resized: int = 0  # large files whose pixels differ from what the API says; never a failure
+
+
+@dataclass(slots=True)
+class Context:
+    """One pass.
+
+    Args:
+        event_id: The event.
+        settings: `[mirror]` as it holds for this event.
+        zone: The zone of its folders.
+        api: The service.
+        photos: The photo origin.
+        pace: The photo origin's pacer.
+        manifest: Open; only `in_manifest` touches it.
+        store: Over the event folder.
+        progress: Where to say what happens.
+        options: How the pass was asked for.
+        number: Of the pass.
+        limits: Of the remote side.
+        tally: What has happened so far.
+        stopping: Set when the operator wants to end.
+    """
+
+    event_id: int
+    settings: Mirror
+    zone: ZoneInfo
+    api: Api
+    photos: Photos
+    pace: Pace
+    manifest: Manifest
+    store: Store
+    progress: Progress
+    options: Options
+    number: int
+    limits: Limits = field(default_factory=Limits)
+    tally: Tally = field(default_factory=Tally)
+    stopping: trio.Event = field(default_factory=trio.Event)
+    _one: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The configured variants."""
+        return self.settings.variants
+
+    async def in_manifest(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run what touches the manifest in a thread, one at a time."""
+        return await trio.to_thread.run_sync(work, *args, limiter=self._one)
+
+    def note(self, text: str) -> None:
+        """Say one line to people."""
+        self.progress.note(text)
+
+    def wants(self, taken: int | None) -> bool:
+        """Whether a photo is inside what was asked for."""
+        day = self.options.day
+        return day is None or (day[0] <= (-math.inf if taken is None else taken) < day[1])

@@ -1,0 +1,193 @@
+"""Has one file: where it already stands, or over the network, with retries and continuation.
+
+The only module above `ninepic` that sees bodies. Bytes are gathered in memory up to `_GATHER` and written in a
+thread, so a small photo costs one thread hop; memory is bounded by connections times that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import trio
+
+from ninepic_mirror.archive.partial import RESUMABLE, Digest, Partial
+from ninepic_mirror.archive.store import Ready
+from ninepic_mirror.errors import PassingError, PhotoError, UnreachableError
+
+if TYPE_CHECKING:
+    from ninepic_mirror.archive.holdings import Holdings
+    from ninepic_mirror.archive.records import Job
+    from ninepic_mirror.ninepic.photos import Body
+    from ninepic_mirror.sync.bandwidth import Allowance
+    from ninepic_mirror.sync.context import Context
+
+_GATHER: Final = 512 * 1024
+_PORTAL: Final = 5  # photos in a row that came as web pages: a captive portal answers for the origin (RELIABILITY N10)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A file that could not be had in this pass."""
+
+    job: Job
+    reason: str
+
+
+Outcome = Ready | Failed
+
+
+class Downloader:
+    """Has files for one pass; shared by all workers.
+
+    Args:
+        context: The pass.
+        holdings: The manifest's file side; used in the manifest's thread only.
+        allowance: The bandwidth left.
+    """
+
+    def __init__(self, context: Context, holdings: Holdings, allowance: Allowance) -> None:
+        self._context, self._holdings, self._allowance = context, holdings, allowance
+        self._pages: set[str] = (
+            set()
+        )  # photos that came as web pages since the last that came as a photo
+        self.look_for_strays = False
+
+    async def have(self, job: Job) -> Outcome:
+        """Find the file or fetch it.
+
+        Raises:
+            StopProgramError: The disk, or the photo origin as a whole, cannot be used.
+        """
+        found = await self._find(job)
+        if found is not None:
+            return found
+        if job.url is None:
+            return Failed(job, "the listing gives no address for it")
+        transfer = _Transfer(self._context, job, job.url, self._allowance)
+        await trio.to_thread.run_sync(transfer.file.resume)
+        try:
+            ready = await self._context.pace.run(partial(self._watched, transfer))
+        except (PassingError, PhotoError) as error:
+            return Failed(job, error.reason)
+        return ready
+
+    async def _find(self, job: Job) -> Ready | None:
+        if job.held is None and not self.look_for_strays:
+            return None
+        store, stray = self._context.store, None
+        if self.look_for_strays:
+            stem = store.stem(job.taken, job.variant, job.image_id)
+            stray = await self._context.in_manifest(self._holdings.stray, stem)
+        return await trio.to_thread.run_sync(store.find, job, stray)
+
+    async def _watched(self, transfer: _Transfer) -> Ready:
+        """Make one attempt, and stop the program when web pages come for one photo after the other."""
+        try:
+            ready = await transfer.attempt()
+        except PassingError as error:
+            if error.html:
+                self._pages.add(transfer.job.image_id)
+                if len(self._pages) >= _PORTAL:
+                    raise UnreachableError(
+                        urlsplit(transfer.url).netloc,
+                        0,
+                        "web pages come instead of photos; this looks like a captive portal",
+                    ) from error
+            raise
+        self._pages.clear()
+        return ready
+
+
+class _Transfer:
+    """One file over the network, in as many attempts as it takes."""
+
+    def __init__(self, context: Context, job: Job, url: str, allowance: Allowance) -> None:
+        self._context, self.job, self.url, self._allowance = context, job, url, allowance
+        self.file = Partial(context.store.tree, job.image_id, job.variant)
+
+    async def attempt(self) -> Ready:
+        """Make one request; continue what is on disk when the origin still has the same body."""
+        limits, file = self._context.limits, self.file
+        cap = limits.thumbnail if self.job.variant == "thumbnail" else limits.photo
+        try:
+            async with self._context.photos.stream(
+                self.url, cap=cap, offset=file.size, validator=file.validator
+            ) as body:
+                if body.offset != file.size:
+                    await trio.to_thread.run_sync(file.restart)
+                self._context.store.check_room(body.length or 0)
+                digest = await self._receive(body)
+        except PassingError as error:
+            if error.restart:
+                await trio.to_thread.run_sync(file.restart)
+            raise
+        self._compare(digest)
+        return Ready(self.job, file.path, digest, body.etag, body.last_modified)
+
+    async def _receive(self, body: Body) -> Digest:
+        """Write the body as it comes. What arrived before a cut is kept for the next attempt."""
+        gathered: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in body.chunks():
+                self._context.tally.bytes_downloaded += len(chunk)
+                await self._allowance.spend(len(chunk))
+                gathered.append(chunk)
+                size += len(chunk)
+                if size >= _GATHER:
+                    data, gathered, size = b"".join(gathered), [], 0
+                    await trio.to_thread.run_sync(self.file.write, data)
+            return await trio.to_thread.run_sync(
+                self._end, b"".join(gathered), _epoch(body.last_modified)
+            )
+        except BaseException:
+            with trio.CancelScope(
+                shield=True
+            ):  # a few milliseconds of disk, also when we are to stop
+                await trio.to_thread.run_sync(self._cut_off, b"".join(gathered), _validator(body))
+            raise
+
+    def _end(self, data: bytes, modified: float | None) -> Digest:
+        if data:
+            self.file.write(data)
+        return self.file.finish(modified)
+
+    def _cut_off(self, data: bytes, validator: str | None) -> None:
+        try:
+            if data and self.file.size + len(data) >= RESUMABLE:
+                self.file.write(data)
+            self.file.keep(validator)
+        except (PassingError, PhotoError):
+            pass  # these bytes are no photo: the file has started anew, and the error under way says why
+
+    def _compare(self, digest: Digest) -> None:
+        """Count a picture whose pixels are not what the API says. Of which variant it says it is unknown (API.md)."""
+        seen, told = (
+            (digest.content.width, digest.content.height),
+            (self.job.width, self.job.height),
+        )
+        if self.job.variant == "large" and None not in seen and None not in told and seen != told:
+            self._context.tally.resized += 1
+
+
+def _validator(body: Body) -> str | None:
+    """Return what `If-Range` may use: a strong ETag, else the date (RFC 9110 §13.1.5)."""
+    if body.etag is not None and not body.etag.startswith("W/"):
+        return body.etag
+    return body.last_modified
+
+
+def _epoch(last_modified: str | None) -> float | None:
+    """Return `Last-Modified` in epoch seconds, None for one that cannot be read."""
+    if last_modified is None:
+        return None
+    try:
+        moment = parsedate_to_datetime(last_modified)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -1,0 +1,263 @@
+"""Decides what to list, has it read, and looks whether it adds up (DESIGN §6.2 to §6.4).
+
+    counts ← timeline/days, /images?page_size=1
+    repeat, at most ROUNDS times:
+        plan ← what differs from the manifest
+        read the planned windows, several at a time, then the undated tail (`reader`)
+        no listing of several pages was read: done, a single page is a snapshot by itself
+        counts again; the same as before: done
+        they moved: every listing of several pages must now be agreed on by two readings
+    known photos differ from the total: list the whole event, it is the last word
+
+What cannot be listed or proven is a fault of the pass, never the end of it: the rest goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ninepic_mirror.archive.listings import (
+    Listings,
+    hours,
+    known_photos,
+    repeated_in_hours,
+    unaddressed,
+)
+from ninepic_mirror.archive.placement import cut, parts
+from ninepic_mirror.archive.records import Hour, Job, Listing
+from ninepic_mirror.errors import FeatureOffError
+from ninepic_mirror.model import HOUR
+from ninepic_mirror.sync.planner import Known, Plan, Remote, Tail, make_plan
+from ninepic_mirror.sync.reader import PAGE_SIZE, Reader, Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+    from ninepic_mirror.archive.manifest import Manifest
+    from ninepic_mirror.sync.context import Context
+
+ROUNDS: Final = 5  # of counts, before a listing is called restless (RELIABILITY N14)
+_LISTERS: Final = 6  # windows under way at a time; the pacer decides how many requests really are
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Findings:
+    """How the listing of a pass went.
+
+    Args:
+        remote: The last counts.
+        faults: What could not be listed, proven or balanced, one line each, for people.
+        rejected: Rows that were no photo, likewise.
+        repeated: Rows that named a photo again.
+        listed: Anything was listed at all.
+    """
+
+    remote: Remote
+    faults: list[str] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+    repeated: int = 0
+    listed: bool = False
+
+
+class Enumerator:
+    """Runs the listing side of one pass.
+
+    Args:
+        context: The pass.
+        listings: The manifest's listing side; used in the manifest's thread only.
+        timeline: Whether the event's timeline is switched on.
+        send: Takes each job; it may wait.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        listings: Listings,
+        send: Callable[[Job], Awaitable[None]],
+        *,
+        timeline: bool,
+    ) -> None:
+        self._context, self._listings, self._timeline = context, listings, timeline
+        self._reader = Reader(context, listings, send)
+        self._done: dict[int | None, int] = {}
+        self._unread: tuple[str, ...] = ()
+
+    async def counts(self) -> Remote:
+        """Ask for the counts: two requests, one while the timeline is off.
+
+        Raises:
+            StopProgramError: The service cannot be reached or refuses the key.
+            StopEventError: The event cannot be listed.
+            PassingError: The service answers nothing but faults.
+        """
+        api, event_id = self._context.api, self._context.event_id
+        by_hour: Mapping[int, int] | None = None
+        if self._timeline:
+            try:
+                timeline = await api.timeline_days(event_id)
+            except (
+                FeatureOffError
+            ):  # the flag said otherwise; every known hour is kept (RELIABILITY N18)
+                self._timeline = False
+                self._context.note(
+                    "the timeline is switched off for this event: new photos go to undated/"
+                )
+            else:
+                by_hour, self._unread = timeline.hours, timeline.rejected
+        return Remote(by_hour, (await api.images(event_id, 1, 1)).total)
+
+    async def run(self, remote: Remote, *, everything: bool) -> Findings:
+        """List what differs.
+
+        Args:
+            remote: What `counts` answered at the start of the pass.
+            everything: List all windows.
+        """
+        findings, restless = Findings(remote), False
+        for _ in range(ROUNDS):
+            plan = await self._plan(findings.remote, everything=everything)
+            if not plan:
+                break
+            findings.listed = True
+            await self._list(plan, findings.remote)
+            if not self._reader.several:
+                break
+            before, findings.remote = findings.remote, await self.counts()
+            if findings.remote != before:
+                self._reader.moved = True
+            if not self._reader.moved:
+                break
+        else:
+            restless = True
+        if self._context.options.day is None:
+            await self._settle(findings, restless=restless)
+        if self._reader.moved and self._reader.once:
+            self._reader.faults.append(
+                "the listing kept changing while it was read; sync again when uploads pause"
+            )
+        reader = self._reader
+        findings.faults = [*reader.faults, *self._unread]
+        findings.rejected = [row for rows in reader.rejected.values() for row in rows]
+        return findings
+
+    async def _plan(self, remote: Remote, *, everything: bool) -> Plan:
+        known = await self._context.in_manifest(known_of, self._context.manifest)
+        zone, day = self._context.zone, self._context.options.day
+        plan = make_plan(
+            known, remote, lambda hour: cut(zone, hour), everything=everything, done=self._done
+        )
+        if self._reader.moved:
+            once = self._reader.once  # what rests on one reading is read again
+            plan = Plan(
+                tuple(sorted({*plan.hours, *(one.hour for one in once if one.hour is not None)})),
+                undated=plan.undated or any(one.window is None and one.offset for one in once),
+                event=plan.event or Listing() in once,
+            )
+        if day is None:
+            return plan
+        return Plan(tuple(start for start in plan.hours if day[0] - HOUR < start < day[1]))
+
+    async def _list(self, plan: Plan, remote: Remote) -> None:
+        reported = remote.hours or {}
+        queue = iter([(start, reported.get(start, 0)) for start in plan.hours])
+        async with trio.open_nursery() as nursery:
+            for _ in range(_LISTERS):
+                nursery.start_soon(self._list_hours, queue)
+        # After the windows: its first page also names dated photos, which by now have their hours.
+        if plan.undated:
+            await self._list_undated(remote)
+        if plan.event:
+            await self._list_event(remote)
+
+    async def _list_hours(self, queue: Iterator[tuple[int, int]]) -> None:
+        for start, reported in queue:
+            readings = [
+                await self._reader.prove(Listing(start, window), f"the hour {hour_name(start)}")
+                for window in parts(self._context.zone, start)
+            ]
+            proven = [reading for reading in readings if reading is not None]
+            if len(proven) < len(readings):
+                continue
+            self._done[start] = reported
+            hour = Hour(
+                reported,
+                sum(reading.distinct for reading in proven),
+                sum(reading.repeated for reading in proven),
+                cut(self._context.zone, start),
+            )
+            await self._context.in_manifest(self._listings.note_hour, start, hour)
+
+    async def _list_undated(self, remote: Remote) -> None:
+        offset = remote.dated // PAGE_SIZE * PAGE_SIZE
+        reading = await self._reader.prove(Listing(offset=offset), "the list of undated photos")
+        if reading is not None:
+            self._done[None] = remote.undated
+            listed = max(0, reading.distinct - (remote.dated - offset))
+            await self._remember("undated", Tail(remote.undated, listed, reading.repeated))
+
+    async def _list_event(self, remote: Remote) -> Reading | None:
+        reading = await self._reader.prove(Listing(), "the list of all photos")
+        if reading is not None:
+            self._done[None] = remote.total
+            await self._remember("event", Tail(remote.total, reading.distinct, reading.repeated))
+        return reading
+
+    async def _remember(self, key: str, tail: Tail) -> None:
+        values: dict[str, object] = {key: asdict(tail)}
+        await self._context.in_manifest(self._context.manifest.set_meta, values)
+
+    async def _settle(self, findings: Findings, *, restless: bool) -> None:
+        """See that the known photos add up to the total; when they do not, list the whole event once."""
+        context, reader = self._context, self._reader
+        gap = await context.in_manifest(self._gap, findings.remote)
+        if gap and not reader.faults and not restless:  # a restless listing would be read in vain
+            findings.listed = True
+            await self._list_event(findings.remote)
+            gap = await context.in_manifest(self._gap, findings.remote)
+        unread = sum(map(len, reader.rejected.values()))
+        if gap > 0 and gap > unread:
+            reader.faults.append(f"the service reports {gap} more photos than its listings name")
+        elif gap < 0:
+            reader.faults.append(f"the listings name {-gap} more photos than the service reports")
+        findings.repeated = await context.in_manifest(self._repeated)
+
+    def _gap(self, remote: Remote) -> int:
+        """Return how many photos of the total are not known; negative when there are too many."""
+        manifest = self._context.manifest
+        known = known_photos(manifest)
+        gap = remote.total - known - self._repeated()
+        event = known_of(manifest).event
+        if gap and event is not None and event.reported == remote.total == known + event.repeated:
+            return 0  # the last listing of the whole event explains it
+        return gap
+
+    def _repeated(self) -> int:
+        """Return how many rows of the last listings named a photo again."""
+        manifest = self._context.manifest
+        if not self._timeline:
+            event = _tail(manifest, "event")
+            return event.repeated if event is not None else 0
+        undated = _tail(manifest, "undated")
+        return repeated_in_hours(manifest) + (undated.repeated if undated is not None else 0)
+
+
+def known_of(manifest: Manifest) -> Known:
+    """Return what the manifest knows, for the planner."""
+    return Known(
+        hours(manifest), _tail(manifest, "undated"), _tail(manifest, "event"), unaddressed(manifest)
+    )
+
+
+def _tail(manifest: Manifest, key: str) -> Tail | None:
+    found = manifest.meta(key)
+    return Tail(**found) if isinstance(found, dict) else None
+
+
+def hour_name(start: int) -> str:
+    """Return an hour for people, such as `2026-01-18 23:00 UTC`."""
+    return f"{_EPOCH + timedelta(seconds=start):%Y-%m-%d %H:00} UTC"

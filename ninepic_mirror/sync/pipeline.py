@@ -1,0 +1,155 @@
+"""The nursery of one pass (DESIGN §9). Everything that runs at the same time runs here.
+
+1. produce: wanted files of earlier passes first, then what the enumerator finds → jobs (bounded: it waits)
+2. download (N times): take a job, find or fetch its file → outcomes (bounded: they wait)
+3. commit, alone: gather up to 256 outcomes or half a second's, then, for the batch:
+     in the manifest's thread    look for equal bytes
+     in a thread                 sync, name, sync folders         (`store.settle`)
+     in the manifest's thread    one transaction                  (`holdings.commit`)
+End: the producer's end closes the jobs, the last worker's end closes the outcomes, commit empties them and ends.
+Stop: the producer is cancelled at once; downloads get GRACE seconds, then they are cancelled and keep what can be
+      continued; commit always runs to its end, so that nothing fetched is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ninepic_mirror.archive.records import Job
+from ninepic_mirror.archive.store import Ready
+from ninepic_mirror.sync.download import Downloader, Failed, Outcome
+
+if TYPE_CHECKING:
+    from ninepic_mirror.archive.holdings import Holdings, Placed
+    from ninepic_mirror.sync.context import Context
+
+Send = Callable[[Job], Awaitable[None]]
+
+BATCH: Final = 256  # files in one commit (DESIGN §6.6)
+LINGER: Final = 0.5  # seconds to wait for a batch to fill (DESIGN §6.6)
+GRACE: Final = 5.0  # seconds for downloads under way when the operator stops the run (DESIGN §7)
+_WAITING: Final = 256  # jobs, and outcomes, between the stages
+
+
+async def run(
+    context: Context,
+    holdings: Holdings,
+    downloader: Downloader,
+    produce: Callable[[Send], Awaitable[None]],
+) -> None:
+    """Run the stages until all is done or the operator stops them.
+
+    Args:
+        context: The pass.
+        holdings: The manifest's file side.
+        downloader: Has the files.
+        produce: Sends every job; its end is the end of the work.
+
+    Raises:
+        BaseExceptionGroup: Whatever a stage raised; the other stages are cancelled.
+    """
+    job_in, job_out = trio.open_memory_channel[Job](_WAITING)
+    outcome_in, outcome_out = trio.open_memory_channel[Outcome](_WAITING)
+    producing, downloading = trio.CancelScope(), trio.CancelScope()
+
+    async def produce_jobs() -> None:
+        # plain `with`: `async with` in a cancelled task would put Cancelled in the place of the real error
+        with job_in, producing:
+            await produce(send)
+
+    async def send(job: Job) -> None:
+        try:
+            await job_in.send(job)
+        except (
+            trio.BrokenResourceError
+        ):  # no worker is left: we are about to be cancelled, for a reason of theirs
+            await trio.sleep_forever()
+
+    async def download() -> None:
+        with outcome_in, downloading:
+            async with trio.open_nursery() as workers:
+                for _ in range(context.settings.connections):
+                    workers.start_soon(
+                        _work, context, downloader, job_out.clone(), outcome_in.clone()
+                    )
+                job_out.close()
+
+    async def watch() -> None:
+        await context.stopping.wait()
+        producing.cancel()
+        downloading.deadline = trio.current_time() + GRACE
+
+    async with trio.open_nursery() as watching:
+        watching.start_soon(watch)
+        async with trio.open_nursery() as stages:
+            stages.start_soon(produce_jobs)
+            stages.start_soon(download)
+            stages.start_soon(_commit_all, context, holdings, outcome_out)
+        watching.cancel_scope.cancel()
+
+
+async def _work(
+    context: Context,
+    downloader: Downloader,
+    jobs: trio.MemoryReceiveChannel[Job],
+    outcomes: trio.MemorySendChannel[Outcome],
+) -> None:
+    with jobs, outcomes:
+        async for job in jobs:
+            if context.stopping.is_set():
+                return  # it stays pending in the manifest
+            outcome = await downloader.have(job)
+            # Shielded: what is whole is not thrown away. Commit always takes it, or is the one that failed.
+            with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
+                await outcomes.send(outcome)
+
+
+async def _commit_all(
+    context: Context, holdings: Holdings, outcomes: trio.MemoryReceiveChannel[Outcome]
+) -> None:
+    with outcomes:
+        async for outcome in outcomes:
+            batch = [outcome]
+            with trio.move_on_after(LINGER):
+                while len(batch) < BATCH:
+                    try:
+                        batch.append(await outcomes.receive())
+                    except trio.EndOfChannel:
+                        break
+            await commit(context, holdings, batch)
+
+
+async def commit(context: Context, holdings: Holdings, batch: Sequence[Outcome]) -> None:
+    """Bring a batch of outcomes to the disk and into the manifest.
+
+    Raises:
+        StorageError: The disk said no; no row of the batch was changed.
+    """
+    ready = [outcome for outcome in batch if isinstance(outcome, Ready)]
+    failed = [outcome for outcome in batch if isinstance(outcome, Failed)]
+    placed: list[Placed] = []
+    if ready:
+        equal = await context.in_manifest(_equal, holdings, ready)
+        placed = await trio.to_thread.run_sync(context.store.settle, ready, equal)
+    reasons = [(one.job.image_id, one.job.variant, one.reason) for one in failed]
+    await context.in_manifest(holdings.commit, placed, reasons)
+    tally = context.tally
+    tally.downloaded += sum(one.was_fetched for one in ready)
+    tally.found += sum(not one.was_fetched for one in ready)
+    tally.linked += sum(one.is_link for one in placed)
+    context.progress.done(len(placed), sum(one.size for one in placed))
+    if failed:
+        context.progress.failed(len(failed))
+
+
+def _equal(holdings: Holdings, ready: Sequence[Ready]) -> dict[str, list[str]]:
+    """Look up where the bytes of fetched files stand already."""
+    return {
+        one.digest.sha256: holdings.equal(one.digest.xxh3_128, one.digest.size, one.digest.sha256)
+        for one in ready
+        if one.was_fetched
+    }
