@@ -10,6 +10,7 @@
     │   └── StorageError          (6) the local disk cannot be used
     ├── StopEventError        this event ends, the others go on
     │   ├── EventNotFoundError    (9) the service does not know the event
+    │   ├── NotMirroredError      (9) the mirror root holds no such event
     │   ├── EventBusyError        (7) another instance holds the event
     │   ├── FeatureOffError       the event's organiser switched this listing off
     │   └── RejectedError         (1) the API calls our request malformed: a bug here
@@ -160,6 +161,17 @@ class EventNotFoundError(StopEventError):
 
     def __str__(self) -> str:
         return f"event {self.event_id} is not known to the service (404)"
+
+
+@dataclass(eq=False)
+class NotMirroredError(StopEventError):
+    """No event of this number is mirrored in the root."""
+
+    event_id: int
+    root: str
+
+    def __str__(self) -> str:
+        return f"event {self.event_id} is not mirrored in {self.root}"
 
 
 @dataclass(eq=False)

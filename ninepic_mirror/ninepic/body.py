@@ -63,11 +63,10 @@ class Chunks:
     async def _next(self) -> bytes | None:
         """Wait for bytes; only this waiting counts against the sender, not the time that our disk takes."""
         deadline = self._limits.deadline(self.received if self._length is None else self._length)
-        if self._waited >= deadline:
-            raise PassingError(f"{self._at()} in {self._waited:.0f} s, which is too slow")
+        patience = min(self._limits.silence, max(deadline - self._waited, 0.0))
         began = trio.current_time()
         chunk: bytes | None = None
-        with trio.move_on_after(min(self._limits.silence, deadline - self._waited)) as scope:
+        with trio.move_on_after(patience) as scope:
             try:
                 chunk = await anext(self._chunks, None)
             except (httpx.HTTPError, httpx.StreamError) as error:
@@ -76,6 +75,10 @@ class Chunks:
         waited = trio.current_time() - began
         if scope.cancelled_caught:
             self._ended = True
+            if patience < self._limits.silence:
+                raise PassingError(
+                    f"{self._at()} in {self._waited + waited:.0f} s, which is too slow"
+                )
             raise PassingError(f"{self._at()}, then nothing for {waited:.0f} s")
         self._ended = chunk is None
         if chunk is not None:

@@ -224,17 +224,28 @@ class Client:
                 response = await self._http.send(request, stream=True)
         except trio.TooSlowError as error:
             raise PassingError(f"{origin} did not answer in {self._limits.head:.0f} s") from error
-        except httpx.HTTPError as error:
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+        ) as error:  # InvalidURL: httpx looks at every Location itself
             raise translate(error, origin) from error
         try:
             fault = passing_status(response, time.time())
             if fault is not None:
                 await drain(response, self._limits)
                 raise fault
-            return response, await read_capped(response, self._limits.json, self._limits)
+            return response, await self._read(response)
         finally:
             with trio.CancelScope(shield=True):
                 await response.aclose()
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        try:
+            return await read_capped(response, self._limits.json, self._limits)
+        except PassingError:
+            if response.status_code == 200:
+                raise
+            return b""  # a refusal is one, however broken its body: a bad key must not be tried twelve times
 
     def _refusal(
         self, call: str, event_id: int | None, response: httpx.Response, body: bytes

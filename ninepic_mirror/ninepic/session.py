@@ -127,8 +127,6 @@ def translate(error: Exception, origin: str) -> MirrorError:
         return PassingError(f"the proxy refused to reach {origin}")
     if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
         return PassingError(f"no connection to {origin}: {error}")
-    if isinstance(error, httpx.TimeoutException):
-        return PassingError(f"{origin} did not answer in time")
     return PassingError(f"the connection to {origin} broke ({type(error).__name__})")
 
 

@@ -311,16 +311,15 @@ def read_originals(body: bytes, ids: tuple[str, ...]) -> Originals:
     data = _unwrap(answer) if "responseType" in answer else answer
     wanted = set(ids)
     urls: dict[str, str] = {}
-    for link in _list(data, "presigned_urls"):
-        url = _text(link.get("url")) if isinstance(link, dict) else None
-        if url and isinstance(link, dict):
-            image_id = _match(_text(link.get("filename")), url, wanted)
-            if image_id is not None:
-                urls.setdefault(image_id, url)
+    for link in _objects(_list(data, "presigned_urls")):
+        url = _text(link.get("url")) or ""
+        image_id = _match(_text(link.get("filename")), url, wanted)
+        if url and image_id is not None:
+            urls.setdefault(image_id, url)
     failed: dict[str, str] = {}
-    for row in _list(data, "failed_urls") if data.get("failed_urls") is not None else []:
-        image_id = _text(row.get("image_id")) if isinstance(row, dict) else None
-        if isinstance(row, dict) and image_id in wanted and image_id not in urls:
+    for row in _objects(_list(data, "failed_urls") if data.get("failed_urls") is not None else []):
+        image_id = _text(row.get("image_id"))
+        if image_id in wanted and image_id not in urls:
             failed[image_id] = _text(row.get("error")) or "no reason given"
     return Originals(urls, failed, tuple(i for i in ids if i not in urls and i not in failed))
 
@@ -386,6 +385,10 @@ def _list(data: dict[str, object], name: str) -> list[object]:
     if not isinstance(value, list):
         raise _malformed(f"{name} is no list")
     return value
+
+
+def _objects(rows: list[object]) -> list[dict[str, object]]:
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _text(value: object) -> str | None:

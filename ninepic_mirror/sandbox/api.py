@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from ninepic_mirror.sandbox import listing
 from ninepic_mirror.sandbox.listing import PageAsk, Refusal, envelope, pagination
-from ninepic_mirror.sandbox.origin import describe
+from ninepic_mirror.sandbox.origin import describe, reporter
 
 if TYPE_CHECKING:
     from ninepic_mirror.sandbox.events import Event
@@ -52,7 +52,7 @@ def application(world: World, control: Sequence[BaseRoute]) -> Starlette:
         Route(event + "/original-photos", api.originals, methods=["POST"]),
         *control,
     ]
-    handlers = {Refusal: _refused, HTTPException: _not_routed}
+    handlers = {Refusal: _refused, HTTPException: _not_routed, Exception: reporter(world)}
     return Starlette(routes=routes, exception_handlers=handlers)
 
 
@@ -125,10 +125,12 @@ class Api:
         event = self._event(request)
         page = _page(request, 30, 60)
         method, identifier = await _search(request)
+        # the flag of a method counts before its result: 403, then 400
         names = self._names(event, method, identifier)
         known = [name for name in names if event.serial(name) is not None]
         if not known:
             raise Refusal(400, "No valid image ids")
+        # all ids invalid is 400, some invalid are listed one by one (API.md, Errors)
         start = (page.page - 1) * page.size
         data = self._links(request, event, names[start : start + page.size])
         data |= {
@@ -191,11 +193,13 @@ class Api:
         key = request.headers.get("x-api-key")
         if not key:
             raise Refusal(401, "API key is missing")
+        # which of the two it is, the service does not say either
         if key not in self._world.keys or request.path_params["org"] != str(self._world.org_id):
             raise Refusal(403, "API key is invalid or inactive")
 
     def _event(self, request: Request, feature: str | None = None) -> Event:
         self._authorise(request)
+        # the key comes first: a stranger does not learn which events exist
         try:
             number = int(request.path_params["event"])
         except ValueError:

@@ -103,6 +103,7 @@ def _picture(scene: Scene, size: tuple[int, int]) -> Image.Image:
             height * (1 - 0.12 * place),
             bib,
         )
+    # the grain is centred on 10, hence the offset
     return ImageChops.add(picture, _grain(size), 1, -10)
 
 
@@ -172,6 +173,7 @@ def _runner(
     across, ground = foot
     hip = (across, ground - 4 * unit)
     neck = (across + lean * unit, ground - 6.6 * unit)
+    # proportions of a runner in heads: legs four, trunk two and a half
     limb = max(2, round(unit * 0.62))
     draw.ellipse(
         (across - 2 * unit, ground - 0.3 * unit, across + 2 * unit, ground + 0.3 * unit),
@@ -238,6 +240,7 @@ def _number(draw: ImageDraw.ImageDraw, at: tuple[float, float], unit: float, bib
 
 @cache
 def _watermark(size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
+    # a mask of one size serves every picture: drawing the text each time costs more than the scene
     mask = Image.new("L", size, 0)
     draw = ImageDraw.Draw(mask)
     tall = max(size) // 22

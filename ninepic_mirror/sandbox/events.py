@@ -107,6 +107,7 @@ class Event:
         self.added: list[int] = []  # serial numbers in the order of arrival, for counts that lag
         self._gallery = gallery
         self._key = blake2b(f"{spec.event_id}/{spec.seed}".encode(), digest_size=16).digest()
+        # q: capture times before 1970 and after 2106 happen; I: four bytes hold every serial number
         self._times = array("q", capture_times(spec))
         self._order = array("I", range(len(self._times)))
         self._taken: dict[
@@ -298,6 +299,7 @@ class Event:
             behind: How many of the latest arrivals the counts do not know yet.
         """
         counts = self._hours.copy()
+        # a service that counts from time to time is behind by what came last, wherever that is listed
         for serial in self._latest(behind):
             if self._times[serial] != UNDATED:
                 counts[self._times[serial] // HOUR * HOUR] -= 1
@@ -309,6 +311,7 @@ class Event:
         runner = int(number) - 1000 if number.isascii() and number.isdigit() else -1
         if not 0 <= runner < self._runners:
             return []
+        # `bibs` turned round, so that no search has to look at every photo
         first = range(runner, len(self._times), self._runners)
         beside = range(2 * ((runner - 1) % self._runners), len(self._times), 2 * self._runners)
         seen = {serial for serial in (*first, *beside) if bib.upper() in self.bibs(serial)}
@@ -323,6 +326,7 @@ class Event:
 
     def shot(self, serial: int) -> Shot:
         """Return what a picture is made from; photos with equal bytes give equal shots."""
+        # a copy is made from the photo before it, until one of them is replaced
         source = serial
         while source in self._copies and not self._versions[source]:
             source -= 1
@@ -358,6 +362,7 @@ class Event:
         return (serial for _, serial in zip(range(count), living, strict=False))
 
     def _second(self, serial: int, hour: int | None) -> int:
+        # 1201 is coprime to 3600: photos of one hour spread over its seconds
         return UNDATED if hour is None else hour // HOUR * HOUR + serial * 1201 % HOUR
 
     def _insert(self, serial: int, time: int) -> None:
@@ -372,6 +377,7 @@ class Event:
             self._hours[time // HOUR * HOUR] += 1
 
     def _take_out(self, serial: int) -> None:
+        # equal times stand together; index then looks from the first of them on
         time = self._times[serial]
         first = bisect_left(self._order, time, key=self._times.__getitem__)
         del self._order[self._order.index(serial, first)]

@@ -185,6 +185,7 @@ class _Armed:
         """Say whether this request meets the fault, and count it."""
         if not self._matches(ask):
             return False
+        # counted before the dice: `after` means requests, not luck
         self.seen += 1
         count = 1 if self.fault.count is None and self.fault.kind == "move" else self.fault.count
         if self.seen <= self.fault.after or (count is not None and self.fired >= count):
@@ -213,6 +214,7 @@ class _Armed:
     def _by_chance(self, ask: Ask, seed: int) -> bool:
         if self.fault.probability >= 1:
             return True
+        # a photo's query is a signature that differs each time, an API's is the page
         address = f"{ask.method} {ask.path}" + (f"?{ask.query}" if ask.origin == "api" else "")
         if len(self.visits) >= _REMEMBERED:
             self.visits.clear()
@@ -224,6 +226,7 @@ class _Armed:
         )
 
     def _admits(self) -> bool:
+        # trio's clock: real seconds in use, virtual ones under a test clock
         now = trio.current_time()
         burst = self.fault.burst or max(1.0, self.fault.limit)
         passed = burst if self.filled_at is None else (now - self.filled_at) * self.fault.limit

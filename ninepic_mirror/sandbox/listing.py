@@ -65,6 +65,7 @@ def pagination(total: object, ask: PageAsk) -> dict[str, object]:
         ask: The page asked for.
     """
     count = total if isinstance(total, int) else 0
+    # a lie that is no number still has to give page numbers: those of an empty set
     pages = -(-count // ask.size) if count > 0 else 0
     return {
         "total": total,
@@ -91,6 +92,7 @@ def photo_page(
     move = world.faults.listing("move", ask)
     if move is not None:
         _move(event, move, window)
+    # after the move, so that this page is the first to show it
     low, high = event.bounds(*window) if window is not None else event.bounds()
     positions: Sequence[int] = range(low, high)
     twice = world.faults.listing("duplicate_rows", ask)
@@ -162,6 +164,7 @@ def _move(event: Event, fault: Fault, window: tuple[int, int] | None) -> None:
         if fault.variety in ("add", "swap"):
             event.add(1, first.hour if fault.variety == "add" else last.hour)
         if fault.variety == "retime":
+            # behind everything: the photo leaves a window already listed for one not yet known
             latest = max(event.hour_counts(), default=0)
             event.retime(first.image_id, latest + HOUR)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Final
+from urllib.parse import unquote
 
 import trio
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ninepic_mirror.sandbox import wire
@@ -57,12 +59,12 @@ class Origin:
         if scope["type"] != "http":
             return
         try:
-            await self._answer(scope, receive, send)
+            await self._answer({**scope, "path": _decoded(scope["raw_path"])}, receive, send)
         except ClientDisconnect:
             pass  # the client's choice
         except Exception as error:
-            # the client sees a plain 500; whoever runs the sandbox must see that it is broken
-            self._world.crashes.append(error)
+            if error not in self._world.crashes:
+                self._world.crashes.append(error)
             raise
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,6 +81,7 @@ class Origin:
                 seen.status = int(message["status"])
             await send(message)
 
+        # without faults not even the look-up: most runs have none
         fault = self._world.faults.answer(ask) if len(self._world.faults) else None
         if fault is None:
             await self._routes(scope, receive, noted)
@@ -103,6 +106,7 @@ class Origin:
 
     async def _right(self, scope: Scope, receive: Receive) -> Reply:
         """Return what the routes answer, without sending it."""
+        # originals are up to 20 MB, held only while a fault breaks them
         messages: list[Message] = []
 
         async def keep(message: Message) -> None:
@@ -150,6 +154,24 @@ def describe(origin: str, scope: Scope) -> Ask:
         return Ask(origin, scope["method"], path, query, event_id, photo["id"], variant)
     event = _EVENT.search(path)
     return Ask(origin, scope["method"], path, query, int(event[1]) if event else None)
+
+
+def reporter(world: World) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Return a handler of the sandbox's own faults: the client sees a 500, `running` raises them at its end."""
+
+    async def report(_request: Request, error: Exception) -> Response:
+        world.crashes.append(error)
+        return Response(_envelope(b"The sandbox is broken"), 500, media_type="application/json")
+
+    return report
+
+
+def _decoded(raw: bytes) -> str:
+    # Hypercorn's own decoding loses lone surrogates, which JSON can carry into an id
+    try:
+        return unquote(raw.decode("latin-1"), errors="surrogatepass")
+    except UnicodeDecodeError:
+        return unquote(raw.decode("latin-1"))
 
 
 async def _watch(receive: Receive, gone: trio.Event) -> None:

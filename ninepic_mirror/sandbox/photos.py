@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ninepic_mirror.sandbox.origin import VARIANT_FOLDERS
+from ninepic_mirror.sandbox.origin import VARIANT_FOLDERS, reporter
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -34,7 +34,8 @@ def application(world: World) -> Starlette:
         routes=[
             Route("/imgs/{event:int}/{folder}/{name:path}", files.image),
             Route("/originals/{event:int}/{name:path}", files.original),
-        ]
+        ],
+        exception_handlers={Exception: reporter(world)},
     )
 
 
@@ -54,6 +55,7 @@ class Files:
         expires = request.query_params.get("X-Amz-Expires", "")
         given = request.query_params.get("X-Amz-Signature", "")
         name = request.path_params["name"].removesuffix(".jpg")
+        # the signature covers the time, so a link cannot be made to live longer
         if given != self._world.signature(request.path_params["event"], name, expires):
             return _error(403, "SignatureDoesNotMatch", "The signature does not match")
         if self._world.clock() >= int(expires):
@@ -65,6 +67,7 @@ class Files:
         name = str(request.path_params["name"])
         if event is None or variant is None or not name.endswith(".jpg"):
             return _error(404, "NoSuchKey", "The specified key does not exist")
+        # a photo that left the listing may still be in the store
         serial = event.serial(name.removesuffix(".jpg"), served=True)
         if serial is None:
             return _error(404, "NoSuchKey", "The specified key does not exist")
@@ -80,6 +83,7 @@ async def _answer(request: Request, event: Event, serial: int, variant: str) -> 
     if _unchanged(request, headers["etag"], event.uploaded(serial)):
         return Response(None, HTTPStatus.NOT_MODIFIED, headers)
     body = event.cached(serial, variant)
+    # drawing takes tens of milliseconds; in a thread it holds up no other connection
     if body is None:
         name = event.image_id(serial)
         body = await anyio.to_thread.run_sync(event.body, name, variant)

@@ -97,6 +97,7 @@ class Gallery:
         return body
 
     def _keep(self, key: tuple[Shot, str], body: bytes) -> None:
+        # the thread that drew keeps it; two that drew the same keep one
         if len(body) > _CACHED:
             return
         with self._lock:
@@ -128,6 +129,7 @@ def _cheap(shot: Shot, variant: str) -> bytes:
 
 def _finished(shot: Shot, variant: str, body: bytes) -> bytes:
     label = f"{shot.name} {variant} {shot.version}".encode(errors="surrogatepass")[:_SEGMENT]
+    # after SOI and before the rest: a comment may stand anywhere between segments
     named = body[:2] + _COMMENT + pack(">H", len(label) + 2) + label + body[2:]
     return named + TRAILER if shot.trailing else named
 

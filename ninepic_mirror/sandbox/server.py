@@ -192,7 +192,8 @@ class Line:
     def _secured(self, stream: trio.SocketStream) -> trio.SSLStream[trio.SocketStream]:
         if self._context is None:
             raise TypeError("no certificate")
-        return trio.SSLStream(stream, self._context, server_side=True, https_compatible=True)
+        # not https_compatible: a good end says goodbye, so that an abrupt one can be told from it
+        return trio.SSLStream(stream, self._context, server_side=True)
 
 
 async def serve(

@@ -96,11 +96,13 @@ def capture_times(spec: EventSpec) -> Iterator[int]:
 
 def _hour_shares(photos: int, hours: int) -> list[int]:
     """Divide photos over hours as a race does: a start wave, a bulk, a long tail; one in each while they last."""
+    # rises while the field arrives, then thins out: the shape of finish times, x·exp(-x)
     weights = [(place + 0.6) * exp(-2.5 * place / hours) for place in range(hours)]
     each = 1 if photos >= hours else 0
     rest = photos - each * hours
     edges = [0.0]
     for weight in weights:
         edges.append(edges[-1] + weight)
+    # rounding the running sum and not the parts, so that they add up
     marks = [round(rest * edge / edges[-1]) for edge in edges]
     return [each + high - low for low, high in pairwise(marks)]

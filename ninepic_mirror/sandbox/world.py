@@ -78,6 +78,7 @@ class World:
         self.crashes: list[Exception] = []
         self._seen: deque[Seen] = deque(maxlen=REMEMBERED)
         self._counts: Counter[str] = Counter()
+        # from the seed, so that the links of two equal sandboxes are equal
         self._secret = f"links of sandbox {seed}".encode()
 
     @property

@@ -72,7 +72,10 @@ class Network(httpcore.AsyncNetworkBackend):
         """Answer as it was told."""
         self.asked.append((host, trio.current_time()))
         after = self.answers["a" + host]
-        await (self.together.wait() if after == math.inf else trio.sleep(abs(after)))
+        if after == math.inf:
+            await self.together.wait()
+        else:
+            await trio.sleep(abs(after))
         if after < 0:
             raise httpcore.ConnectError(f"{host} refused")
         self.streams.append(httpcore.AsyncMockStream([host.encode()]))

@@ -1,0 +1,44 @@
+# make demo    mirror a generated event from the sandbox, to see what it is like
+# make test    everything that must hold: style, types, layers, tests, coverage, documents
+# make check   the quick part of it: style, types, layers
+# Each sets up its own virtual environment first; nothing else has to be done.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# What decides or commits is covered to the last branch (DESIGN of the tests: docs/design.md, How it is tested).
+CORE := ninepic_mirror/sync/planner.py,ninepic_mirror/archive/placement.py,ninepic_mirror/archive/manifest.py,ninepic_mirror/archive/listings.py,ninepic_mirror/archive/holdings.py,ninepic_mirror/archive/files.py,ninepic_mirror/archive/store.py,ninepic_mirror/ninepic/wire.py,ninepic_mirror/ninepic/pacing.py,ninepic_mirror/ninepic/throttle.py,ninepic_mirror/ninepic/backoff.py
+
+.PHONY: demo test check tests clean
+
+demo: $(VENV)/run
+	$(BIN)/ninepic-mirror demo
+
+test: check tests
+
+check: $(VENV)/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+tests: $(VENV)/dev
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='$(CORE)' --fail-under=100
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV) || { echo "Debian: apt install python3-venv"; exit 1; }
+
+$(VENV)/run: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/dev: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(VENV)/run
+
+clean:
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,168 @@
+"""Standard output for results, standard error for everything else (DESIGN §3).
+
+A reader who has gone away ends nothing: a pass whose summary nobody reads was still made (RELIABILITY L12). A full
+disk under a redirected standard output is an error, because the result would be cut off silently.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import shlex
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from ninepic_mirror.errors import StorageError
+
+
+class Console:
+    """What a run says and where.
+
+    Args:
+        config: What `--config` names.
+        verbosity: -1 quiet, 0 as usual, 1 and more for the log.
+        json_log: Every line on standard error is a JSON object.
+    """
+
+    def __init__(self) -> None:
+        self.config: Path | None = None
+        self.verbosity = 0
+        self.json_log = False
+        self.document: dict[str, object] | None = None
+        """What a command with `--json` prints at its end, whatever happens; `exit_code` is added."""
+        self._gone = False  # nobody reads standard output any more
+
+    @property
+    def quiet(self) -> bool:
+        """Whether only errors and results are wanted."""
+        return self.verbosity < 0
+
+    def settle(self, config: Path | None, verbosity: int, *, json_log: bool) -> None:
+        """Take over the options of the group, and set up the log."""
+        self.config, self.verbosity, self.json_log = config, verbosity, json_log
+        handler = logging.StreamHandler()
+        handler.setFormatter(_JsonLines() if json_log else logging.Formatter("%(message)s"))
+        levels = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+        logging.basicConfig(handlers=[handler], level=logging.WARNING)
+        logging.getLogger("ninepic_mirror").setLevel(levels.get(verbosity, logging.DEBUG))
+
+    # --- results -------------------------------------------------------------------------------------------------
+
+    def print(self, text: str = "") -> None:
+        """Print one result line.
+
+        Raises:
+            StorageError: Standard output is a file that takes no more.
+        """
+        self.write(f"{text}\n")
+
+    def write(self, text: str) -> bool:
+        """Write to standard output; return False when nobody reads it any more."""
+        if self._gone or sys.stdout is None:
+            return False
+        try:
+            sys.stdout.write(text)
+        except OSError as error:
+            self._lost(error)
+        return not self._gone
+
+    def end(self, code: int) -> int:
+        """Print the document, if the command has one; return the exit code, which a full disk changes."""
+        try:
+            if self.document is not None:
+                document, self.document = self.document, None
+                self.print(json.dumps({**document, "exit_code": code}))
+            if sys.stdout is not None and not self._gone:
+                sys.stdout.flush()
+        except OSError as error:
+            try:
+                self._lost(error)
+            except StorageError as full:
+                return self._full(full, code)
+        except StorageError as full:
+            return self._full(full, code)
+        return code
+
+    def end_at_once(self, code: int) -> None:
+        """Print the document from a signal handler, past every buffer."""
+        if self.document is not None:
+            text = json.dumps({**self.document, "exit_code": code})
+            with suppress(OSError):
+                os.write(1, f"{text}\n".encode())
+
+    def _full(self, error: StorageError, code: int) -> int:
+        self.error(str(error), error.cure)
+        return code or 6
+
+    def _lost(self, error: OSError) -> None:
+        self._gone = True
+        # What is still buffered would make the interpreter complain at its end.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if error.errno != errno.EPIPE:
+            text = f"cannot be written to: {error.strerror}"
+            raise StorageError("standard output", text, "make room where it is redirected to")
+
+    # --- everything else -----------------------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """Tell people something that is no result."""
+        if not self.quiet:
+            self._tell({"level": "info", "message": text}, text)
+
+    def warn(self, text: str) -> None:
+        """Tell people what they should look at; nothing failed."""
+        if not self.quiet:
+            self._tell({"level": "warning", "message": text}, f"warning: {text}")
+
+    def error(self, text: str, cure: str = "") -> None:
+        """Tell what is wrong and, on a line of its own, what to do next."""
+        lines = [f"error: {text}"] + ([f"  next: {cure}"] if cure else [])
+        self._tell({"level": "error", "message": text, "next": cure}, "\n".join(lines))
+
+    def crash(self, text: str) -> None:
+        """Show a traceback, without the queries of addresses, because they may be signed."""
+        clean = re.sub(r"(https?://[^\s?'\"]*)\?[^\s'\"]*", r"\1?…", text)
+        self._tell({"level": "critical", "message": clean}, clean.rstrip("\n"))
+
+    def _tell(self, fields: dict[str, str], text: str) -> None:
+        if sys.stderr is not None:
+            with suppress(OSError, ValueError):
+                print(json.dumps(fields) if self.json_log else text, file=sys.stderr, flush=True)  # noqa: T201  this is where it is printed
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line, with the fields of the journal's readers."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {"level": record.levelname.lower(), "message": record.getMessage()}
+        return json.dumps({**fields, "logger": record.name})
+
+
+def forgive(stream: TextIO | None) -> None:
+    """Let a stream write what its encoding lacks as an escape: names come from the service, LANG may be C."""
+    if stream is not None and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Say whether a person looks at the stream."""
+    return stream is not None and stream.isatty()
+
+
+def command(*words: str, console: Console | None = None) -> str:
+    """Return a command that works as printed: started as this one was, with the same `--config`."""
+    name = Path(sys.argv[0]).name
+    if name == "__main__.py":
+        program = [sys.executable, "-m", "ninepic_mirror"]
+    else:
+        program = [name if shutil.which(name) else sys.argv[0]]
+    if console is not None and console.config is not None:
+        program += ["--config", str(console.config)]
+    return shlex.join([*program, *words])

@@ -1,0 +1,145 @@
+"""Exit codes (DESIGN §3) and, for every error, what the operator does next. The only place that knows them."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import traceback
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+from ninepic_mirror.errors import (
+    CertificateError,
+    ConfigError,
+    EventBusyError,
+    EventNotFoundError,
+    FeatureOffError,
+    KeyRefusedError,
+    MirrorError,
+    NotMirroredError,
+    PassingError,
+    RejectedError,
+    StorageError,
+    UnreachableError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ninepic_mirror.cli.console import Console
+
+
+class Code(IntEnum):
+    """How a command ends; the same for every command."""
+
+    WHOLE = 0
+    FAULT = 1
+    USAGE = 2
+    KEY = 3
+    NOT_WHOLE = 4
+    UNREACHABLE = 5
+    STORAGE = 6
+    BUSY = 7
+    DAMAGED = 8
+    NOT_FOUND = 9
+
+
+# Of several causes the one that a script most needs to know (DESIGN §3).
+_ORDER: Final = (
+    Code.KEY,
+    Code.STORAGE,
+    Code.FAULT,
+    Code.UNREACHABLE,
+    Code.BUSY,
+    Code.NOT_FOUND,
+    Code.DAMAGED,
+    Code.NOT_WHOLE,
+    Code.USAGE,
+)
+
+_CODES: Final[tuple[tuple[type[Exception], Code], ...]] = (
+    (UsageError, Code.USAGE),
+    (ConfigError, Code.USAGE),
+    (KeyRefusedError, Code.KEY),
+    (UnreachableError, Code.UNREACHABLE),
+    (CertificateError, Code.UNREACHABLE),
+    (PassingError, Code.UNREACHABLE),
+    (StorageError, Code.STORAGE),
+    (sqlite3.DatabaseError, Code.STORAGE),
+    (EventNotFoundError, Code.NOT_FOUND),
+    (NotMirroredError, Code.NOT_FOUND),
+    (EventBusyError, Code.BUSY),
+    (FeatureOffError, Code.NOT_WHOLE),
+    (RejectedError, Code.FAULT),
+)
+
+_CURES: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (CertificateError, "name the authority that signed it with --ca-file, or api.ca_file; TLS is always verified"),
+    (EventNotFoundError, "look at the number; `ninepic-mirror events` lists the events of your organisation"),
+    (NotMirroredError, "`ninepic-mirror status` lists what is; look at --root too"),
+    (EventBusyError, "wait until it has ended, or stop it; then run this again"),
+    (FeatureOffError, "ask the organiser to switch it on"),
+    (RejectedError, "look at api.base_url; if it is right, this is a bug: please report it with the output of -vv"),
+    (PassingError, "the service is in trouble: try again later; what is here stays"),
+    (sqlite3.DatabaseError, "run sync: it keeps the damaged manifest aside and rebuilds it from the files"),
+)  # fmt: skip
+
+
+def code_of(error: Exception) -> Code:
+    """Return the exit code of an error; what is not known is a fault of ours."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), Code.FAULT)
+
+
+def cure_of(error: Exception) -> str:
+    """Return what the operator does next; empty when the error's own text says it."""
+    if isinstance(error, UsageError | StorageError):
+        return error.cure
+    if isinstance(error, KeyRefusedError):
+        return _key_cure(error)
+    if isinstance(error, UnreachableError):
+        return _origin_cure(error)
+    return next((cure for kind, cure in _CURES if isinstance(error, kind)), "")
+
+
+def _key_cure(error: KeyRefusedError) -> str:
+    if error.status == 401:
+        return "set $NINEPIC_API_KEY, or name a key_file; `ninepic-mirror check` says which key is used"
+    whose = "the organisation's number" if error.event_id is None else "the numbers of organisation and event"
+    return f"look at {whose}, and whether the key is active and this organisation's; `ninepic-mirror check` helps"
+
+
+def _origin_cure(error: UnreachableError) -> str:
+    if error.until is not None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(error.until))
+        return f"the service wants to be left alone until {when}; run this again then"
+    return "look at the network, at api.base_url and api.proxy; then run this again, it goes on where it stopped"
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Return the code of a run from those of its events."""
+    seen = set(codes)
+    return next((code for code in _ORDER if code in seen), Code.WHOLE)
+
+
+def report(console: Console, error: Exception) -> Code:
+    """Say what is wrong and what to do next; return the exit code."""
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            key = f"{problem.key}: " if problem.key else ""
+            console.error(f"{problem.where}: {key}{problem.text}", problem.cure)
+    else:
+        text = str(error)
+        if isinstance(error, sqlite3.DatabaseError):
+            text = f"the manifest cannot be used: {text}"
+        console.error(text, cure_of(error))
+    return code_of(error)
+
+
+def fail(console: Console, error: Exception) -> Code:
+    """Report any error: one of ours with its cure, another as the bug that it is, with its traceback."""
+    if isinstance(error, MirrorError | sqlite3.DatabaseError):
+        return report(console, error)
+    console.crash("".join(traceback.format_exception(error)))
+    console.error("unexpected fault", "this is a bug: please report it with the lines above")
+    return Code.FAULT

@@ -1,0 +1,119 @@
+"""The group of all commands, and what every run has in common."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import click
+
+from ninepic_mirror import __version__
+from ninepic_mirror.cli.console import Console, forgive
+from ninepic_mirror.cli.outcome import Code, fail
+from ninepic_mirror.cli.signals import Run, Signals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS: Final = {
+    "init": "Write a config file, check the key, show the events.",
+    "check": "Examine config, key, clock and mirror root, each with its cure.",
+    "events": "List the organisation's events and how far each is mirrored.",
+    "sync": "Make one pass over each event: fetch what is missing.",
+    "status": "Say what is mirrored, pending, failed and gone. No network.",
+    "manifest": "Print every file with its path, size and hashes.",
+    "sandbox": "Serve a synthetic 9Pic on this machine.",
+    "demo": "Mirror a generated event, without an account.",
+}
+
+
+class Program(click.Group):
+    """Imports a command's module when the command is run, so that `--version` costs nothing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's interface
+        """Return the names in the order of DESIGN §3."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's interface
+        """Import a command; None when there is no such one."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"ninepic_mirror.cli.{cmd_name}")
+        found: object = getattr(module, cmd_name)
+        return found if isinstance(found, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's interface
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", type=click.Path(path_type=Path), help="The config file.")
+@click.option("-v", "--verbose", count=True, help="Say more; twice: still more.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and results.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="How lines on standard error are written.",
+)
+@click.version_option(__version__, prog_name="ninepic-mirror")
+@click.pass_obj
+def program(
+    run: Run,
+    config: Path | None,
+    verbose: int,
+    *,
+    quiet: bool,
+    log_format: Literal["text", "json"],
+) -> None:
+    """Mirror whole 9Pic photo events to disk, keep them fresh, and believe the result.
+
+    The API key is read from $NINEPIC_API_KEY or from where the config file says.
+
+    Exit codes: 0 done and whole, 1 a bug, 2 usage or config, 3 key refused, 4 not whole, 5 service unreachable, 6
+    local storage, 7 another instance holds the event, 9 event not found, 130 Ctrl-C, 143 SIGTERM.
+    """
+    if quiet and verbose:
+        raise click.UsageError("-q and -v exclude each other.")
+    run.console.settle(config, -1 if quiet else verbose, json_log=log_format == "json")
+
+
+def start(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code.
+
+    Args:
+        arguments: Without the program's name.
+    """
+    forgive(sys.stdout)
+    forgive(sys.stderr)
+    console = Console()
+    signals = Signals(console)
+    signals.install()
+    if "--json" in arguments:  # one object, even when the arguments cannot be read (DESIGN §3)
+        console.document = {"events": []}
+    code = _guarded(Run(console, signals), arguments)
+    return console.end(signals.code or code)
+
+
+def _guarded(run: Run, arguments: Sequence[str]) -> int:
+    """Run the command; every way in which it can end becomes a code and a text."""
+    try:
+        result: object = program.main(
+            list(arguments), prog_name="ninepic-mirror", standalone_mode=False, obj=run
+        )
+        return result if isinstance(result, int) else Code.WHOLE
+    except click.Abort:
+        run.console.say("stopped")
+        return run.signals.code or Code.USAGE  # USAGE: a question was answered with end of file
+    except KeyboardInterrupt:
+        return run.signals.code or 130
+    except click.ClickException as error:
+        error.show()
+        return Code.USAGE
+    except Exception as error:  # noqa: BLE001  the last resort: what is not known is a bug, and shown whole
+        return fail(run.console, error)
+

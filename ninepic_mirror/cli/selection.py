@@ -1,0 +1,74 @@
+"""Which events `sync --all` takes, and what `--day` means. Decisions only."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Final
+
+from ninepic_mirror.archive.placement import parts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from zoneinfo import ZoneInfo
+
+    from ninepic_mirror.config import Events
+    from ninepic_mirror.model import Event
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def needs_list(events: Events) -> bool:
+    """Say whether the service has to be asked which events there are: numbers alone need no question."""
+    return events.all or not events.ids
+
+
+def select(events: Events, listed: Iterable[Event], now: datetime) -> list[int]:
+    """Return the numbers of the events that `[events]` takes: those named, and those listed that fit.
+
+    Args:
+        events: The section; without numbers and without `all` it means every event.
+        listed: What the service lists; empty where `needs_list` says no.
+        now: With a zone.
+    """
+    fitting = [event.event_id for event in listed if fits(events, event, now)]
+    return list(dict.fromkeys([*events.ids, *fitting]))
+
+
+def fits(events: Events, event: Event, now: datetime) -> bool:
+    """Say whether a listed event passes the filters.
+
+    An event whose date is missing or cannot be read passes `newer_than`: a mirror too many costs disk, one too few
+    costs photos.
+    """
+    if events.status and event.status not in events.status:
+        return False
+    if events.name and not fnmatchcase((event.name or "").casefold(), events.name.casefold()):
+        return False
+    if events.newer_than is None or event.date is None:
+        return True
+    try:
+        day = datetime.fromisoformat(event.date).date()
+    except ValueError:
+        return True
+    # A date has no zone (API.md): the widest reading of it counts.
+    return day >= (now - timedelta(seconds=events.newer_than)).date() - timedelta(days=1)
+
+
+def span(day: date, zone: ZoneInfo) -> tuple[int, int]:
+    """Return `[from, to)` of a day in its zone, in epoch seconds: 23 or 25 hours where the clocks change."""
+    first = datetime(day.year, day.month, day.day, tzinfo=zone)
+    # Where midnight is skipped, fold=0 reads it with the old offset, which is the very moment of the change; where
+    # it comes twice, the first (PEP 495). Wall-clock arithmetic on the date, not 24 hours.
+    after = day + timedelta(days=1)
+    last = datetime(after.year, after.month, after.day, tzinfo=zone)
+    return int(first.timestamp()), int(last.timestamp())
+
+
+def days_of(starts: Iterable[int], zone: ZoneInfo) -> set[date]:
+    """Return the days in the zone that may hold photos of these UTC hours."""
+    found = set()
+    for start in starts:
+        for window in parts(zone, start):
+            found.add((_EPOCH + timedelta(seconds=window.start)).astimezone(zone).date())
+    return found

@@ -1,0 +1,123 @@
+"""What Ctrl-C and SIGTERM do (DESIGN §7, Stopping): the first ends gently, the second at once.
+
+Handlers of our own instead of trio's `open_signal_receiver`: the second signal has to work even when the loop is
+stuck, and a command that reads manifests has no loop at all.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import FrameType
+
+    import trio
+
+    from ninepic_mirror.cli.console import Console
+
+T = TypeVar("T")
+
+
+class Signals:
+    """The stop signals of one process.
+
+    Args:
+        console: Prints what is left to be printed when the second signal comes.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._soften: Callable[[], None] | None = None
+        self._number: int | None = None
+
+    @property
+    def code(self) -> int | None:
+        """The exit code that the first signal asks for, None when there was none (DESIGN §3)."""
+        return None if self._number is None else 128 + self._number
+
+    def install(self) -> None:
+        """Handle SIGINT and SIGTERM from now on."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A shell starts background jobs with SIGINT ignored; that is to stay so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._number is not None:
+            self._shout("stopped at once; the next run goes on from here")
+            self._console.end_at_once(128 + self._number)
+            os._exit(128 + self._number)
+        self._number = number
+        if self._soften is None:
+            raise KeyboardInterrupt
+        self._soften()
+
+    def _shout(self, text: str) -> None:
+        # A handler may come in the middle of a print: past Python's buffers, which are not reentrant.
+        with suppress(OSError):
+            os.write(2, f"{text}\n".encode())
+
+    def run(self, work: Callable[[trio.Event], Awaitable[T]], *, gentle: bool = False) -> T:
+        """Run a command on trio.
+
+        Args:
+            work: Gets an event that is set by the first signal.
+            gentle: It ends by itself then, and what is under way is finished; else it is cancelled.
+
+        Raises:
+            KeyboardInterrupt: It was cancelled.
+        """
+        import trio  # noqa: PLC0415  commands without a network start without it
+
+        async def main() -> list[T]:
+            stopping, token, results = trio.Event(), trio.lowlevel.current_trio_token(), []
+
+            def soften() -> None:
+                if gentle:
+                    self._shout("stopping; what is under way is finished, once more to stop at once")
+                token.run_sync_soon(stopping.set)
+
+            self._soften = soften
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    if not gentle:
+                        nursery.start_soon(_cancel_when, stopping, scope)
+                    results.append(await work(stopping))
+                    nursery.cancel_scope.cancel()
+            return results
+
+        try:
+            results = trio.run(main)
+        except BaseExceptionGroup as group:
+            from ninepic_mirror.sync.session import unwrapped  # noqa: PLC0415  as above
+
+            with unwrapped():
+                raise group
+        finally:
+            self._soften = None
+        if not results:
+            raise KeyboardInterrupt
+        return results[0]
+
+
+async def _cancel_when(stopping: trio.Event, scope: trio.CancelScope) -> None:
+    await stopping.wait()
+    scope.cancel()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every command gets.
+
+    Args:
+        console: Where to say things.
+        signals: How to run on trio so that it can be stopped.
+    """
+
+    console: Console
+    signals: Signals

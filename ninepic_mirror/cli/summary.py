@@ -1,0 +1,103 @@
+"""The last words of a pass, for a person who is tired and has to believe them. Pure text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ninepic_mirror.progress import format_size, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ninepic_mirror.sync.report import Failure, PassReport
+
+SHOWN: Final = 20  # failures; `status` shows every one
+WATERMARK: Final = (
+    "note: thumbnail and large files carry the service's watermark. Originals without it are offered by the service"
+    " through\nits original-photos call; this version cannot fetch them yet, they will be a variant of their own."
+)
+
+
+def count(number: int, word: str) -> str:
+    """Return `1 photo`, `2,000 photos`."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def summarize(
+    report: PassReport, variants: Sequence[str], *, day: str | None, next_command: str
+) -> Iterator[str]:
+    """Yield the lines that end a pass.
+
+    Args:
+        report: How it went.
+        variants: The configured ones.
+        day: What `--day` named.
+        next_command: Shows every failure.
+    """
+    name = plain(report.name or f"event {report.event_id}")
+    title = f"{name} (event {report.event_id})" + (f", {day} only" if day else "")
+    if report.whole:
+        yield f"{title}: whole: everything is here: {_contents(report, variants)} in {report.folder}"
+    else:
+        yield from _lack(report, title, next_command)
+    yield _work(report)
+
+
+def _contents(report: PassReport, variants: Sequence[str]) -> str:
+    undated = f", {report.undated:,} of them undated" if report.undated else ""
+    return f"{count(report.photos, 'photo')}{undated}, {count(report.present, 'file')} ({' and '.join(variants)})"
+
+
+def _lack(report: PassReport, title: str, next_command: str) -> Iterator[str]:
+    if report.missing > 0:
+        verb = "is" if report.missing == 1 else "are"
+        yield f"{title}: NOT whole: {count(report.missing, 'file')} {verb} missing:"
+    else:
+        yield f"{title}: NOT whole: it is not certain that everything is here:"
+    yield from map(describe, report.failures[:SHOWN])
+    hidden = len(report.failures) - SHOWN
+    if hidden > 0:
+        yield f"  … and {hidden:,} more: {next_command}"
+    untried = report.missing - sum(failure.image_id is not None for failure in report.failures)
+    if untried > 0:
+        yield f"  {count(untried, 'file')} had not been tried when the pass ended"
+    yield f"  {count(report.present, 'file')} of {count(report.photos, 'photo')} are safe in {report.folder or '?'}"
+    yield "  next: run the same command again; it fetches what is missing and nothing else"
+
+
+def describe(failure: Failure) -> str:
+    """Return one failure as a line."""
+    reason = plain(failure.error)
+    if failure.image_id is None:
+        return f"  {reason}"
+    return f"  {plain(failure.image_id)} {failure.variant}: {reason}"
+
+
+def _work(report: PassReport) -> str:
+    done = [
+        f"{count(report.downloaded, 'file')} fetched, {format_size(report.bytes_downloaded)}"
+        if report.downloaded
+        else "nothing was fetched"
+    ]
+    done += [
+        f"{number:,} {word}"
+        for number, word in (
+            (report.linked, "linked"),
+            (report.moved, "moved"),
+            (report.gone, "gone from the event"),
+            (report.failed, "failed"),
+        )
+        if number
+    ]
+    asked = f"{count(report.api_requests, 'API request')} and {report.photo_requests:,} for photos"
+    retries = f", {count(report.retries, 'retry').replace('retrys', 'retries')}" if report.retries else ""
+    return f"  {', '.join(done)}; {asked}{retries}; {duration(report.seconds)}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people, such as `4.2 s`, `3 min 20 s` or `2 h 5 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,409 @@
+"""A pass against the sandbox on loopback: real sockets, real files, the promises of DESIGN §6 and §7."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from ninepic_mirror.errors import EventNotFoundError, KeyRefusedError, StorageError
+from ninepic_mirror.sandbox import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from tests.conftest import Bench
+
+    Open = Callable[..., AbstractAsyncContextManager[Bench]]
+
+FIRST_HOUR = 1768777200  # of the sandbox's events
+HOUR = 3600
+
+
+async def test_a_first_pass_brings_every_photo(open_bench: Open) -> None:
+    """Every photo of the event is on disk with the very bytes, in both variants, over TLS."""
+    async with open_bench(tls=True, undated=5, wrong_clock=3, trailing=2) as bench:
+        report = await bench.sync()
+
+        assert report.whole
+        assert (report.photos, report.undated) == (60, 5)
+        assert (report.downloaded, report.present, report.failed) == (120, 120, 0)
+        assert bench.check_content() == 120
+        assert len(list((bench.folder / "undated/large").iterdir())) == 5
+        assert len(list((bench.folder / "1970-01-01/00/large").iterdir())) == 3
+
+
+async def test_an_unchanged_event_costs_three_requests(open_bench: Open) -> None:
+    """A second pass of an unchanged event asks three times and fetches nothing."""
+    async with open_bench(undated=5, duplicates=4) as bench:
+        await bench.sync()
+        bench.sandbox.clear_requests()
+
+        report = await bench.sync()
+
+        assert report.whole
+        assert report.present == 120
+        assert (bench.sandbox.count("api"), bench.sandbox.count("photos")) == (3, 0)
+        assert report.api_requests == 3
+
+
+async def test_without_a_timeline_two_requests_are_enough(open_bench: Open) -> None:
+    """An event whose timeline is off is mirrored to undated/, and its second pass asks twice."""
+    async with open_bench(timeline=False) as bench:
+        first = await bench.sync()
+        bench.sandbox.clear_requests()
+
+        second = await bench.sync()
+
+        assert first.whole
+        assert second.whole
+        assert len(list((bench.folder / "undated/large").iterdir())) == 60
+        assert (bench.sandbox.count("api"), bench.sandbox.count("photos")) == (2, 0)
+
+
+async def test_late_photos_of_an_old_hour_are_found(open_bench: Open) -> None:
+    """Three photos added to an old hour cost at most six API requests, and only their files are fetched."""
+    async with open_bench(photos=90, hours=24) as bench:
+        await bench.sync()
+        new = bench.sandbox.event(456).add(3, hour=FIRST_HOUR + HOUR)
+        bench.sandbox.clear_requests()
+
+        report = await bench.sync()
+
+        assert report.whole
+        assert report.downloaded == 6
+        assert bench.sandbox.count("api") <= 6
+        assert bench.sandbox.count("photos") == 6
+        assert {seen.path.rpartition("/")[2].removesuffix(".jpg") for seen in bench.sandbox.requests if seen.origin == "photos"} == set(new)
+        bench.check_content()
+
+
+async def test_a_photo_whose_hour_changed_is_renamed(open_bench: Open) -> None:
+    """A photo that moves to another hour moves on disk, without a request for photos."""
+    async with open_bench() as bench:
+        await bench.sync()
+        event = bench.sandbox.event(456)
+        moved = event.photos[0].image_id
+        event.retime(moved, FIRST_HOUR + 3 * HOUR)
+        bench.sandbox.clear_requests()
+
+        report = await bench.sync()
+
+        assert report.whole
+        assert (report.moved, report.downloaded) == (2, 0)
+        assert bench.sandbox.count("photos") == 0
+        assert bench.photos()[f"large/{moved}"].parent.parent.name == "02"
+        assert bench.check_content() == 120
+
+
+async def test_what_was_deleted_locally_comes_back(open_bench: Open) -> None:
+    """After `rm -r` of an hour's folder a pass fetches that hour's files and nothing else."""
+    async with open_bench() as bench:
+        await bench.sync()
+        hour = next(path for path in sorted(bench.folder.glob("2026-*/*")) if path.is_dir())
+        lost = len(list((hour / "large").iterdir())) * 2
+        shutil.rmtree(hour)
+        bench.sandbox.clear_requests()
+
+        report = await bench.sync()
+
+        assert report.whole
+        assert report.downloaded == lost == bench.sandbox.count("photos")
+        assert bench.check_content() == 120
+
+
+async def test_equal_bytes_are_linked(open_bench: Open) -> None:
+    """Photos with equal bytes are one file on disk, under two names, and each is recorded."""
+    async with open_bench(duplicates=6) as bench:
+        report = await bench.sync()
+
+        assert report.whole
+        assert report.linked == 12
+        inodes = {path.stat().st_ino for path in bench.photos().values()}
+        assert len(inodes) == 120 - 12
+        assert bench.check_content() == 120
+
+
+async def test_copies_stay_copies_where_asked(open_bench: Open) -> None:
+    """With `duplicates = "copy"` every photo is a file of its own."""
+    async with open_bench(duplicates=6) as bench:
+        bench.settings = replace(bench.settings, duplicates="copy")
+        report = await bench.sync()
+
+        assert report.whole
+        assert report.linked == 0
+        assert len({path.stat().st_ino for path in bench.photos().values()}) == 120
+
+
+async def test_a_lost_manifest_is_rebuilt_without_fetching(open_bench: Open) -> None:
+    """Files that stand whole at their right place are adopted: no photo is fetched twice."""
+    async with open_bench(undated=4, duplicates=3) as bench:
+        await bench.sync()
+        for path in (bench.folder / ".ninepic-mirror").glob("manifest.sqlite3*"):
+            path.unlink()
+        bench.sandbox.clear_requests()
+
+        report = await bench.sync()
+
+        assert report.whole
+        assert bench.sandbox.count("photos") == 0
+        assert bench.check_content() == 120
+
+
+async def test_a_damaged_file_is_not_adopted(open_bench: Open) -> None:
+    """A file that SHA256SUMS names with another hash is fetched anew, and the damaged one is kept in the trash."""
+    async with open_bench() as bench:
+        await bench.sync()
+        for path in (bench.folder / ".ninepic-mirror").glob("manifest.sqlite3*"):
+            path.unlink()
+        name, damaged = sorted(bench.photos().items())[7]
+        content = bytearray(damaged.read_bytes())
+        content[-20] ^= 1
+        damaged.write_bytes(content)
+
+        report = await bench.sync()
+
+        assert report.whole
+        assert report.downloaded == 1
+        assert bench.check_content() == 120
+        (kept,) = (path for path in (bench.folder / ".ninepic-mirror/trash").rglob("*") if path.is_file())
+        assert kept.name.startswith(name.partition("/")[2])
+
+
+async def test_a_full_pass_notices_a_changed_size(open_bench: Open) -> None:
+    """A file that was cut short in place is fetched again by a full pass."""
+    async with open_bench() as bench:
+        await bench.sync()
+        path = sorted(bench.photos().values())[3]
+        with path.open("r+b") as file:
+            file.truncate(100)
+
+        quick = await bench.sync()
+        full = await bench.sync(full=True)
+
+        assert quick.downloaded == 0
+        assert (full.whole, full.downloaded) == (True, 1)
+        assert bench.check_content() == 120
+
+
+async def test_a_photo_that_is_gone_for_good_is_listed(open_bench: Open) -> None:
+    """A 404 of the photo origin fails that file only; the rest is whole, and the next pass tries again."""
+    async with open_bench() as bench:
+        missing = bench.sandbox.event(456).photos[9].image_id
+        bench.sandbox.faults.add(Fault(kind="404", origin="photos", image_id=missing, variant="large"))
+
+        report = await bench.sync()
+        bench.sandbox.faults.clear()
+        again = await bench.sync()
+
+        assert not report.whole
+        assert [(one.image_id, one.variant) for one in report.failures] == [(missing, "large")]
+        assert "404" in report.failures[0].error
+        assert report.present == 119
+        assert (again.whole, again.downloaded) == (True, 1)
+
+
+async def test_removed_photos_are_kept_and_marked(open_bench: Open) -> None:
+    """A photo that left the event is gone in the manifest and still on disk, and the pass is whole."""
+    async with open_bench() as bench:
+        await bench.sync()
+        event = bench.sandbox.event(456)
+        left = event.photos[4].image_id
+        event.remove(left)
+
+        report = await bench.sync()
+
+        assert (report.whole, report.gone, report.photos) == (True, 2, 59)
+        assert f"large/{left}" in bench.photos()
+
+
+async def test_a_mass_removal_is_stopped_until_accepted(open_bench: Open) -> None:
+    """More than a tenth of the event at once is not believed without a word of the operator."""
+    async with open_bench() as bench:
+        await bench.sync()
+        event = bench.sandbox.event(456)
+        for photo in list(event.photos)[:10]:
+            event.remove(photo.image_id)
+
+        stopped = await bench.sync()
+        still = await bench.sync()
+        accepted = await bench.sync(accept_removals=True)
+        after = await bench.sync()
+
+        assert (stopped.whole, stopped.stopped_removal, stopped.gone) == (False, 10, 0)
+        assert (still.whole, still.stopped_removal) == (False, 10)
+        assert (accepted.whole, accepted.gone) == (True, 20)
+        assert (after.whole, after.photos, after.api_requests) == (True, 50, 3)
+
+
+async def test_the_trash_takes_what_left_and_gives_it_back(open_bench: Open) -> None:
+    """With `trash` a gone photo is moved at the next full pass, and restored from there when it returns."""
+    async with open_bench() as bench:
+        bench.settings = replace(bench.settings, on_remote_removal="trash")
+        await bench.sync()
+        event = bench.sandbox.event(456)
+        left = event.photos[4]
+        event.set(timeline_search=True)
+        event.remove(left.image_id, keep_file=True)
+        await bench.sync()
+        # the journal takes what was gone before the second in which a full pass begins
+        manifest = bench.folder / ".ninepic-mirror/manifest.sqlite3"
+        import sqlite3
+
+        with sqlite3.connect(manifest) as connection:
+            connection.execute("UPDATE photos SET gone_since = gone_since - 5 WHERE gone_since IS NOT NULL")
+        connection.close()
+
+        full = await bench.sync(full=True)
+
+        assert full.whole
+        assert f"large/{left.image_id}" not in bench.photos()
+        assert len([path for path in (bench.folder / ".ninepic-mirror/trash").rglob("*") if path.is_file()]) == 2
+
+
+async def test_the_layout_changes_by_renaming(open_bench: Open) -> None:
+    """Another layout or zone moves files on disk without a request for photos."""
+    async with open_bench(undated=3) as bench:
+        await bench.sync()
+        bench.sandbox.clear_requests()
+        bench.settings = replace(bench.settings, layout="{variant}/{date}/{image_id}{ext}")
+
+        report = await bench.sync()
+
+        assert (report.whole, report.moved) == (True, 120)
+        assert bench.sandbox.count("photos") == 0
+        assert {path.name for path in bench.folder.iterdir()} == {
+            ".ninepic-mirror", "event.json", "large", "thumbnail",
+        }  # fmt: skip
+        assert (bench.folder / "large/SHA256SUMS").is_file()
+
+
+async def test_half_hour_zones_put_photos_into_local_hours(open_bench: Open) -> None:
+    """In Kolkata each UTC hour is cut at half past, and every photo stands in the folder of its own local hour."""
+    async with open_bench(hours=3) as bench:
+        bench.settings = replace(bench.settings, timezone="Asia/Kolkata")
+        report = await bench.sync()
+
+        assert report.whole
+        for photo in bench.sandbox.event(456).photos:
+            path = bench.photos()[f"large/{photo.image_id}"]
+            local = (photo.captured or 0) + 19_800
+            assert path.parent.parent.name == f"{local // 3600 % 24:02}"
+
+
+async def test_a_new_zone_moves_files_into_its_hours(open_bench: Open) -> None:
+    """Going from UTC to a half-hour zone asks the API, never for photos, and moves what has to move."""
+    async with open_bench(hours=3) as bench:
+        await bench.sync()
+        bench.sandbox.clear_requests()
+        bench.settings = replace(bench.settings, timezone="Asia/Kolkata")
+
+        report = await bench.sync()
+        again = await bench.sync()
+
+        assert report.whole
+        assert bench.sandbox.count("photos") == 0
+        assert report.moved == 120
+        assert (again.whole, again.api_requests, again.moved) == (True, 3, 0)
+        for photo in bench.sandbox.event(456).photos:
+            path = bench.photos()[f"large/{photo.image_id}"]
+            assert path.parent.parent.name == f"{((photo.captured or 0) + 19_800) // 3600 % 24:02}"
+
+
+async def test_the_timeline_may_be_switched_on_later(open_bench: Open) -> None:
+    """Photos in undated/ move to their hours when the timeline comes, and stay there when it goes."""
+    async with open_bench(timeline=False) as bench:
+        event = bench.sandbox.event(456)
+        await bench.sync()
+        event.set(timeline_search=True)
+        bench.sandbox.clear_requests()
+        on = await bench.sync()
+        event.set(timeline_search=False)
+        off = await bench.sync()
+
+        assert (on.whole, on.moved, bench.sandbox.count("photos")) == (True, 120, 0)
+        assert (off.whole, off.moved) == (True, 0)
+        assert not (bench.folder / "undated").exists()
+
+
+async def test_a_refused_timeline_keeps_every_hour(open_bench: Open) -> None:
+    """A 403 of the timeline although its flag is on makes no photo undated."""
+    async with open_bench() as bench:
+        await bench.sync()
+        bench.sandbox.faults.add(Fault(kind="timeline_403"))
+
+        report = await bench.sync()
+
+        assert (report.whole, report.moved, report.undated) == (True, 0, 0)
+
+
+async def test_sums_and_event_are_readable_without_us(open_bench: Open) -> None:
+    """SHA256SUMS names every file of its day with its hash, and event.json says what there is."""
+    import hashlib
+
+    async with open_bench(undated=2, wrong_clock=2) as bench:
+        await bench.sync()
+
+        named = {}
+        for sums in bench.folder.glob("*/SHA256SUMS"):
+            for line in sums.read_text().splitlines():
+                sha256, _, name = line.partition("  ")
+                named[sums.parent / name] = sha256
+        assert named == {
+            path: hashlib.sha256(path.read_bytes()).hexdigest() for path in bench.photos().values()
+        }
+        about = json.loads((bench.folder / "event.json").read_text())
+        assert (about["event_id"], about["photos"], about["undated"]) == (456, 60, 2)
+        assert sum(day["photos"] for day in about["days"]) == 58
+
+
+async def test_a_new_variant_is_fetched_for_known_photos(open_bench: Open) -> None:
+    """A variant added to the configuration comes for every photo; one taken out is left alone."""
+    async with open_bench() as bench:
+        bench.settings = replace(bench.settings, variants=("thumbnail",))
+        first = await bench.sync()
+        bench.settings = replace(bench.settings, variants=("large",))
+        second = await bench.sync()
+
+        assert (first.whole, first.present) == (True, 60)
+        assert (second.whole, second.downloaded) == (True, 60)
+        assert len(bench.photos()) == 120
+
+
+async def test_one_day_only(open_bench: Open) -> None:
+    """A pass over one day fetches that day's photos and calls the rest neither whole nor gone."""
+    midnight = 1768780800  # 2026-01-19 00:00 UTC
+    async with open_bench() as bench:
+        report = await bench.sync(day=(midnight, midnight + 24 * HOUR))
+        on_that_day = [one for one in bench.sandbox.event(456).photos if midnight <= (one.captured or 0)]
+        everything = await bench.sync()
+
+        assert report.whole
+        assert report.downloaded == 2 * len(on_that_day)
+        assert everything.whole
+        assert everything.downloaded == 120 - report.downloaded
+
+
+async def test_a_foreign_event_and_a_refused_key_are_told_apart(open_bench: Open) -> None:
+    """An unknown event is that event's end; a refused key is the program's."""
+    async with open_bench() as bench:
+        with pytest.raises(EventNotFoundError):
+            await bench.sync(999)
+        bench.sandbox.revoke("test-key")
+        with pytest.raises(KeyRefusedError):
+            await bench.sync()
+
+
+async def test_no_marker_no_writing(open_bench: Open) -> None:
+    """A root that holds foreign files and no marker is refused."""
+    async with open_bench() as bench:
+        bench.root.mkdir()
+        (bench.root / "holiday.jpg").write_bytes(b"x")
+
+        with pytest.raises(StorageError, match="no mirror root"):
+            await bench.sync()
+
+        assert [path.name for path in bench.root.iterdir()] == ["holiday.jpg"]
