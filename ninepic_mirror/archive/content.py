@@ -17,12 +17,16 @@ from ninepic_mirror.errors import PassingError, PhotoError
 if TYPE_CHECKING:
     from ninepic_mirror.model import Variant
 
-SNIFF: Final = 32  # bytes: enough for every signature below and for a page's first tag behind a byte-order mark
+# Bytes looked at before a type is chosen. Signatures need 12; templates put blank lines before a page's first tag.
+SNIFF: Final = 512
 _HEIC_BRANDS: Final = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
-_TAG_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
+# A byte-order mark of UTF-8 or UTF-16 may stand first; NULs only behind the latter: a box of 60 bytes begins \0\0\0<.
+_TAG_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<|(?:\xff\xfe|\xfe\xff)[\s\0]*<")
+_XML_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml")
 _JSON_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]")
-# In entropy-coded data 0xFF is followed by 0x00 (stuffing) or a restart marker; 0xFF may be repeated as fill.
-_SCAN_END: Final = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+# In entropy-coded data 0xFF is followed by 0x00 (stuffing) or a restart marker; 0xFF may be repeated as fill. Not
+# `\xff+`: over a body of nothing but 0xFF that takes quadratic time.
+_SCAN_END: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +161,10 @@ def _recognise(head: bytes, variant: Variant) -> Callable[[], _Walk]:
         return _webp
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
         return _heic
-    if _TAG_START.match(head) and not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<?xml"):
+    is_markup = _TAG_START.match(head) is not None
+    if is_markup and not _XML_START.match(head):
         raise PassingError("a web page came instead of the photo", html=True)
-    if variant == "original" and not _TAG_START.match(head) and not _JSON_START.match(head):
+    if variant == "original" and not is_markup and not _JSON_START.match(head) and head.strip():
         return _anything
     raise PhotoError("what came is no picture (JPEG, PNG, WebP or HEIC)")
 
@@ -171,6 +176,7 @@ def _broken(what: str) -> PassingError:
 def _jpeg() -> _Walk:
     """Segments by their lengths, scans to their next marker, until EOI (T.81 B.1.1, B.2)."""
     width = height = None
+    has_scan = False
     yield _Read(2)
     while True:
         marker = yield _Read(2)
@@ -180,7 +186,11 @@ def _jpeg() -> _Walk:
         while code == 0xFF:  # fill bytes (B.1.1.2)
             code = (yield _Read(1))[0]
         if code == 0xD9:
+            if width is None or not has_scan:
+                raise _broken("a JPEG without a picture")
             return Content(".jpg", width, height)
+        if code in {0x00, 0xD8}:
+            raise _broken("no JPEG marker where one is due")
         if code == 0x01 or 0xD0 <= code <= 0xD7:
             continue  # markers without a length (table B.1)
         length = int.from_bytes((yield _Read(2)))
@@ -192,11 +202,13 @@ def _jpeg() -> _Walk:
             length -= 5
         yield _Skip(length - 2)
         if code == 0xDA:
+            has_scan = True
             yield _SkipScan()
 
 
 def _png() -> _Walk:
     width = height = None
+    has_data = False
     yield _Skip(8)
     while True:
         head = yield _Read(8)
@@ -206,13 +218,19 @@ def _png() -> _Walk:
             width, height = int.from_bytes(size[:4]), int.from_bytes(size[4:])
             length -= 8
         yield _Skip(length + 4)
+        has_data = has_data or name == b"IDAT"
         if name == b"IEND":
+            if not has_data:
+                raise _broken("a PNG without a picture")
             return Content(".png", width, height)
 
 
 def _webp() -> _Walk:
     head = yield _Read(8)
-    yield _Skip(int.from_bytes(head[4:], "little"))
+    size = int.from_bytes(head[4:], "little")
+    if size < 12:  # "WEBP" and the head of one chunk (RFC 9649 §2.5)
+        raise _broken("a WebP without a picture")
+    yield _Skip(size)
     return Content(".webp")
 
 

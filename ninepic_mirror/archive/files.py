@@ -54,6 +54,10 @@ _CURES: Final = {
         "a link or file stands where a folder is due",
         "move it away, then run sync again",
     ),
+    errno.EISDIR: (
+        "a folder stands where a file is due",
+        "move it away, then run sync again",
+    ),
     errno.EMFILE: (
         "too many open files",
         "raise the limit (ulimit -n) or lower [mirror] connections",
@@ -101,6 +105,17 @@ class Found:
     links: int
 
 
+@contextmanager
+def _where_it_is_there() -> Iterator[None]:
+    """Leave the block quietly when there is no such folder, or a link or file in its place."""
+    try:
+        yield
+    except OSError as error:
+        # opening a link with O_NOFOLLOW and O_DIRECTORY is ENOTDIR on Linux, ELOOP on macOS
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            raise
+
+
 Kind = Literal["file", "folder", "other"]
 
 
@@ -121,6 +136,7 @@ class Tree:
     def __init__(self, root: Path, *, durable: bool = True) -> None:
         self.root = root
         self._durable = durable
+        self._anchored: set[str] = set()  # folders whose own names are known to be on the disk
         with translated(str(root)):
             self._descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
 
@@ -185,9 +201,19 @@ class Tree:
             self.sync(descriptor)
 
     def sync_folder(self, path: str) -> None:
-        """Bring a folder's names to the disk. Raises OSError."""
+        """Bring a folder's names to the disk, and, the first time, its own name and those above it.
+
+        The latter because a run that was killed between making a folder and syncing its parent, or a person who
+        copied it here, leaves a folder that a power cut may still take away. Raises OSError.
+        """
         with self.folder(path) as descriptor:
             self.sync(descriptor)
+        while path and path not in self._anchored:
+            above, _ = split(path)
+            with self.folder(above) as descriptor:
+                self.sync(descriptor)
+            self._anchored.add(path)
+            path = above
 
     @contextmanager
     def opened(self, path: str, flags: int = os.O_RDONLY) -> Iterator[int]:
@@ -211,33 +237,22 @@ class Tree:
     def stat(self, path: str) -> Found | None:
         """Look at an entry without following a link; None when nothing is there. Raises OSError."""
         parent, name = split(path)
-        try:
-            with self.folder(parent) as above:
-                seen = os.stat(name, dir_fd=above, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                return (
-                    None  # a link in the place of one of our folders: nothing of ours is behind it
-                )
-            raise
-        return Found(
-            seen.st_size, seen.st_mtime_ns, seen.st_ino, stat.S_ISREG(seen.st_mode), seen.st_nlink
-        )
+        with _where_it_is_there(), self.folder(parent) as above:
+            seen = os.stat(name, dir_fd=above, follow_symlinks=False)
+            is_file = stat.S_ISREG(seen.st_mode)
+            return Found(seen.st_size, seen.st_mtime_ns, seen.st_ino, is_file, seen.st_nlink)
+        return None
 
     def folder_mtime(self, path: str) -> int | None:
         """Return a folder's modification time in nanoseconds, None when there is no such folder."""
-        try:
-            with self.folder(path) as descriptor:
-                return os.fstat(descriptor).st_mtime_ns
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with _where_it_is_there(), self.folder(path) as descriptor:
+            return os.fstat(descriptor).st_mtime_ns
+        return None
 
     def entries(self, path: str) -> Iterator[tuple[str, Kind]]:
         """Yield each name in a folder with what it is, nothing for a folder that is not there. Raises OSError."""
         with (
-            suppress(FileNotFoundError, NotADirectoryError),
+            _where_it_is_there(),
             self.folder(path) as descriptor,
             os.scandir(descriptor) as found,
         ):
@@ -247,15 +262,19 @@ class Tree:
     def move(self, source: str, target: str) -> None:
         """Rename within the tree; the caller has made sure that nothing of worth stands at `target`.
 
-        A rename between two links of one file does nothing (rename(2)), so the source is looked for afterwards.
+        A rename between two links of one file does nothing (rename(2)): then the old name is taken away instead. But
+        not where both are one name, to a file system without regard to case: that would take the file.
         The caller syncs the folders. Raises OSError.
         """
         (below, old), (above, new) = split(source), split(target)
         with self.folder(below) as source_folder, self.folder(above, make=True) as target_folder:
-            os.rename(old, new, src_dir_fd=source_folder, dst_dir_fd=target_folder)
-            if source != target:
-                with suppress(FileNotFoundError):
-                    os.unlink(old, dir_fd=source_folder)
+            one_name = old.lower() == new.lower() and os.path.sameopenfile(
+                source_folder, target_folder
+            )
+            if not one_name and _is_same(source_folder, old, target_folder, new):
+                os.unlink(old, dir_fd=source_folder)
+            else:
+                os.rename(old, new, src_dir_fd=source_folder, dst_dir_fd=target_folder)
 
     def link(self, source: str, target: str) -> None:
         """Give a file a second name. Raises OSError (EMLINK, EPERM, EXDEV where links are not to be had)."""
@@ -266,12 +285,17 @@ class Tree:
             )
 
     def clone(self, source: str, target: str) -> bool:
-        """Let `target` share the blocks of `source`, an equal file; False where the file system cannot."""
+        """Let `target` share the blocks of `source`, an equal file; False where the file system cannot.
+
+        `target` keeps its modification time. Raises OSError when one of them cannot be opened.
+        """
         with self.opened(source) as from_, self.opened(target, os.O_WRONLY) as to:
+            before = os.fstat(to)
             try:
                 fcntl.ioctl(to, _FICLONE, from_)
             except OSError:
                 return False  # every errno means the same here: `target` keeps its own copy
+            os.utime(to, ns=(before.st_atime_ns, before.st_mtime_ns))
         return True
 
     def remove_folder(self, path: str) -> None:
@@ -333,6 +357,17 @@ class Tree:
         """Return at most `limit` bytes of a file. Raises OSError."""
         with self.opened(path) as descriptor:
             return _read_exactly(descriptor, limit)
+
+
+def _is_same(source_folder: int, old: str, target_folder: int, new: str) -> bool:
+    """Whether two names stand for one file."""
+    try:
+        return os.path.samestat(
+            os.stat(old, dir_fd=source_folder, follow_symlinks=False),
+            os.stat(new, dir_fd=target_folder, follow_symlinks=False),
+        )
+    except FileNotFoundError:
+        return False
 
 
 def _read_exactly(descriptor: int, count: int) -> bytes:

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.model import Variant
 
 FOLDER: Final = ".ninepic-mirror/partial"
-RESUMABLE: Final = (
-    64 * 1024
-)  # bytes on disk from which a file is continued, not begun anew (DESIGN §7)
+RESUMABLE: Final = 64 * 1024  # bytes from which a file is continued, not begun anew (DESIGN §7)
 _CHUNK: Final = 1 << 20
 _NOTE_LIMIT: Final = 4096
 
@@ -76,7 +74,9 @@ class Partial:
     """One download's file. Its methods block; every OSError leaves as a StorageError.
 
     The bytes stand under a name made of variant and id. Beside them, only when a transfer was cut off with enough on
-    disk to be worth it, a note with the validator: it is what makes the rest usable to `If-Range`.
+    disk to be worth it, a note with the validator, which makes the rest usable to `If-Range`, and the number of bytes
+    that were synced before the note was. What was written later is not continued: in a power cut it may have become
+    zeros, and zeros inside a scan look like a picture.
 
     Args:
         tree: The event folder.
@@ -100,15 +100,16 @@ class Partial:
         """Take up what an earlier run left, if it can be continued; return the bytes on disk."""
         try:
             note = json.loads(self._tree.read(self._note, _NOTE_LIMIT))
-            validator = note["validator"]
-            with self._tree.opened(self.path) as descriptor:
-                while chunk := os.read(descriptor, _CHUNK):
+            validator, size = str(note["validator"]), int(note["size"])
+            with self._tree.opened(self.path, os.O_RDWR) as descriptor:
+                while chunk := os.read(descriptor, min(_CHUNK, size - self.size)):
                     self._hashes.update(chunk)
+                os.ftruncate(descriptor, self.size)
         except (OSError, ValueError, KeyError, TypeError, MirrorError):
             self.restart()
             return 0
-        self.validator = validator if isinstance(validator, str) else None
-        if self.size < RESUMABLE or self.validator is None:
+        self.validator = validator
+        if self.size < max(size, RESUMABLE):
             self.restart()
         return self.size
 
@@ -127,9 +128,10 @@ class Partial:
             StorageError: The disk said no.
             PassingError: These bytes cannot be part of a whole photo; likewise PhotoError.
         """
+        is_first = self.size == 0
         self._taking(data)
         flags = os.O_WRONLY | os.O_APPEND
-        flags |= os.O_CREAT | os.O_EXCL if self.size == len(data) else 0
+        flags |= os.O_CREAT | os.O_EXCL if is_first else 0
         with translated(self._tree.name(self.path)), self._tree.opened(self.path, flags) as file:
             write_all(file, data)
 
@@ -172,7 +174,7 @@ class Partial:
             self.restart()
             return
         self.validator = validator
-        note = json.dumps({"validator": validator}).encode()
+        note = json.dumps({"validator": validator, "size": self.size}).encode()
         with translated(self._tree.name(self.path)):
             # the bytes first: a note that outlives them in a power cut would vouch for zeros
             self._tree.sync_file(self.path)
@@ -180,7 +182,7 @@ class Partial:
 
 
 def sweep(tree: Tree) -> None:
-    """Make `partial/`, and remove what a killed run left there: every file without a note to continue it by.
+    """Make `partial/`, and remove what a killed run left there: all but files with a note to continue them by.
 
     Raises:
         StorageError: The disk said no.
@@ -188,11 +190,11 @@ def sweep(tree: Tree) -> None:
     with translated(tree.name(FOLDER)):
         with tree.folder(FOLDER, make=True):
             pass
-        names = {name for name, kind in tree.entries(FOLDER) if kind != "folder"}
-        for name in names:
-            whole_pair = (
-                name.removesuffix(".resume") in names
-                and f"{name.removesuffix('.resume')}.resume" in names
-            )
-            if not whole_pair:
+        found = dict(tree.entries(FOLDER))
+        files = {name for name, kind in found.items() if kind == "file"}
+        for name, kind in found.items():
+            stem = name.removesuffix(".resume")
+            if kind == "folder":  # not ours, and it would stand in a photo's way
+                tree.remove_folder(f"{FOLDER}/{name}")
+            elif not {stem, f"{stem}.resume"} <= files:
                 tree.remove(f"{FOLDER}/{name}")

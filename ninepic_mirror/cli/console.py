@@ -72,21 +72,28 @@ class Console:
             self._lost(error)
         return not self._gone
 
+    def flush(self) -> None:
+        """Bring out what was printed so far.
+
+        Raises:
+            StorageError: Standard output is a file that takes no more.
+        """
+        if sys.stdout is not None and not self._gone:
+            try:
+                sys.stdout.flush()
+            except OSError as error:
+                self._lost(error)
+
     def end(self, code: int) -> int:
         """Print the document, if the command has one; return the exit code, which a full disk changes."""
         try:
             if self.document is not None:
                 document, self.document = self.document, None
                 self.print(json.dumps({**document, "exit_code": code}))
-            if sys.stdout is not None and not self._gone:
-                sys.stdout.flush()
-        except OSError as error:
-            try:
-                self._lost(error)
-            except StorageError as full:
-                return self._full(full, code)
-        except StorageError as full:
-            return self._full(full, code)
+            self.flush()
+        except StorageError as error:
+            self.error(str(error), error.cure)
+            return code or 6  # DESIGN §3; the result did not arrive
         return code
 
     def end_at_once(self, code: int) -> None:
@@ -95,10 +102,6 @@ class Console:
             text = json.dumps({**self.document, "exit_code": code})
             with suppress(OSError):
                 os.write(1, f"{text}\n".encode())
-
-    def _full(self, error: StorageError, code: int) -> int:
-        self.error(str(error), error.cure)
-        return code or 6
 
     def _lost(self, error: OSError) -> None:
         self._gone = True

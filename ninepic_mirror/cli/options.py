@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
@@ -18,53 +19,81 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., int]")
 
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag.
+
+    Args:
+        name: With its dashes.
+        help: One line.
+        type: What click makes of its text; None leaves it alone, the rule of its key says what is wrong.
+        many: It may be given again.
+        switch: It takes no value.
+    """
+
+    name: str
+    help: str
+    type: click.ParamType[object] | type | None = None
+    many: bool = False
+    switch: bool = False
+
+
 _PATH: Final = click.Path()
-# Dotted key → the flag and its help. `proxy` may hold a password, which a process list would show: file only.
+# By dotted key. `api.proxy` may hold a password, which a list of processes would show: in the file only.
 API: Final = {
-    "api.org_id": click.Option(["--org"], type=int, help="The organisation's number."),
-    "api.base_url": click.Option(["--base-url"], help="Another service, such as the sandbox."),
-    "api.key_file": click.Option(["--key-file"], type=_PATH, help="The file that holds the API key."),
-    "api.ca_file": click.Option(["--ca-file"], type=_PATH, help="A certificate authority to trust as well (PEM)."),
-    "api.requests_per_second": click.Option(["--requests-per-second"], type=float, help="0 finds the rate by itself."),
-    "api.allow_private": click.Option(
-        ["--allow-private"], is_flag=True, default=None, help="Photos may be in a private network."
+    "api.org_id": Flag("--org", "The organisation's number.", int),
+    "api.base_url": Flag("--base-url", "Another service, such as the sandbox."),
+    "api.key_file": Flag("--key-file", "The file that holds the API key.", _PATH),
+    "api.ca_file": Flag("--ca-file", "A certificate authority to trust as well (PEM).", _PATH),
+    "api.requests_per_second": Flag("--requests-per-second", "0 finds the rate by itself.", float),
+    "api.allow_private": Flag(
+        "--allow-private", "Photos may be in a private network.", switch=True
     ),
-}  # fmt: skip
+}
 PLACE: Final = {
-    "mirror.root": click.Option(["--root"], type=_PATH, help="The folder that holds all events."),
-    "mirror.state_dir": click.Option(["--state-dir"], type=_PATH, help="Where the manifests are, if not in the root."),
-}  # fmt: skip
+    "mirror.root": Flag("--root", "The folder that holds all events.", _PATH),
+    "mirror.state_dir": Flag("--state-dir", "Where manifests are, if not in the root.", _PATH),
+}
 MIRROR: Final = PLACE | {
-    "mirror.variants": click.Option(
-        ["--variant"], multiple=True, type=click.Choice(VARIANTS), help="What to fetch; may be given again."
+    "mirror.variants": Flag(
+        "--variant", "What to fetch; may be given again.", click.Choice(VARIANTS), many=True
     ),
-    "mirror.layout": click.Option(["--layout"], help="How files are named inside an event's folder."),
-    "mirror.timezone": click.Option(["--timezone"], help="The zone of the folders, such as Asia/Kolkata."),
-    "mirror.connections": click.Option(["--connections"], type=int, help="The most photos fetched at once."),
-    "mirror.bandwidth": click.Option(["--bandwidth"], help="The most to fetch, such as 20MB/s."),
-    "mirror.min_free": click.Option(["--min-free"], help="Disk space to leave free, such as 2GB."),
-    "mirror.on_remote_removal": click.Option(
-        ["--on-remote-removal"], help="What becomes of photos that left the event: keep or trash."
+    "mirror.layout": Flag("--layout", "How files are named inside an event's folder."),
+    "mirror.timezone": Flag("--timezone", "The zone of the folders, such as Asia/Kolkata."),
+    "mirror.connections": Flag("--connections", "The most photos fetched at once.", int),
+    "mirror.bandwidth": Flag("--bandwidth", "The most to fetch, such as 20MB/s."),
+    "mirror.min_free": Flag("--min-free", "Disk space to leave free, such as 2GB."),
+    "mirror.on_remote_removal": Flag(
+        "--on-remote-removal", "Photos that left the event: keep or trash."
     ),
-    "mirror.duplicates": click.Option(["--duplicates"], help="Equal photos: hardlink or copy."),
-    "mirror.durability": click.Option(["--durability"], help="batch, or none: faster, but not safe in a power cut."),
-    "mirror.require_mount": click.Option(
-        ["--require-mount"], is_flag=True, default=None, help="Refuse a root that is not a mounted file system."
+    "mirror.duplicates": Flag("--duplicates", "Equal photos: hardlink or copy."),
+    "mirror.durability": Flag(
+        "--durability", "batch, or none: faster, but not safe in a power cut."
     ),
-}  # fmt: skip
+    "mirror.require_mount": Flag(
+        "--require-mount", "Refuse a root that is not a mounted file system.", switch=True
+    ),
+}
 
 
-def takes(*tables: dict[str, click.Option]) -> Callable[[F], F]:
+def takes(*tables: dict[str, Flag]) -> Callable[[F], F]:
     """Give a command the flags of these keys; it gets them as keywords, see `overrides`."""
 
     def decorate(function: F) -> F:
         for table in reversed(tables):
-            for key, option in reversed(table.items()):
+            for key, flag in reversed(table.items()):
                 name = key.replace(".", "__")
-                click.option(
-                    name, *option.opts, type=option.type, help=option.help,
-                    is_flag=option.is_flag, multiple=option.multiple, default=None,
-                )(function)  # fmt: skip
+                # No defaults here: the configuration has them, and a flag not given must not hide its value.
+                if flag.switch:
+                    add = click.option(flag.name, name, is_flag=True, default=None, help=flag.help)
+                elif flag.many:
+                    add = click.option(
+                        flag.name, name, type=flag.type, multiple=True, help=flag.help
+                    )
+                else:
+                    add = click.option(flag.name, name, type=flag.type, help=flag.help)
+                add(function)
         return function
 
     return decorate
@@ -85,7 +114,7 @@ def again(flags: dict[str, object], keys: Iterable[str]) -> list[str]:
         value = overrides(flags).get(key)
         for one in value if isinstance(value, tuple) else (value,):
             if one is not None:
-                words += [known[key].opts[0]] + ([] if one is True else [str(one)])
+                words += [known[key].name] + ([] if one is True else [str(one)])
     return words
 
 

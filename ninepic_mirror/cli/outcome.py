@@ -105,7 +105,11 @@ def cure_of(error: Exception) -> str:
 def _key_cure(error: KeyRefusedError) -> str:
     if error.status == 401:
         return "set $NINEPIC_API_KEY, or name a key_file; `ninepic-mirror check` says which key is used"
-    whose = "the organisation's number" if error.event_id is None else "the numbers of organisation and event"
+    whose = (
+        "the organisation's number"
+        if error.event_id is None
+        else "the numbers of organisation and event"
+    )
     return f"look at {whose}, and whether the key is active and this organisation's; `ninepic-mirror check` helps"
 
 

@@ -116,4 +116,3 @@ def _guarded(run: Run, arguments: Sequence[str]) -> int:
         return Code.USAGE
     except Exception as error:  # noqa: BLE001  the last resort: what is not known is a bug, and shown whole
         return fail(run.console, error)
-

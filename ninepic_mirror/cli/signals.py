@@ -79,7 +79,9 @@ class Signals:
 
             def soften() -> None:
                 if gentle:
-                    self._shout("stopping; what is under way is finished, once more to stop at once")
+                    self._shout(
+                        "stopping; what is under way is finished, once more to stop at once"
+                    )
                 token.run_sync_soon(stopping.set)
 
             self._soften = soften

@@ -90,7 +90,9 @@ def _work(report: PassReport) -> str:
         if number
     ]
     asked = f"{count(report.api_requests, 'API request')} and {report.photo_requests:,} for photos"
-    retries = f", {count(report.retries, 'retry').replace('retrys', 'retries')}" if report.retries else ""
+    retries = (
+        f", {count(report.retries, 'retry').replace('retrys', 'retries')}" if report.retries else ""
+    )
     return f"  {', '.join(done)}; {asked}{retries}; {duration(report.seconds)}"
 
 

@@ -88,9 +88,9 @@ class Body:
         self.status = response.status_code
         self.offset = offset
         self.length = content_length(headers)
-        self.etag = headers.get("etag")
-        self.last_modified = headers.get("last-modified")
-        self.content_type = headers.get("content-type")
+        self.etag: str | None = headers.get("etag")
+        self.last_modified: str | None = headers.get("last-modified")
+        self.content_type: str | None = headers.get("content-type")
         self._chunks = chunks
 
     @property

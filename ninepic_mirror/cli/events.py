@@ -1,0 +1,118 @@
+"""`events`: what the organisation has, and how far each is mirrored."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+import click
+import trio
+
+from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli.options import API, PLACE, read_config, read_key, takes
+from ninepic_mirror.cli.remote import open_api
+from ninepic_mirror.cli.summary import count
+from ninepic_mirror.errors import MirrorError, NotMirroredError
+from ninepic_mirror.progress import plain
+
+if TYPE_CHECKING:
+    from ninepic_mirror.cli.mirrors import Standing
+    from ninepic_mirror.cli.signals import Run
+    from ninepic_mirror.config import Config
+    from ninepic_mirror.model import Details, Event, Key
+
+
+@click.command()
+@click.option(
+    "--flags",
+    "with_flags",
+    is_flag=True,
+    help="One more request an event, for its flags (also -v).",
+)
+@click.option("--json", is_flag=True, help="Print one JSON object.")
+@takes(API, PLACE)
+@click.pass_obj
+def events(run: Run, *, with_flags: bool, json: bool, **flags: object) -> int:
+    """List the organisation's events and how far each is mirrored here."""
+    console = run.console
+    config = read_config(console, flags, local="api__org_id" not in flags)
+    key = read_key(console, config.api)
+    entries: list[object] = []
+    if json:
+        console.document = {"events": entries}
+    ask_details = with_flags or console.verbosity > 0
+    found = run.signals.run(lambda _: _listed(config, key, details=ask_details))
+    for event, details in found:
+        standing = _standing(config, event.event_id)
+        entries.append(_entry(event, details, standing))
+        if not json:
+            console.print(_line(event, details, standing))
+    if not found and not json:
+        console.print("the organisation has no events")
+    return 0
+
+
+async def _listed(config: Config, key: Key, *, details: bool) -> list[tuple[Event, Details | None]]:
+    """Ask for the events and, one after the other, for their flags; an event that refuses them has none."""
+    async with open_api(config.api, key) as client:
+        found: list[tuple[Event, Details | None]] = []
+        async for event in client.events():
+            flags = None
+            if details:
+                try:
+                    flags = await client.details(event.event_id)
+                except MirrorError as error:
+                    if not isinstance(error, mirrors.SKIPPED):
+                        raise
+            found.append((event, flags))
+            await trio.lowlevel.checkpoint()
+        return found
+
+
+def _standing(config: Config, event_id: int) -> Standing | None:
+    try:
+        return mirrors.stand(config, event_id)
+    except (NotMirroredError, sqlite3.DatabaseError):
+        return None
+
+
+def _line(event: Event, details: Details | None, standing: Standing | None) -> str:
+    words = [f"{event.event_id:>6}", (event.date or "")[:10] or "no date", event.status or "?"]
+    text = f"{'  '.join(words)}  {plain(event.name or 'without a name')}: {_progress(standing)}"
+    if details is not None:
+        on = [name for name, value in sorted(details.flags.items()) if value]
+        text += f"  [{' '.join(on) or 'nothing switched on'}]"
+    return plain(text)
+
+
+def _progress(standing: Standing | None) -> str:
+    if standing is None:
+        return "not mirrored"
+    there = standing.there
+    if standing.whole:
+        return f"mirrored, {count(there.photos, 'photo')}"
+    wanted = there.photos * len(standing.variants)
+    return f"mirrored in part, {there.present:,} of {count(wanted, 'file')}"
+
+
+def _entry(event: Event, details: Details | None, standing: Standing | None) -> dict[str, object]:
+    return {
+        "event_id": event.event_id,
+        "name": event.name,
+        "slug": event.slug,
+        "date": event.date,
+        "status": event.status,
+        "flags": None if details is None else details.flags,
+        "mirror": None
+        if standing is None
+        else {
+            "whole": standing.whole,
+            "photos": standing.there.photos,
+            "files": {
+                "present": standing.there.present,
+                "pending": standing.pending,
+                "failed": standing.there.failed,
+            },
+            "last_whole": standing.last_whole,
+        },
+    }

@@ -1,0 +1,162 @@
+"""What the manifests say of the mirrors here, without a network and beside a running pass."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ninepic_mirror.archive import lock
+from ninepic_mirror.archive.balance import balance, failures
+from ninepic_mirror.archive.listings import hours
+from ninepic_mirror.archive.manifest import Manifest, reading
+from ninepic_mirror.archive.root import Root
+from ninepic_mirror.errors import NotMirroredError, StorageError, UsageError
+from ninepic_mirror.model import VARIANTS, Variant
+from ninepic_mirror.sync.report import Failure, PassReport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ninepic_mirror.archive.balance import Balance
+    from ninepic_mirror.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one mirror stands, by its manifest.
+
+    Args:
+        event_id: The event.
+        name: As last heard.
+        folder: Where it is.
+        variants: Which were counted.
+        there: Counts of photos and files.
+        pending: Files not tried yet, or to be had again.
+        gone: Photos that left the event.
+        last_whole: When a pass over all of it ended whole, epoch seconds; None: never.
+        last_pass: When the last finished pass ended, likewise.
+        whole: Everything known is present, and the last comparison found nothing else missing.
+        unread: A log was left unread for want of permission, so that the newest is not seen.
+        failures: What could not be had, and why.
+    """
+
+    event_id: int
+    name: str | None
+    folder: Path
+    variants: tuple[Variant, ...]
+    there: Balance
+    pending: int
+    gone: int
+    last_whole: int | None
+    last_pass: int | None
+    whole: bool
+    unread: bool
+    failures: list[Failure] = field(default_factory=list)
+
+
+def root_of(config: Config) -> Root:
+    """Return the mirror root of the settings, not prepared: only to be read."""
+    return Root(config.mirror.root, config.mirror.state_dir)
+
+
+@contextmanager
+def opened(root: Root, event_id: int) -> Iterator[tuple[Manifest, bool]]:
+    """Open an event's manifest for reading.
+
+    Yields:
+        The manifest, and whether a log was left unread.
+
+    Raises:
+        NotMirroredError: There is none.
+        StorageError: It cannot be read.
+    """
+    folder = root.folder_of(event_id) if root.path.is_dir() else None
+    if folder is None or not root.manifest_path(folder).is_file():
+        raise NotMirroredError(event_id, str(root.path))
+    with reading(root.manifest_path(folder), folder / lock.PATH) as found:
+        yield found
+
+
+def stand(config: Config, event_id: int) -> Standing:
+    """Read how a mirror stands.
+
+    Raises:
+        NotMirroredError: There is none of this event.
+        StorageError: Its manifest cannot be read.
+    """
+    root = root_of(config)
+    with opened(root, event_id) as (manifest, unread):
+        variants = _variants(config, event_id, manifest)
+        there = balance(manifest, variants)
+        name = manifest.meta("name")
+        last = manifest.rows(
+            "SELECT whole, report FROM passes WHERE ended_at IS NOT NULL AND kind <> 'day' ORDER BY id DESC LIMIT 1"
+        )
+        found_whole = bool(last and last[0][0])
+        return Standing(
+            event_id=event_id,
+            name=name if isinstance(name, str) else None,
+            folder=root.folder_of(event_id) or root.path,
+            variants=variants,
+            there=there,
+            pending=there.missing - there.failed,
+            gone=manifest.count("SELECT count(*) FROM photos WHERE gone_since IS NOT NULL"),
+            last_whole=_moment(manifest.meta("last_whole")),
+            last_pass=manifest.count("SELECT max(ended_at) FROM passes") or None,
+            whole=there.missing == 0 and found_whole,
+            unread=unread,
+            failures=[
+                *(_doubts(str(last[0][1])) if last and not found_whole else ()),
+                *(Failure(*one) for one in failures(manifest, variants)),
+            ],
+        )
+
+
+def _variants(config: Config, event_id: int, manifest: Manifest) -> tuple[Variant, ...]:
+    """Return the variants that ought to be here: by the config file, else those of the last pass."""
+    had = manifest.meta("variants")
+    if config.source is None and isinstance(had, list):
+        return tuple(variant for variant in VARIANTS if variant in had)
+    return config.mirror_for(event_id).variants
+
+
+def _moment(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _doubts(report: str) -> Iterator[Failure]:
+    """Yield what a pass could not be sure of: the failures of its report that name no photo."""
+    found: object = json.loads(report)
+    listed = found.get("failures") if isinstance(found, dict) else None
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, dict) and one.get("image_id") is None:
+            yield Failure(None, None, str(one.get("error")))
+
+
+def known_hours(config: Config, event_id: int) -> list[int]:
+    """Return the UTC hours of an event that its manifest knows, by their start; none where there is no mirror."""
+    try:
+        with opened(root_of(config), event_id) as (manifest, _):
+            return list(hours(manifest))
+    except (NotMirroredError, sqlite3.DatabaseError):
+        return []
+
+
+def fill(report: PassReport, config: Config) -> None:
+    """Complete the report of an event that ended too early for one of its own, as far as the manifest can be read."""
+    try:
+        found = stand(config, report.event_id)
+    except (NotMirroredError, StorageError, UsageError, sqlite3.DatabaseError):
+        return  # the reason why the run ended is in the report already
+    report.name, report.folder = found.name, str(found.folder)
+    report.photos, report.undated = found.there.photos, found.there.undated
+    report.present, report.failed, report.missing = (
+        found.there.present,
+        found.there.failed,
+        found.there.missing,
+    )
+    report.failures += found.failures

@@ -1,0 +1,124 @@
+"""`status`: what is mirrored, pending, failed and gone, from the manifests alone."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli.console import command
+from ninepic_mirror.cli.options import PLACE, again, read_config, takes
+from ninepic_mirror.cli.outcome import Code, code_of, fail, worst
+from ninepic_mirror.cli.summary import count, describe
+from ninepic_mirror.errors import MirrorError, StorageError
+from ninepic_mirror.progress import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ninepic_mirror.cli.mirrors import Standing
+    from ninepic_mirror.cli.signals import Run
+    from ninepic_mirror.config import Config
+
+
+@click.command()
+@click.argument("event_ids", metavar="[EVENT_ID]…", nargs=-1, type=click.IntRange(min=1))
+@click.option("--json", is_flag=True, help="Print one JSON object.")
+@takes(PLACE)
+@click.pass_obj
+def status(run: Run, event_ids: tuple[int, ...], *, json: bool, **flags: object) -> int:
+    """Say of each mirror what is there, pending, failed and gone, and when it was last whole.
+
+    Without EVENT_ID every event in the mirror root. Reads the manifests only: no network, also beside a running sync
+    and without permission to write. Exit code 4 when one is not whole.
+    """
+    console = run.console
+    config = read_config(console, flags, local=True)
+    entries: list[object] = []
+    if json:
+        console.document = {"events": entries}
+    codes: list[int] = []
+    for event_id in dict.fromkeys(event_ids or _all(config)):
+        try:
+            found = mirrors.stand(config, event_id)
+        except (MirrorError, sqlite3.DatabaseError) as error:
+            codes.append(code_of(error))
+            fail(console, error)
+            continue
+        codes.append(Code.WHOLE if found.whole else Code.NOT_WHOLE)
+        entries.append(_entry(found))
+        if found.unread:
+            console.warn(
+                f"event {event_id}: a pass was cut off or is at work, and without permission to write its newest"
+                " changes cannot be seen"
+            )
+        if not json:
+            words = again(flags, PLACE)
+            for line in _lines(found, command("sync", str(event_id), *words, console=console)):
+                console.print(line)
+    return worst(codes)
+
+
+def _all(config: Config) -> list[int]:
+    """Return every event mirrored in the root.
+
+    Raises:
+        StorageError: There is no root, or nothing in it.
+    """
+    root = mirrors.root_of(config)
+    found = [event_id for event_id, _ in root.events()]
+    if not found:
+        text = "no event is mirrored here" if root.path.is_dir() else "there is no such folder"
+        raise StorageError(
+            str(root.path), text, "look at --root or [mirror] root; `sync` makes a mirror"
+        )
+    return found
+
+
+def _lines(found: Standing, sync_command: str) -> Iterator[str]:
+    there = found.there
+    name = plain(found.name or f"event {found.event_id}")
+    title = f"{name} (event {found.event_id})"
+    undated = f", {there.undated:,} of them undated" if there.undated else ""
+    yield f"{title}: {'whole' if found.whole else 'NOT whole'}"
+    yield f"  {count(there.photos, 'photo')}{undated}; {count(there.present, 'file')} present ({' and '.join(found.variants)})"
+    if found.pending > 0:
+        yield f"  {count(found.pending, 'file')} pending"
+    if there.failed:
+        yield f"  {count(there.failed, 'file')} failed"
+    if found.gone:
+        yield f"  {count(found.gone, 'photo')} gone from the event, kept here"
+    yield f"  last whole {_when(found.last_whole)}; last pass {_when(found.last_pass)}"
+    yield f"  in {found.folder}"
+    for failure in found.failures:
+        yield f"  {describe(failure)}"
+    if not found.whole:
+        yield f"  next: {sync_command}"
+
+
+def _when(moment: int | None) -> str:
+    """Return a moment in the machine's own zone, for people."""
+    return (
+        "never" if moment is None else time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(moment))
+    )
+
+
+def _entry(found: Standing) -> dict[str, object]:
+    there = found.there
+    return {
+        "event_id": found.event_id,
+        "name": found.name,
+        "folder": str(found.folder),
+        "whole": found.whole,
+        "photos": there.photos,
+        "undated": there.undated,
+        "variants": list(found.variants),
+        "files": {"present": there.present, "pending": found.pending, "failed": there.failed},
+        "gone": found.gone,
+        "last_whole": found.last_whole,
+        "last_pass": found.last_pass,
+        "failures": [failure.as_json() for failure in found.failures],
+    }
