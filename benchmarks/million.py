@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
+from PIL import Image
+
 from ninepic_mirror.config import Api, Config, Mirror
 from ninepic_mirror.model import Key
 from ninepic_mirror.progress import Silent
 from ninepic_mirror.sandbox import EventSpec, Sandbox
 from ninepic_mirror.sync.mirror import sync_event
 from ninepic_mirror.sync.session import open_session
-from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,7 +63,7 @@ class InstantPhotos:
         self.requests = 0
 
     @asynccontextmanager
-    async def stream(self, url: str, **_: object) -> AsyncIterator[InstantBody]:
+    async def stream(self, _url: str, **_limits: object) -> AsyncIterator[InstantBody]:
         """Answer at once."""
         self.requests += 1
         yield InstantBody(self._picture)
@@ -72,11 +73,13 @@ class InstantPhotos:
         return self
 
 
-def serve(photos: int, pipe: Connection) -> None:
+def serve(photos: int, pipe: Connection[object, object]) -> None:
     """Run a sandbox until the parent ends us."""
 
     async def run() -> None:
-        spec = EventSpec(event_id=EVENT, photos=photos, look="cheap", hours=30, undated=photos // 100)
+        spec = EventSpec(
+            event_id=EVENT, photos=photos, look="cheap", hours=30, undated=photos // 100
+        )
         sandbox = Sandbox([spec], org_id=903, keys=[KEY])
         async with sandbox.running():
             pipe.send(sandbox.api_url)
@@ -85,7 +88,7 @@ def serve(photos: int, pipe: Connection) -> None:
     trio.run(run)
 
 
-def measure(api_url: str, root: Path, pipe: Connection) -> None:
+def measure(api_url: str, root: Path, pipe: Connection[object, object]) -> None:
     """Make one pass in a process of its own and send what it cost."""
 
     async def run() -> dict[str, object]:
@@ -107,7 +110,9 @@ def measure(api_url: str, root: Path, pipe: Connection) -> None:
     )
 
 
-def one_pass(context: multiprocessing.context.SpawnContext, api_url: str, root: Path) -> dict[str, object]:
+def one_pass(
+    context: multiprocessing.context.SpawnContext, api_url: str, root: Path
+) -> dict[str, object]:
     """Run `measure` in a fresh process, so that its memory is nobody else's."""
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=measure, args=(api_url, root, send))
@@ -121,7 +126,9 @@ def main() -> None:
     """Make a first and a second pass and print what each cost."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=int, default=1_000_000)
-    parser.add_argument("--root", type=Path, default=None, help="where to mirror to; a temporary folder otherwise")
+    parser.add_argument(
+        "--root", type=Path, default=None, help="where to mirror to; a temporary folder otherwise"
+    )
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import hypothesis
 import pytest
+
 from ninepic_mirror.config import Api, Config, Mirror
 from ninepic_mirror.model import Key
 from ninepic_mirror.ninepic.limits import Limits
@@ -19,7 +20,8 @@ from ninepic_mirror.sync.mirror import sync_event
 from ninepic_mirror.sync.session import Session, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from ninepic_mirror.sync.report import PassReport
 
@@ -59,9 +61,7 @@ class Bench:
     async def session(self) -> AsyncIterator[Session]:
         """Open a run."""
         key = Key(KEY, "the test")
-        opened = open_session(
-            self.config, key, Silent(), limits=self.limits, give_up=self.give_up
-        )
+        opened = open_session(self.config, key, Silent(), limits=self.limits, give_up=self.give_up)
         async with opened as session:
             yield session
 
@@ -81,7 +81,9 @@ class Bench:
         return {
             f"{path.parent.name}/{path.stem}": path
             for path in self.folder.rglob("*")
-            if path.is_file() and path.parent.name in {"thumbnail", "large"} and ".ninepic-mirror" not in path.parts
+            if path.is_file()
+            and path.parent.name in {"thumbnail", "large"}
+            and ".ninepic-mirror" not in path.parts
         }
 
     def check_content(self) -> int:
@@ -97,17 +99,22 @@ class Bench:
         return files
 
 
-OpenBench = "Callable[..., AbstractAsyncContextManager[Bench]]"
+class OpenBench(Protocol):
+    """Opens a bench: `async with open_bench(photos=60, tls=False) as bench`."""
+
+    def __call__(self, *, tls: bool = False, **spec: object) -> AbstractAsyncContextManager[Bench]:
+        """Open one; `spec` are fields of `EventSpec`."""
+        ...
 
 
 @pytest.fixture
-def open_bench(tmp_path: Path) -> Callable[..., object]:
-    """Return what opens a bench: `async with open_bench(photos=60, tls=False) as bench`."""
+def open_bench(tmp_path: Path) -> OpenBench:
+    """Return what opens a sandbox with a mirror root beside it."""
 
     @asynccontextmanager
     async def opened(*, tls: bool = False, **spec: object) -> AsyncIterator[Bench]:
-        values = {"photos": 60, "look": "cheap", "thumb_kb": 2, "large_kb": 6, "hours": 4} | spec
-        event = EventSpec(event_id=EVENT, name="Mumbai Marathon 2026", slug="mumbai-marathon-2026", **values)  # type: ignore[arg-type]  # handed on
+        usual = EventSpec(EVENT, photos=60, look="cheap", thumb_kb=2, large_kb=6, hours=4)
+        event = replace(usual, **spec)  # type: ignore[arg-type]  # handed on
         sandbox = Sandbox([event], org_id=903, keys=[KEY], tls=tls, seed=1)
         async with sandbox.running():
             root = tmp_path / "mirror"

@@ -36,12 +36,14 @@ KEY = "demo-key"
 @click.command()
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default="demo-mirror")
 @click.pass_obj
-def demo(run: Run, folder: Path) -> int:
+def demo(run: Run, /, folder: Path) -> int:
     """Start the sandbox, mirror a generated event from it into DIR, say what to look at.
 
     DIR is demo-mirror in the current folder unless named. Nothing leaves this machine.
     """
-    return run.signals.run(lambda stopping: _show(run.console, folder, stopping), gentle=True)
+    return run.signals.run(
+        lambda stopping: _show(run.console, folder.absolute(), stopping), gentle=True
+    )
 
 
 async def _show(console: Console, folder: Path, stopping: trio.Event) -> int:
@@ -52,7 +54,7 @@ async def _show(console: Console, folder: Path, stopping: trio.Event) -> int:
     progress = choose(quiet=console.quiet, stream=sys.stderr, json=console.json_log)
     world = Sandbox([spec], keys=[KEY])
     # The settings of a config file must not leak into a demonstration; 100 MB is all the room it needs.
-    mirror = Mirror(root=folder.absolute(), timezone="Asia/Kolkata", min_free=100_000_000)
+    mirror = Mirror(root=folder, timezone="Asia/Kolkata", min_free=100_000_000)
     try:
         async with world.running():
             config = Config(Api(world.org_id, base_url=world.api_url), mirror)
@@ -82,7 +84,7 @@ def _words(report: PassReport, root: Path) -> Iterator[str]:
     yield f"{fetched} in {duration(report.seconds)}"
     sums = sorted(folder.glob("*/SHA256SUMS"))
     yield "\nTry next:\n"
-    yield f"  {command('status', '--root', str(root.absolute()))}"
+    yield f"  {command('status', '--root', str(root))}"
     if sums:
         # macOS has shasum where Linux has sha256sum; both read the same file.
         tool = "sha256sum" if shutil.which("sha256sum") else "shasum -a 256"

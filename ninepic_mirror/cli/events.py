@@ -6,16 +6,16 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import click
-import trio
 
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.options import API, PLACE, read_config, read_key, takes
 from ninepic_mirror.cli.remote import open_api
 from ninepic_mirror.cli.summary import count
-from ninepic_mirror.errors import MirrorError, NotMirroredError
+from ninepic_mirror.errors import NotMirroredError, StorageError, StopEventError
 from ninepic_mirror.progress import plain
 
 if TYPE_CHECKING:
+    from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.mirrors import Standing
     from ninepic_mirror.cli.signals import Run
     from ninepic_mirror.config import Config
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 @takes(API, PLACE)
 @click.pass_obj
-def events(run: Run, *, with_flags: bool, json: bool, **flags: object) -> int:
+def events(run: Run, /, *, with_flags: bool, json: bool, **flags: object) -> int:
     """List the organisation's events and how far each is mirrored here."""
     console = run.console
-    config = read_config(console, flags, local="api__org_id" not in flags)
+    config = read_config(console, flags)
     key = read_key(console, config.api)
     entries: list[object] = []
     if json:
         console.document = {"events": entries}
     ask_details = with_flags or console.verbosity > 0
-    found = run.signals.run(lambda _: _listed(config, key, details=ask_details))
+    found = run.signals.run(lambda _: _listed(console, config, key, details=ask_details))
     for event, details in found:
-        standing = _standing(config, event.event_id)
+        standing = _standing(console, config, event.event_id)
         entries.append(_entry(event, details, standing))
         if not json:
             console.print(_line(event, details, standing))
@@ -52,7 +52,9 @@ def events(run: Run, *, with_flags: bool, json: bool, **flags: object) -> int:
     return 0
 
 
-async def _listed(config: Config, key: Key, *, details: bool) -> list[tuple[Event, Details | None]]:
+async def _listed(
+    console: Console, config: Config, key: Key, *, details: bool
+) -> list[tuple[Event, Details | None]]:
     """Ask for the events and, one after the other, for their flags; an event that refuses them has none."""
     async with open_api(config.api, key) as client:
         found: list[tuple[Event, Details | None]] = []
@@ -61,18 +63,19 @@ async def _listed(config: Config, key: Key, *, details: bool) -> list[tuple[Even
             if details:
                 try:
                     flags = await client.details(event.event_id)
-                except MirrorError as error:
-                    if not isinstance(error, mirrors.SKIPPED):
-                        raise
+                except StopEventError as error:
+                    console.warn(str(error))
             found.append((event, flags))
-            await trio.lowlevel.checkpoint()
         return found
 
 
-def _standing(config: Config, event_id: int) -> Standing | None:
+def _standing(console: Console, config: Config, event_id: int) -> Standing | None:
     try:
         return mirrors.stand(config, event_id)
-    except (NotMirroredError, sqlite3.DatabaseError):
+    except NotMirroredError:
+        return None
+    except (StorageError, sqlite3.DatabaseError) as error:
+        console.warn(f"event {event_id}: {error}")
         return None
 
 

@@ -49,7 +49,7 @@ _CHUNK: Final = 500  # lines in one write
 )
 @takes(PLACE)
 @click.pass_obj
-def manifest(run: Run, event_id: int, shape: Literal["csv", "jsonl"], **flags: object) -> int:
+def manifest(run: Run, /, event_id: int, shape: Literal["csv", "jsonl"], **flags: object) -> int:
     """Print every file of an event: path, size and hashes, its photo, state and times.
 
     Paths are relative to the event's folder; hours and times are UTC epoch seconds. Only a file in state `present`

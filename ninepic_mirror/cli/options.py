@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 import click
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ninepic_mirror.config import Api, Config
     from ninepic_mirror.model import Key
 
-F = TypeVar("F", bound="Callable[..., int]")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Flag:
 
     name: str
     help: str
-    type: click.ParamType[object] | type | None = None
+    type: object = None
     many: bool = False
     switch: bool = False
 
@@ -77,10 +78,10 @@ MIRROR: Final = PLACE | {
 }
 
 
-def takes(*tables: dict[str, Flag]) -> Callable[[F], F]:
+def takes(*tables: dict[str, Flag]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Give a command the flags of these keys; it gets them as keywords, see `overrides`."""
 
-    def decorate(function: F) -> F:
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
         for table in reversed(tables):
             for key, flag in reversed(table.items()):
                 name = key.replace(".", "__")

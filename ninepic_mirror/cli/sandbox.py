@@ -19,23 +19,21 @@ if TYPE_CHECKING:
 FIRST: int = 456  # the number of the first event
 
 
-class FaultType(click.ParamType[Fault]):
-    """`KIND=PROBABILITY`, as `--fault` takes it."""
-
-    name = "kind=probability"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Fault:
-        """Read one fault."""
-        kind, _, share = str(value).partition("=")
+def _read_faults(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> list[Fault]:
+    """Read what `--fault` names: `KIND=PROBABILITY`, or `KIND` for always."""
+    faults = []
+    for value in values:
+        kind, _, share = value.partition("=")
         try:
             probability = float(share or 1)
             if not 0 <= probability <= 1:
-                self.fail(f"{share}: a probability is from 0 to 1", param, ctx)
-            return Fault(kind, probability=probability)
+                raise ValueError("a probability is from 0 to 1")
+            faults.append(Fault(kind=kind, probability=probability))
         except ValueError as error:
-            self.fail(f"{value}: {error}", param, ctx)
+            raise click.BadParameter(f"{value}: {error}") from error
+    return faults
 
 
 @click.command()
@@ -64,14 +62,16 @@ class FaultType(click.ParamType[Fault]):
 @click.option(
     "--fault",
     "faults",
-    type=FaultType(),
+    metavar="KIND=PROBABILITY",
+    callback=_read_faults,
     multiple=True,
     help=f"What goes wrong, and how often: {', '.join(KINDS)}.",
 )
 @click.option("--json", is_flag=True, help="Print what is served as one JSON object.")
 @click.pass_obj
-def sandbox(
+def sandbox(  # noqa: PLR0913, PLR0917  click hands over one argument an option
     run: Run,
+    /,
     photos: int,
     events: int,
     seed: int,
@@ -79,7 +79,7 @@ def sandbox(
     port: int,
     key: str,
     rate_limit: float,
-    faults: tuple[Fault, ...],
+    faults: list[Fault],
     *,
     tls: bool,
     json: bool,
@@ -92,7 +92,7 @@ def sandbox(
     world = Sandbox(specs, keys=[key], tls=tls, seed=seed)
     world.faults.add(*faults)
     if rate_limit:
-        world.faults.add(Fault("rate", origin="api", limit=rate_limit))
+        world.faults.add(Fault(kind="rate", origin="api", limit=rate_limit))
     run.console.document = None  # what --json prints is not an end result here
     run.signals.run(lambda _: _serve(run.console, world, port, json=json))
     return 0

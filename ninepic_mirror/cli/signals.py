@@ -95,11 +95,11 @@ class Signals:
 
         try:
             results = trio.run(main)
-        except BaseExceptionGroup as group:
+        except BaseExceptionGroup:
             from ninepic_mirror.sync.session import unwrapped  # noqa: PLC0415  as above
 
             with unwrapped():
-                raise group
+                raise
         finally:
             self._soften = None
         if not results:

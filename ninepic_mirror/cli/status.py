@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 @takes(PLACE)
 @click.pass_obj
-def status(run: Run, event_ids: tuple[int, ...], *, json: bool, **flags: object) -> int:
+def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: object) -> int:
     """Say of each mirror what is there, pending, failed and gone, and when it was last whole.
 
     Without EVENT_ID every event in the mirror root. Reads the manifests only: no network, also beside a running sync

@@ -74,8 +74,9 @@ class Wishes:
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 @takes(API, MIRROR)
 @click.pass_obj
-def sync(
+def sync(  # noqa: PLR0913  click hands over one argument an option
     run: Run,
+    /,
     event_ids: tuple[int, ...],
     day: datetime | None,
     *,

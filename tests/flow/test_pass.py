@@ -8,22 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+
 from ninepic_mirror.errors import EventNotFoundError, KeyRefusedError, StorageError
 from ninepic_mirror.sandbox import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
-    from tests.conftest import Bench
-
-    Open = Callable[..., AbstractAsyncContextManager[Bench]]
+    from tests.conftest import OpenBench
 
 FIRST_HOUR = 1768777200  # of the sandbox's events
 HOUR = 3600
 
 
-async def test_a_first_pass_brings_every_photo(open_bench: Open) -> None:
+async def test_a_first_pass_brings_every_photo(open_bench: OpenBench) -> None:
     """Every photo of the event is on disk with the very bytes, in both variants, over TLS."""
     async with open_bench(tls=True, undated=5, wrong_clock=3, trailing=2) as bench:
         report = await bench.sync()
@@ -36,7 +32,7 @@ async def test_a_first_pass_brings_every_photo(open_bench: Open) -> None:
         assert len(list((bench.folder / "1970-01-01/00/large").iterdir())) == 3
 
 
-async def test_an_unchanged_event_costs_three_requests(open_bench: Open) -> None:
+async def test_an_unchanged_event_costs_three_requests(open_bench: OpenBench) -> None:
     """A second pass of an unchanged event asks three times and fetches nothing."""
     async with open_bench(undated=5, duplicates=4) as bench:
         await bench.sync()
@@ -50,7 +46,7 @@ async def test_an_unchanged_event_costs_three_requests(open_bench: Open) -> None
         assert report.api_requests == 3
 
 
-async def test_without_a_timeline_two_requests_are_enough(open_bench: Open) -> None:
+async def test_without_a_timeline_two_requests_are_enough(open_bench: OpenBench) -> None:
     """An event whose timeline is off is mirrored to undated/, and its second pass asks twice."""
     async with open_bench(timeline=False) as bench:
         first = await bench.sync()
@@ -64,7 +60,7 @@ async def test_without_a_timeline_two_requests_are_enough(open_bench: Open) -> N
         assert (bench.sandbox.count("api"), bench.sandbox.count("photos")) == (2, 0)
 
 
-async def test_late_photos_of_an_old_hour_are_found(open_bench: Open) -> None:
+async def test_late_photos_of_an_old_hour_are_found(open_bench: OpenBench) -> None:
     """Three photos added to an old hour cost at most six API requests, and only their files are fetched."""
     async with open_bench(photos=90, hours=24) as bench:
         await bench.sync()
@@ -77,11 +73,15 @@ async def test_late_photos_of_an_old_hour_are_found(open_bench: Open) -> None:
         assert report.downloaded == 6
         assert bench.sandbox.count("api") <= 6
         assert bench.sandbox.count("photos") == 6
-        assert {seen.path.rpartition("/")[2].removesuffix(".jpg") for seen in bench.sandbox.requests if seen.origin == "photos"} == set(new)
+        assert {
+            seen.path.rpartition("/")[2].removesuffix(".jpg")
+            for seen in bench.sandbox.requests
+            if seen.origin == "photos"
+        } == set(new)
         bench.check_content()
 
 
-async def test_a_photo_whose_hour_changed_is_renamed(open_bench: Open) -> None:
+async def test_a_photo_whose_hour_changed_is_renamed(open_bench: OpenBench) -> None:
     """A photo that moves to another hour moves on disk, without a request for photos."""
     async with open_bench() as bench:
         await bench.sync()
@@ -99,7 +99,7 @@ async def test_a_photo_whose_hour_changed_is_renamed(open_bench: Open) -> None:
         assert bench.check_content() == 120
 
 
-async def test_what_was_deleted_locally_comes_back(open_bench: Open) -> None:
+async def test_what_was_deleted_locally_comes_back(open_bench: OpenBench) -> None:
     """After `rm -r` of an hour's folder a pass fetches that hour's files and nothing else."""
     async with open_bench() as bench:
         await bench.sync()
@@ -115,7 +115,7 @@ async def test_what_was_deleted_locally_comes_back(open_bench: Open) -> None:
         assert bench.check_content() == 120
 
 
-async def test_equal_bytes_are_linked(open_bench: Open) -> None:
+async def test_equal_bytes_are_linked(open_bench: OpenBench) -> None:
     """Photos with equal bytes are one file on disk, under two names, and each is recorded."""
     async with open_bench(duplicates=6) as bench:
         report = await bench.sync()
@@ -127,7 +127,7 @@ async def test_equal_bytes_are_linked(open_bench: Open) -> None:
         assert bench.check_content() == 120
 
 
-async def test_copies_stay_copies_where_asked(open_bench: Open) -> None:
+async def test_copies_stay_copies_where_asked(open_bench: OpenBench) -> None:
     """With `duplicates = "copy"` every photo is a file of its own."""
     async with open_bench(duplicates=6) as bench:
         bench.settings = replace(bench.settings, duplicates="copy")
@@ -138,7 +138,7 @@ async def test_copies_stay_copies_where_asked(open_bench: Open) -> None:
         assert len({path.stat().st_ino for path in bench.photos().values()}) == 120
 
 
-async def test_a_lost_manifest_is_rebuilt_without_fetching(open_bench: Open) -> None:
+async def test_a_lost_manifest_is_rebuilt_without_fetching(open_bench: OpenBench) -> None:
     """Files that stand whole at their right place are adopted: no photo is fetched twice."""
     async with open_bench(undated=4, duplicates=3) as bench:
         await bench.sync()
@@ -153,7 +153,7 @@ async def test_a_lost_manifest_is_rebuilt_without_fetching(open_bench: Open) -> 
         assert bench.check_content() == 120
 
 
-async def test_a_damaged_file_is_not_adopted(open_bench: Open) -> None:
+async def test_a_damaged_file_is_not_adopted(open_bench: OpenBench) -> None:
     """A file that SHA256SUMS names with another hash is fetched anew, and the damaged one is kept in the trash."""
     async with open_bench() as bench:
         await bench.sync()
@@ -169,11 +169,13 @@ async def test_a_damaged_file_is_not_adopted(open_bench: Open) -> None:
         assert report.whole
         assert report.downloaded == 1
         assert bench.check_content() == 120
-        (kept,) = (path for path in (bench.folder / ".ninepic-mirror/trash").rglob("*") if path.is_file())
+        (kept,) = (
+            path for path in (bench.folder / ".ninepic-mirror/trash").rglob("*") if path.is_file()
+        )
         assert kept.name.startswith(name.partition("/")[2])
 
 
-async def test_a_full_pass_notices_a_changed_size(open_bench: Open) -> None:
+async def test_a_full_pass_notices_a_changed_size(open_bench: OpenBench) -> None:
     """A file that was cut short in place is fetched again by a full pass."""
     async with open_bench() as bench:
         await bench.sync()
@@ -189,11 +191,13 @@ async def test_a_full_pass_notices_a_changed_size(open_bench: Open) -> None:
         assert bench.check_content() == 120
 
 
-async def test_a_photo_that_is_gone_for_good_is_listed(open_bench: Open) -> None:
+async def test_a_photo_that_is_gone_for_good_is_listed(open_bench: OpenBench) -> None:
     """A 404 of the photo origin fails that file only; the rest is whole, and the next pass tries again."""
     async with open_bench() as bench:
         missing = bench.sandbox.event(456).photos[9].image_id
-        bench.sandbox.faults.add(Fault(kind="404", origin="photos", image_id=missing, variant="large"))
+        bench.sandbox.faults.add(
+            Fault(kind="404", origin="photos", image_id=missing, variant="large")
+        )
 
         report = await bench.sync()
         bench.sandbox.faults.clear()
@@ -206,7 +210,7 @@ async def test_a_photo_that_is_gone_for_good_is_listed(open_bench: Open) -> None
         assert (again.whole, again.downloaded) == (True, 1)
 
 
-async def test_removed_photos_are_kept_and_marked(open_bench: Open) -> None:
+async def test_removed_photos_are_kept_and_marked(open_bench: OpenBench) -> None:
     """A photo that left the event is gone in the manifest and still on disk, and the pass is whole."""
     async with open_bench() as bench:
         await bench.sync()
@@ -220,7 +224,7 @@ async def test_removed_photos_are_kept_and_marked(open_bench: Open) -> None:
         assert f"large/{left}" in bench.photos()
 
 
-async def test_a_mass_removal_is_stopped_until_accepted(open_bench: Open) -> None:
+async def test_a_mass_removal_is_stopped_until_accepted(open_bench: OpenBench) -> None:
     """More than a tenth of the event at once is not believed without a word of the operator."""
     async with open_bench() as bench:
         await bench.sync()
@@ -239,7 +243,7 @@ async def test_a_mass_removal_is_stopped_until_accepted(open_bench: Open) -> Non
         assert (after.whole, after.photos, after.api_requests) == (True, 50, 3)
 
 
-async def test_the_trash_takes_what_left_and_gives_it_back(open_bench: Open) -> None:
+async def test_the_trash_takes_what_left_and_gives_it_back(open_bench: OpenBench) -> None:
     """With `trash` a gone photo is moved at the next full pass, and restored from there when it returns."""
     async with open_bench() as bench:
         bench.settings = replace(bench.settings, on_remote_removal="trash")
@@ -254,17 +258,28 @@ async def test_the_trash_takes_what_left_and_gives_it_back(open_bench: Open) -> 
         import sqlite3
 
         with sqlite3.connect(manifest) as connection:
-            connection.execute("UPDATE photos SET gone_since = gone_since - 5 WHERE gone_since IS NOT NULL")
+            connection.execute(
+                "UPDATE photos SET gone_since = gone_since - 5 WHERE gone_since IS NOT NULL"
+            )
         connection.close()
 
         full = await bench.sync(full=True)
 
         assert full.whole
         assert f"large/{left.image_id}" not in bench.photos()
-        assert len([path for path in (bench.folder / ".ninepic-mirror/trash").rglob("*") if path.is_file()]) == 2
+        assert (
+            len(
+                [
+                    path
+                    for path in (bench.folder / ".ninepic-mirror/trash").rglob("*")
+                    if path.is_file()
+                ]
+            )
+            == 2
+        )
 
 
-async def test_the_layout_changes_by_renaming(open_bench: Open) -> None:
+async def test_the_layout_changes_by_renaming(open_bench: OpenBench) -> None:
     """Another layout or zone moves files on disk without a request for photos."""
     async with open_bench(undated=3) as bench:
         await bench.sync()
@@ -281,7 +296,7 @@ async def test_the_layout_changes_by_renaming(open_bench: Open) -> None:
         assert (bench.folder / "large/SHA256SUMS").is_file()
 
 
-async def test_half_hour_zones_put_photos_into_local_hours(open_bench: Open) -> None:
+async def test_half_hour_zones_put_photos_into_local_hours(open_bench: OpenBench) -> None:
     """In Kolkata each UTC hour is cut at half past, and every photo stands in the folder of its own local hour."""
     async with open_bench(hours=3) as bench:
         bench.settings = replace(bench.settings, timezone="Asia/Kolkata")
@@ -294,7 +309,7 @@ async def test_half_hour_zones_put_photos_into_local_hours(open_bench: Open) -> 
             assert path.parent.parent.name == f"{local // 3600 % 24:02}"
 
 
-async def test_a_new_zone_moves_files_into_its_hours(open_bench: Open) -> None:
+async def test_a_new_zone_moves_files_into_its_hours(open_bench: OpenBench) -> None:
     """Going from UTC to a half-hour zone asks the API, never for photos, and moves what has to move."""
     async with open_bench(hours=3) as bench:
         await bench.sync()
@@ -313,7 +328,7 @@ async def test_a_new_zone_moves_files_into_its_hours(open_bench: Open) -> None:
             assert path.parent.parent.name == f"{((photo.captured or 0) + 19_800) // 3600 % 24:02}"
 
 
-async def test_the_timeline_may_be_switched_on_later(open_bench: Open) -> None:
+async def test_the_timeline_may_be_switched_on_later(open_bench: OpenBench) -> None:
     """Photos in undated/ move to their hours when the timeline comes, and stay there when it goes."""
     async with open_bench(timeline=False) as bench:
         event = bench.sandbox.event(456)
@@ -329,7 +344,7 @@ async def test_the_timeline_may_be_switched_on_later(open_bench: Open) -> None:
         assert not (bench.folder / "undated").exists()
 
 
-async def test_a_refused_timeline_keeps_every_hour(open_bench: Open) -> None:
+async def test_a_refused_timeline_keeps_every_hour(open_bench: OpenBench) -> None:
     """A 403 of the timeline although its flag is on makes no photo undated."""
     async with open_bench() as bench:
         await bench.sync()
@@ -340,7 +355,7 @@ async def test_a_refused_timeline_keeps_every_hour(open_bench: Open) -> None:
         assert (report.whole, report.moved, report.undated) == (True, 0, 0)
 
 
-async def test_sums_and_event_are_readable_without_us(open_bench: Open) -> None:
+async def test_sums_and_event_are_readable_without_us(open_bench: OpenBench) -> None:
     """SHA256SUMS names every file of its day with its hash, and event.json says what there is."""
     import hashlib
 
@@ -360,7 +375,7 @@ async def test_sums_and_event_are_readable_without_us(open_bench: Open) -> None:
         assert sum(day["photos"] for day in about["days"]) == 58
 
 
-async def test_a_new_variant_is_fetched_for_known_photos(open_bench: Open) -> None:
+async def test_a_new_variant_is_fetched_for_known_photos(open_bench: OpenBench) -> None:
     """A variant added to the configuration comes for every photo; one taken out is left alone."""
     async with open_bench() as bench:
         bench.settings = replace(bench.settings, variants=("thumbnail",))
@@ -373,12 +388,14 @@ async def test_a_new_variant_is_fetched_for_known_photos(open_bench: Open) -> No
         assert len(bench.photos()) == 120
 
 
-async def test_one_day_only(open_bench: Open) -> None:
+async def test_one_day_only(open_bench: OpenBench) -> None:
     """A pass over one day fetches that day's photos and calls the rest neither whole nor gone."""
     midnight = 1768780800  # 2026-01-19 00:00 UTC
     async with open_bench() as bench:
         report = await bench.sync(day=(midnight, midnight + 24 * HOUR))
-        on_that_day = [one for one in bench.sandbox.event(456).photos if midnight <= (one.captured or 0)]
+        on_that_day = [
+            one for one in bench.sandbox.event(456).photos if midnight <= (one.captured or 0)
+        ]
         everything = await bench.sync()
 
         assert report.whole
@@ -387,7 +404,7 @@ async def test_one_day_only(open_bench: Open) -> None:
         assert everything.downloaded == 120 - report.downloaded
 
 
-async def test_a_foreign_event_and_a_refused_key_are_told_apart(open_bench: Open) -> None:
+async def test_a_foreign_event_and_a_refused_key_are_told_apart(open_bench: OpenBench) -> None:
     """An unknown event is that event's end; a refused key is the program's."""
     async with open_bench() as bench:
         with pytest.raises(EventNotFoundError):
@@ -397,7 +414,7 @@ async def test_a_foreign_event_and_a_refused_key_are_told_apart(open_bench: Open
             await bench.sync()
 
 
-async def test_no_marker_no_writing(open_bench: Open) -> None:
+async def test_no_marker_no_writing(open_bench: OpenBench) -> None:
     """A root that holds foreign files and no marker is refused."""
     async with open_bench() as bench:
         bench.root.mkdir()

@@ -9,12 +9,7 @@ from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.sandbox import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
-    from tests.conftest import Bench
-
-    Open = Callable[..., AbstractAsyncContextManager[Bench]]
+    from tests.conftest import OpenBench
 
 FIRST_HOUR = 1768777200  # of the sandbox's events
 HOUR = 3600
@@ -35,7 +30,7 @@ PASSING = (
 )
 
 
-async def test_every_passing_fault_at_once_ends_whole(open_bench: Open) -> None:
+async def test_every_passing_fault_at_once_ends_whole(open_bench: OpenBench) -> None:
     """With all passing faults at once the pass ends whole, and every byte is right."""
     async with open_bench(photos=40, undated=4) as bench:
         bench.sandbox.faults.add(*PASSING)
@@ -47,7 +42,7 @@ async def test_every_passing_fault_at_once_ends_whole(open_bench: Open) -> None:
         bench.check_content()
 
 
-async def test_random_faults_never_leave_a_lie(open_bench: Open) -> None:
+async def test_random_faults_never_leave_a_lie(open_bench: OpenBench) -> None:
     """Whatever faults come together, what is on disk is right, and a pass after them is whole."""
     draw = random.Random(4)
     async with open_bench(photos=15, undated=2, duplicates=2) as bench:
@@ -64,7 +59,7 @@ async def test_random_faults_never_leave_a_lie(open_bench: Open) -> None:
         bench.check_content()
 
 
-async def test_a_body_without_end_fails_that_photo(open_bench: Open) -> None:
+async def test_a_body_without_end_fails_that_photo(open_bench: OpenBench) -> None:
     """An endless body and one that stalls are tried often enough, then listed; the others are whole."""
     async with open_bench(photos=10) as bench:
         bench.limits = Limits(head=1.0, silence=0.05, photo=1 << 20)
