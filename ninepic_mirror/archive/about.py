@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 from ninepic_mirror.archive.files import Tree, translated
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
+from ninepic_mirror.archive.placement import local_time
 
 if TYPE_CHECKING:
     from ninepic_mirror.archive.manifest import Manifest
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 NAME: Final = "event.json"
 _LIMIT: Final = 16 << 20  # bytes
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def describe(details: Details, settings: Mirror, manifest: Manifest) -> dict[str, object]:
@@ -38,7 +37,7 @@ def describe(details: Details, settings: Mirror, manifest: Manifest) -> dict[str
         if taken is None:
             undated = int(count or 0)
             continue
-        local = (_EPOCH + timedelta(seconds=int(taken))).astimezone(zone)
+        local = local_time(zone, int(taken))
         hours = days.setdefault(local.date().isoformat(), {})
         hours[f"{local.hour:02}"] = hours.get(f"{local.hour:02}", 0) + int(count or 0)
     event = details.event

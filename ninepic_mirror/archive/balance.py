@@ -57,12 +57,13 @@ def balance(
         )
     }
     present, failed = counted.get("present", 0), counted.get("failed", 0)
-    missed = manifest.count(
-        f"SELECT count(*) FROM photos JOIN files USING (image_id)"
-        f" WHERE missed AND state = 'present' AND variant IN ({marks}){span}",
+    # Of photos that are not listed any more: they must not make up for what is lacking of those that are.
+    unlisted = manifest.count(
+        "SELECT count(*) FROM photos JOIN files USING (image_id) WHERE (missed OR gone_since IS NOT NULL)"
+        f" AND state IN ('present', 'forgotten') AND variant IN ({marks}){span}",
         values,
     )
-    missing = photos * len(variants) - (present - missed) - counted.get("forgotten", 0)
+    missing = photos * len(variants) - (present + counted.get("forgotten", 0) - unlisted)
     return Balance(photos, undated, present, failed, missing)
 
 

@@ -1,4 +1,4 @@
-"""The file side of a manifest: what is wanted, what is there, what is on the move."""
+"""The file side of a manifest: what is wanted, what is there. What is on the move: `moves`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.manifest import Manifest, now
-from ninepic_mirror.archive.placement import top_folder
+from ninepic_mirror.archive.moves import Moves, top_of, touch
 from ninepic_mirror.archive.records import Job
 
 if TYPE_CHECKING:
@@ -37,26 +37,21 @@ class Placed:
     is_link: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Misplaced:
-    """A present file whose photo may belong elsewhere by now."""
-
-    image_id: str
-    variant: Variant
-    path: str
-    taken: int | None
-
-
 class Holdings:
     """Records files for one pass.
 
     Args:
         manifest: Open; every method that changes it runs in transactions of its own.
         number: The pass.
+
+    Attributes:
+        moves: The journal of moves and removals.
     """
 
     def __init__(self, manifest: Manifest, number: int) -> None:
         self._manifest, self._pass = manifest, number
+        self._wanted: tuple[str, str] = ("", "")  # the last of the rows that `want` has returned
+        self.moves = Moves(manifest)
         manifest.change(
             "CREATE TEMP TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY) WITHOUT ROWID"
         )
@@ -69,7 +64,7 @@ class Holdings:
     def want(
         self, variants: Sequence[Variant], first: int | None = None, last: int | None = None
     ) -> list[Job]:
-        """Take up to 500 wanted files that this pass has not taken up yet.
+        """Take up to 500 wanted files that this pass has not taken up yet; an empty answer starts over.
 
         Args:
             variants: The configured ones.
@@ -84,9 +79,12 @@ class Holdings:
                 "SELECT image_id, variant, taken, url, width, height, path, sha256"
                 " FROM files JOIN photos USING (image_id)"
                 f" WHERE state IN ('pending', 'failed') AND variant IN ({marks}) AND queued < ?"
-                f" AND gone_since IS NULL AND (url IS NOT NULL OR path IS NOT NULL){span} LIMIT {_CHUNK}",
-                [*variants, self._pass, *values],
+                f" AND gone_since IS NULL AND url IS NOT NULL{span}"
+                # from where the last answer ended: from the start, a million rows would be passed thousands of times
+                f" AND (image_id, variant) > (?, ?) ORDER BY image_id, variant LIMIT {_CHUNK}",
+                [*variants, self._pass, *values, *self._wanted],
             )
+            self._wanted = (str(found[-1][0]), str(found[-1][1])) if found else ("", "")
             self._manifest.change_each(
                 "UPDATE files SET queued = ? WHERE image_id = ? AND variant = ?",
                 [(self._pass, row[0], row[1]) for row in found],
@@ -116,27 +114,12 @@ class Holdings:
                     for file in files
                 ],
             )  # fmt: skip
-            self._touch(file.path for file in files)
+            touch(self._manifest, (file.path for file in files))
             self._manifest.change_each(
                 "UPDATE files SET state = 'failed', attempts = attempts + 1, error = ?"
                 " WHERE image_id = ? AND variant = ? AND state <> 'present'",
                 [(reason, image_id, variant) for image_id, variant, reason in failed],
             )
-
-    def _touch(self, paths: Iterable[str]) -> None:
-        """The folders of these paths changed: their names are to be compared, their sums to be written."""
-        folders = {split(path)[0] for path in paths}
-        self._manifest.change_each(
-            "INSERT INTO folders VALUES (?, NULL) ON CONFLICT DO UPDATE SET mtime_ns = NULL",
-            [(folder,) for folder in folders],
-        )
-        self._manifest.change_each(
-            "INSERT INTO sums VALUES (?, 1, 1) ON CONFLICT DO UPDATE SET stale = 1",
-            [
-                (top,)
-                for top in {top_folder(f"{folder}/-" if folder else "-") for folder in folders}
-            ],
-        )
 
     def equal(self, xxh3_128: str, size: int, sha256: str) -> list[str]:
         """Return where files with these very bytes stand, at most three."""
@@ -187,7 +170,7 @@ class Holdings:
                 [folder],
             )
             if missing:
-                self._stale(folder)
+                manifest.change("UPDATE sums SET stale = 1 WHERE folder = ?", [top_of(folder)])
             strays = not final and self._has_strays(folder)
             manifest.change(
                 "INSERT INTO folders VALUES (?, ?) ON CONFLICT DO UPDATE SET mtime_ns = excluded.mtime_ns",
@@ -217,10 +200,6 @@ class Holdings:
                 "UPDATE sums SET stale = 1 WHERE folder = ?", [(top,) for top in tops]
             )
 
-    def _stale(self, folder: str) -> None:
-        top = top_folder(f"{folder}/-" if folder else "-")
-        self._manifest.change("UPDATE sums SET stale = 1 WHERE folder = ?", [top])
-
     def forget_folder(self, folder: str) -> None:
         """A folder that holds nothing of ours any more is not looked at again."""
         with self._manifest.transaction():
@@ -245,14 +224,16 @@ class Holdings:
                 (str(a), str(b), str(c), d if isinstance(d, int) else -1) for a, b, c, d in found
             ]
 
-    def lost(self, files: Sequence[tuple[str, str]]) -> None:
-        """These files (`image_id`, variant) are not what their rows say: have them again."""
+    def lost(self, folder: str, files: Sequence[tuple[str, str]]) -> None:
+        """These files (`image_id`, variant) of a folder are not what their rows say: have them again."""
+        if not files:
+            return  # most of the time; its sums are not written anew for nothing
         with self._manifest.transaction():
             self._manifest.change_each(
                 "UPDATE files SET state = 'pending', queued = 0 WHERE image_id = ? AND variant = ?",
                 files,
             )
-            self._manifest.change("UPDATE sums SET stale = 1")
+            self._manifest.change("UPDATE sums SET stale = 1 WHERE folder = ?", [top_of(folder)])
 
     def stray(self, stem: str) -> str | None:
         """Return a file without a row that stands where `stem` belongs, with whatever extension."""
@@ -267,108 +248,7 @@ class Holdings:
         """Whether any file without a row was seen in this pass."""
         return bool(self._manifest.rows("SELECT 1 FROM strays LIMIT 1"))
 
-    # --- moves ---------------------------------------------------------------------------------------------------
-
-    def misplaced(self) -> tuple[list[str], list[Misplaced]]:
-        """Return some photos that may belong elsewhere by now, and their present files.
-
-        `placed_right` takes the photos off the list.
-        """
-        photos = [
-            str(row[0])
-            for row in self._manifest.rows(
-                f"SELECT image_id FROM photos WHERE misplaced LIMIT {_CHUNK}"
-            )
-        ]
-        marks = ",".join("?" * len(photos))
-        found = self._manifest.rows(
-            "SELECT image_id, variant, path, taken FROM photos JOIN files USING (image_id)"
-            f" WHERE image_id IN ({marks}) AND state = 'present'",
-            photos,
-        )
-        return photos, [Misplaced(*row) for row in found]  # type: ignore[arg-type]  # the columns are the fields, in order
-
     def misplace_all(self) -> None:
         """Layout or zone changed: every photo is to be looked at."""
         with self._manifest.transaction():
             self._manifest.change("UPDATE photos SET misplaced = 1")
-
-    def placed_right(self, photos: Iterable[str]) -> None:
-        """These photos' files stand where they belong."""
-        with self._manifest.transaction():
-            self._manifest.change_each(
-                "UPDATE photos SET misplaced = 0 WHERE image_id = ?",
-                [(image_id,) for image_id in photos],
-            )
-
-    def forget_places(self, prefix: str) -> None:
-        """The files of gone photos below this path are deleted for good."""
-        with self._manifest.transaction():
-            self._manifest.change(
-                "UPDATE files SET path = NULL, folder = NULL WHERE state = 'gone' AND substr(path, 1, ?) = ?",
-                [len(prefix), prefix],
-            )
-
-    def begin_moves(self, moves: Iterable[tuple[str, Variant, str]]) -> None:
-        """Journal moves before they are made: `image_id`, variant, target."""
-        with self._manifest.transaction():
-            self._manifest.change_each(
-                "UPDATE files SET moving_to = ? WHERE image_id = ? AND variant = ?",
-                [(target, image_id, variant) for image_id, variant, target in moves],
-            )
-
-    def moving(self) -> list[tuple[str, Variant, str, str]]:
-        """Return the journal: `image_id`, variant, source, target."""
-        found = self._manifest.rows(
-            "SELECT image_id, variant, path, moving_to FROM files WHERE moving_to IS NOT NULL"
-        )
-        return [tuple(row) for row in found]  # type: ignore[misc]  # four texts each, by the schema
-
-    def end_moves(self, moves: Iterable[tuple[str, Variant, str | None]]) -> None:
-        """Moves were made and synced: `image_id`, variant and where the file stands now.
-
-        None for the place means that it stands at neither: it is to be had again.
-        """
-        with self._manifest.transaction():
-            for image_id, variant, path in moves:
-                key = [image_id, variant]
-                (before,) = self._manifest.rows(
-                    "SELECT path, moving_to FROM files WHERE image_id = ? AND variant = ?", key
-                )
-                self._touch(str(place) for place in before if place is not None)
-                if path is None:
-                    self._manifest.change(
-                        "UPDATE files SET moving_to = NULL, state = CASE state WHEN 'present' THEN 'pending'"
-                        " ELSE state END WHERE image_id = ? AND variant = ?",
-                        key,
-                    )
-                else:
-                    self._manifest.change(
-                        "UPDATE files SET path = ?, folder = ?, moving_to = NULL WHERE image_id = ? AND variant = ?",
-                        [path, split(path)[0], *key],
-                    )
-
-    # --- gone ----------------------------------------------------------------------------------------------------
-
-    def mark_gone(self) -> int:
-        """Mark the missed photos and their files gone; return how many files."""
-        with self._manifest.transaction():
-            files = self._manifest.change(
-                "UPDATE files SET state = 'gone' WHERE state <> 'forgotten'"
-                " AND image_id IN (SELECT image_id FROM photos WHERE missed)"
-            )
-            self._manifest.change("UPDATE sums SET stale = 1")
-            self._manifest.change(
-                "UPDATE photos SET gone_since = ?, missed = 0 WHERE missed", [now()]
-            )
-        return files
-
-    def gone_in_place(self, before: int, trash: str) -> list[tuple[str, Variant, str]]:
-        """Return some files of photos gone since before `before` that are not in the trash yet."""
-        found = self._manifest.rows(
-            "SELECT image_id, variant, path FROM photos JOIN files USING (image_id)"
-            " WHERE gone_since < ? AND state = 'gone' AND path IS NOT NULL AND substr(path, 1, ?) <> ?"
-            f" AND moving_to IS NULL LIMIT {_CHUNK}",
-            [before, len(trash), trash],
-        )
-        return [tuple(row) for row in found]  # type: ignore[misc]  # three texts each, by the schema

@@ -15,6 +15,7 @@ import xxhash
 
 from ninepic_mirror.archive.manifest import Manifest, Row, now
 from ninepic_mirror.archive.records import Hour, Job
+from ninepic_mirror.model import VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -225,14 +226,22 @@ def repeated_in_hours(manifest: Manifest) -> int:
     return manifest.count("SELECT sum(repeated) FROM hours")
 
 
-def unaddressed(manifest: Manifest) -> frozenset[int | None]:
+def unaddressed(
+    manifest: Manifest, variants: Sequence[Variant] = VARIANTS
+) -> frozenset[int | None]:
     """Return the hours (None: undated) of wanted files whose address must be asked for again.
 
     An address that needs its query is not stored (DESIGN §5), so a later pass knows it only from the listing.
+
+    Args:
+        manifest: The manifest.
+        variants: The configured ones: what is wanted of another is left alone, and must not be asked for for ever.
     """
     found = manifest.rows(
         "SELECT DISTINCT photos.hour FROM files JOIN photos USING (image_id)"
-        " WHERE files.state IN ('pending', 'failed') AND files.url IS NULL AND photos.gone_since IS NULL"
+        " WHERE state IN ('pending', 'failed') AND files.url IS NULL AND photos.gone_since IS NULL"
+        f" AND variant IN ({_marks(variants)})",
+        variants,
     )
     return frozenset(_int(row[0]) for row in found)
 

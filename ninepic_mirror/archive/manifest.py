@@ -12,27 +12,29 @@ import json
 import os
 import sqlite3
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from ninepic_mirror.archive.files import translated
-from ninepic_mirror.archive.schema import MIGRATIONS, VERSION
+from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 NAME: Final = "manifest.sqlite3"
 _BUSY_SECONDS: Final = 10.0  # another reader of ours may hold the file for a moment
 _CACHE_KIB: Final = 16 * 1024  # page cache; keeps the process flat at a million photos
 
+_REBUILD: Final = "run sync again: it sets the file aside and adopts what is on disk"
+
 Value = str | int | float | None
 Row = tuple[Value, ...]
 
 
-class ManifestError(sqlite3.DatabaseError):
-    """The file is damaged, or no manifest at all."""
+class ManifestError(StorageError):
+    """The file is damaged, or no manifest at all: `set_aside` it, and adopt the files anew."""
 
 
 class Manifest:
@@ -41,51 +43,56 @@ class Manifest:
     Args:
         path: The SQLite file.
         connection: An open connection to it, in autocommit mode.
+        migrations: What brings it from each version to the next.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS
+    ) -> None:
         self.path = path
         self._connection = connection
+        self._migrations = migrations
 
     @classmethod
-    def open(cls, path: Path, *, durable: bool = True) -> Self:
+    def open(
+        cls, path: Path, *, durable: bool = True, migrations: Sequence[str] = MIGRATIONS
+    ) -> Self:
         """Open a manifest to work with it; make it, or bring an older one forward.
 
         Args:
             path: The SQLite file.
             durable: False leaves the syncs to the system (`durability = "none"`).
+            migrations: What brings it from each version to the next.
 
         Raises:
             StorageError: It cannot be opened, or a newer version of this program wrote it.
             ManifestError: It is damaged.
         """
-        unclean = _size(Path(f"{path}-wal")) > 0
-        manifest = cls(path, _connect(path, str(path)))
+        has_log = _size(Path(f"{path}-wal")) > 0
+        manifest = cls(path, _connect(path, str(path)), migrations)
         try:
-            manifest._prepare(durable=durable, unclean=unclean)
-        except BaseException as error:
+            manifest._prepare(durable=durable, has_log=has_log)
+        except BaseException:
             manifest.close()
-            if isinstance(error, sqlite3.DatabaseError) and not isinstance(
-                error, sqlite3.OperationalError
-            ):
-                raise ManifestError(str(error)) from error
             raise
         return manifest
 
-    def _prepare(self, *, durable: bool, unclean: bool) -> None:
+    def _prepare(self, *, durable: bool, has_log: bool) -> None:
         self.change(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        version = self.version()  # first: what a newer program wrote is not touched
         self.rows(
             "PRAGMA journal_mode = WAL"
         )  # stays what it was where the file system has no shared memory
         # FULL, not NORMAL: with NORMAL a power cut took 40 of 40 acknowledged rows (RELIABILITY, measured)
         self.change(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
-        if unclean and self.rows("PRAGMA quick_check(1)") != [("ok",)]:
-            raise ManifestError("quick_check found damage")
-        version = self.version()
-        if 0 < version < VERSION:
+        if (has_log or self._was_cut_off(version)) and self.rows("PRAGMA quick_check(1)") != [
+            ("ok",)
+        ]:
+            raise ManifestError(str(self.path), "quick_check found damage", _REBUILD)
+        if 0 < version < len(self._migrations):
             self._back_up(version)
-        for number in range(version, VERSION):
-            script = f"BEGIN IMMEDIATE; {MIGRATIONS[number]}; PRAGMA user_version = {number + 1}; COMMIT;"
+        for number in range(version, len(self._migrations)):
+            script = f"BEGIN IMMEDIATE; {self._migrations[number]}; PRAGMA user_version = {number + 1}; COMMIT;"
             with _translated(self.path):
                 self._connection.executescript(script)
 
@@ -94,22 +101,30 @@ class Manifest:
 
         Raises:
             StorageError: A newer version of this program wrote it.
+            ManifestError: It is no manifest.
         """
-        version = self.count("PRAGMA user_version")
-        if version > VERSION:
+        version, newest = self.count("PRAGMA user_version"), len(self._migrations)
+        if version > newest:
             raise StorageError(
                 str(self.path),
-                f"this manifest has schema version {version}; this program knows up to {VERSION}",
+                f"this manifest has schema version {version}; this program knows up to {newest}",
                 "install the newer ninepic-mirror that wrote it",
             )
+        if version < 0 or (version == 0 and self.count("SELECT count(*) FROM sqlite_master")):
+            raise ManifestError(str(self.path), f"schema version {version} is none", _REBUILD)
         return version
+
+    def _was_cut_off(self, version: int) -> bool:
+        """Say whether the last pass did not end: killed, or stopped by damage that it met (RELIABILITY L7)."""
+        return version > 0 and self.rows(
+            "SELECT ended_at FROM passes ORDER BY id DESC LIMIT 1"
+        ) == [(None,)]
 
     def _back_up(self, version: int) -> None:
         """Keep a copy of the file as it was, for a downgrade (RELIABILITY L15)."""
-        target = sqlite3.connect(f"{self.path}.version-{version}")
-        with target:
+        place = Path(f"{self.path}.version-{version}")
+        with _translated(place), closing(sqlite3.connect(place)) as target:
             self._connection.backup(target)
-        target.close()
 
     def __enter__(self) -> Self:
         return self
@@ -206,6 +221,7 @@ def set_aside(path: Path) -> Path:
     """Move a damaged manifest and its log out of the way and return its new name (RELIABILITY L7)."""
     aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
     with translated(str(path)):
+        # the log first: left alone, SQLite would replay it into the new file of this name
         for suffix in ("-wal", "-shm", ""):
             with suppress(FileNotFoundError):
                 Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
@@ -231,26 +247,32 @@ def reading(path: Path, lock: Path) -> Iterator[tuple[Manifest, bool]]:
         StorageError: It cannot be read.
     """
     writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
-    with translated(str(path)):
-        held = None if writable else os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if held is not None:
-            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        unread = held is not None and _size(Path(f"{path}-wal")) > 0
-        how = "mode=rw" if writable else "mode=ro&immutable=1"
+    how = "mode=rw" if writable else "mode=ro&immutable=1"
+    with nullcontext() if writable else _shared(path, lock):
+        unread = not writable and _size(Path(f"{path}-wal")) > 0
         with Manifest(path, _connect(path, f"{path.absolute().as_uri()}?{how}")) as manifest:
             manifest.change("PRAGMA query_only = ON")
             manifest.version()
             yield manifest, unread
-    except BlockingIOError as error:
-        raise StorageError(
-            str(path),
-            "a pass is at work on it, and it can only be read while none is",
-            "try again when it has ended",
-        ) from error
+
+
+@contextmanager
+def _shared(path: Path, lock: Path) -> Iterator[None]:
+    """Keep passes off for the length of the block; several readers may."""
+    with translated(str(lock)):
+        held = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(
+                str(path),
+                "a pass is at work on it, and it can only be read while none is",
+                "try again when it has ended",
+            ) from error
+        yield
     finally:
-        if held is not None:
-            os.close(held)
+        os.close(held)
 
 
 def _connect(path: Path, address: str) -> sqlite3.Connection:
@@ -278,6 +300,11 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise _storage(path, error) from error
+    except sqlite3.DatabaseError as error:
+        name = getattr(error, "sqlite_errorname", "")
+        if not name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            raise
+        raise ManifestError(str(path), str(error), _REBUILD) from error
 
 
 def _storage(path: Path, error: sqlite3.OperationalError) -> StorageError:

@@ -110,7 +110,7 @@ class Layout:
         """
         values = {"{variant}": variant, "{image_id}": safe_name(image_id)}
         if taken is not None:
-            local = _local(zone, taken)
+            local = local_time(zone, taken)
             values |= {"{date}": local.date().isoformat(), "{hour}": f"{local.hour:02}"}
         # Plain joining: str.format would let `{image_id.__class__}` through, and this is no slower.
         components = self.undated if taken is None else self.dated
@@ -139,7 +139,8 @@ def _undate(components: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:
     return kept
 
 
-def _local(zone: ZoneInfo, moment: int) -> datetime:
+def local_time(zone: ZoneInfo, moment: int) -> datetime:
+    """Return an instant in epoch seconds as a clock in the zone shows it."""
     there = _EPOCH + timedelta(seconds=moment)
     try:
         return there.astimezone(zone)
@@ -155,7 +156,7 @@ def cut(zone: ZoneInfo, hour: int) -> int:
     Kathmandu. Where a zone changes its offset within the hour, it does so at this very edge (Lord
     Howe) or, long ago, at odd moments: a part is always named by its start.
     """
-    offset = _local(zone, hour).utcoffset() or timedelta()
+    offset = local_time(zone, hour).utcoffset() or timedelta()
     return -round(offset.total_seconds()) % HOUR
 
 

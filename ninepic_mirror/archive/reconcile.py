@@ -6,30 +6,34 @@ crash left. Blocks: runs in the manifest's thread.
 
 from __future__ import annotations
 
+import calendar
 import time
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.files import split, translated
 from ninepic_mirror.archive.listings import known_photos, missed_photos
+from ninepic_mirror.archive.moves import Move
 from ninepic_mirror.archive.store import TRASH, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ninepic_mirror.archive.holdings import Holdings
     from ninepic_mirror.archive.manifest import Manifest
-    from ninepic_mirror.model import Variant
 
-MASS: Final = (
-    10  # more than one photo in so many gone at once is not believed without a word (DESIGN §6.7)
-)
+# More than one photo in so many gone at once is not believed without a word (DESIGN §6.7).
+MASS: Final = 10
 
 
 def recover(holdings: Holdings, store: Store) -> int:
-    """Finish the moves that a crash cut off; return how many there were."""
-    moves = holdings.moving()
+    """Finish the moves that a crash cut off; return how many there were.
+
+    Raises:
+        StorageError: The disk said no; the journal still holds them.
+    """
+    moves = holdings.moves.under_way()
     _carry(holdings, store, moves)
     return len(moves)
 
@@ -41,23 +45,36 @@ def relocate(holdings: Holdings, store: Store) -> int:
         StorageError: The disk said no; the journal holds the moves under way.
     """
     moved = 0
-    while (found := holdings.misplaced())[0]:
+    while (found := holdings.moves.misplaced())[0]:
         photos, files = found
-        moves: list[tuple[str, Variant, str, str]] = []
+        moves = []
         for file in files:
-            target = (
-                store.stem(file.taken, file.variant, file.image_id)
-                + PurePosixPath(file.path).suffix
-            )
+            stem = store.stem(file.taken, file.variant, file.image_id)
+            target = stem + PurePosixPath(file.path).suffix
             if target != file.path:
-                moves.append((file.image_id, file.variant, file.path, target))
-        holdings.begin_moves(
-            [(image_id, variant, target) for image_id, variant, _, target in moves]
-        )
-        _carry(holdings, store, moves)
-        holdings.placed_right(photos)
-        moved += len(moves)
+                moves.append(Move(file.image_id, file.variant, file.path, target, file.sha256))
+        for together in _in_order(moves, store):
+            moved += _make(holdings, store, together)
+        holdings.moves.placed_right(photos)
     return moved
+
+
+def _in_order(moves: list[Move], store: Store) -> Iterator[list[Move]]:
+    """Yield moves in groups that can be made one after the other: no file goes where another still stands.
+
+    Between two layouts a variant's new place can be another variant's old one; should they stand in a ring, one steps
+    aside first. Cut off there, it is found again as misplaced.
+    """
+    while moves:
+        taken = {move.source for move in moves}
+        free = [move for move in moves if move.target not in taken]
+        waiting = [move for move in moves if move.target in taken]
+        if not free:
+            aside = store.trash_place(waiting[0].source)
+            free = [replace(waiting[0], target=aside)]
+            waiting[0] = replace(waiting[0], source=aside)
+        yield free
+        moves = waiting
 
 
 def remove_missed(manifest: Manifest, holdings: Holdings, *, accept: bool) -> tuple[int, int]:
@@ -76,56 +93,61 @@ def remove_missed(manifest: Manifest, holdings: Holdings, *, accept: bool) -> tu
         return 0, 0
     if missed * MASS > known_photos(manifest) + missed and not accept:
         return 0, missed
-    return holdings.mark_gone(), 0
+    return holdings.moves.mark_gone(), 0
 
 
 def empty_into_trash(holdings: Holdings, store: Store, before: int) -> int:
-    """Move the files of photos gone since before `before` (epoch seconds) to the trash; return how many."""
+    """Move the files of photos gone since before `before` (epoch seconds) to the trash; return how many.
+
+    Raises:
+        StorageError: The disk said no; the journal holds the moves under way.
+    """
     moved = 0
-    while found := holdings.gone_in_place(before, TRASH):
+    while found := holdings.moves.gone_in_place(before, TRASH):
         moves = [
-            (image_id, variant, path, store.trash_place(path)) for image_id, variant, path in found
+            Move(image_id, variant, path, store.trash_place(path), sha256)
+            for image_id, variant, path, sha256 in found
         ]
-        holdings.begin_moves(
-            [(image_id, variant, target) for image_id, variant, _, target in moves]
-        )
-        _carry(holdings, store, moves)
-        moved += len(moves)
+        moved += _make(holdings, store, moves)
     return moved
 
 
 def purge_trash(holdings: Holdings, store: Store, keep: int) -> int:
-    """Delete the days of the trash that are older than `keep` seconds; return how many."""
-    oldest = datetime.now(UTC) - timedelta(seconds=keep)
+    """Delete the days of the trash that are older than `keep` seconds; return how many.
+
+    Raises:
+        StorageError: The disk said no.
+    """
+    oldest = time.time() - keep
     purged = 0
     with translated(store.tree.name(TRASH)):
         for name, kind in list(store.tree.entries(TRASH.rstrip("/"))):
             if kind == "folder" and _is_before(name, oldest):
-                holdings.forget_places(f"{TRASH}{name}/")
+                # the rows first: one that names a deleted file would be a lie, a file without a row is only litter
+                holdings.moves.forget_places(f"{TRASH}{name}/")
                 store.tree.remove_folder(f"{TRASH}{name}")
                 purged += 1
     return purged
 
 
-def _is_before(name: str, oldest: datetime) -> bool:
+def _is_before(name: str, oldest: float) -> bool:
+    """Say whether a day of the trash was over at `oldest` (epoch seconds)."""
     try:
-        day = time.strptime(name, "%Y-%m-%d")
+        begin = calendar.timegm(time.strptime(name, "%Y-%m-%d"))
     except ValueError:
         return False  # not ours
-    return datetime(day.tm_year, day.tm_mon, day.tm_mday, tzinfo=UTC) + timedelta(days=1) < oldest
+    return begin + 86_400 < oldest
 
 
-def _carry(
-    holdings: Holdings, store: Store, moves: Sequence[tuple[str, Variant, str, str]]
-) -> None:
-    if not moves:
-        return
-    places = store.carry([(source, target) for _, _, source, target in moves])
-    holdings.end_moves(
-        [
-            (image_id, variant, place)
-            for (image_id, variant, _, _), place in zip(moves, places, strict=True)
-        ]
-    )
-    for folder in {split(source)[0] for _, _, source, _ in moves}:
+def _make(holdings: Holdings, store: Store, moves: Sequence[Move]) -> int:
+    """Journal moves and make them; return how many files have moved."""
+    holdings.moves.begin(moves)
+    return _carry(holdings, store, moves)
+
+
+def _carry(holdings: Holdings, store: Store, moves: Sequence[Move]) -> int:
+    places = store.carry(moves)
+    holdings.moves.end(moves, places)
+    for folder in {split(move.source)[0] for move in moves}:
         store.tree.prune(folder)
+    return sum(place is not None for place in places)

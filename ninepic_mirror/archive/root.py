@@ -10,20 +10,19 @@ import json
 import os
 import pwd
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from ninepic_mirror.archive.files import Tree, translated
 from ninepic_mirror.archive.manifest import NAME
 from ninepic_mirror.archive.placement import event_folder, is_folder_of
 from ninepic_mirror.errors import StorageError, UsageError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 MARKER: Final = ".ninepic-mirror-root"
 OWN_FOLDER: Final = ".ninepic-mirror"
 _MARKER_LIMIT: Final = 1 << 20  # bytes
-_NOT_CONTENT: Final = {"lost+found"}  # mkfs.ext4 makes it
+# Made by mkfs.ext4, and by ourselves when the very first write of the marker failed.
+_NOT_CONTENT: Final = {"lost+found", f"{MARKER}.new"}
 
 
 class Root:
@@ -38,7 +37,8 @@ class Root:
     def __init__(
         self, path: Path, state_dir: Path | None = None, *, require_mount: bool = False
     ) -> None:
-        self.path = path
+        # The operator may have put a link there; links below it are never followed (RELIABILITY L17).
+        self.path = Path(os.path.realpath(path))
         self._state_dir, self._require_mount = state_dir, require_mount
         self._device: int | None = None
 
@@ -57,10 +57,10 @@ class Root:
                 "nothing is mounted here, and require_mount is set",
                 "mount the mirror's file system, or set [mirror] require_mount = false",
             )
-        if not self._has_marker():
-            self._mark(make=make)
-        self._check_owner()
         with translated(str(self.path)):
+            if not self._has_marker():
+                self._mark(make=make)
+            self._check_owner()
             self._device = self.path.stat().st_dev
 
     def check(self) -> None:
@@ -84,8 +84,7 @@ class Root:
     def _mark(self, *, make: bool) -> None:
         exists = self.path.is_dir()
         known = self._state_dir is not None and any(self._state_dir.glob(f"*/{NAME}"))
-        with translated(str(self.path)):
-            names = set(os.listdir(self.path)) - _NOT_CONTENT if exists else set()
+        names = set(os.listdir(self.path)) - _NOT_CONTENT if exists else set()
         fresh = not exists or (make and (not names or self._holds_events(names)))
         if known or not fresh:
             raise StorageError(
@@ -94,9 +93,8 @@ class Root:
                 + (f", although {self._state_dir} knows mirrors of it" if known else ""),
                 f"mount the right file system, choose another root, or, if it is the right one: touch {self.path / MARKER}",
             )
-        with translated(str(self.path)):
-            self.path.mkdir(parents=True, exist_ok=True)
-            _sync_upwards(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        _sync_upwards(self.path)
         self.remember({})
 
     def _holds_events(self, names: set[str]) -> bool:
@@ -169,6 +167,9 @@ class Root:
         with translated(str(folder)), Tree(self.path) as tree:
             with tree.folder(f"{folder.name}/{OWN_FOLDER}", make=True):
                 pass
+            tree.sync_folder(
+                f"{folder.name}/{OWN_FOLDER}"
+            )  # also what an earlier run was killed over
             manifest_folder = self.manifest_path(folder).parent
             manifest_folder.mkdir(parents=True, exist_ok=True)
             if self._state_dir is not None:
@@ -202,8 +203,14 @@ class Root:
 
 
 def _sync_upwards(folder: Path) -> None:
-    """Sync a folder and its parents: a newly made one is only there after a power cut when its parent knows it."""
+    """Sync a folder and its parents: a newly made one is only there after a power cut when its parent knows it.
+
+    A parent on another file system was not made together with it.
+    """
+    device = folder.stat().st_dev
     for path in (folder, *folder.parents):
+        if path.stat().st_dev != device:
+            break
         with suppress(PermissionError):  # a parent that we may not even read was not made by us
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             try:

@@ -50,7 +50,7 @@ CREATE TABLE files (
     PRIMARY KEY (image_id, variant)
 ) WITHOUT ROWID;
 CREATE INDEX files_by_folder ON files (folder) WHERE folder IS NOT NULL;
-CREATE INDEX files_wanted ON files (state, image_id) WHERE state IN ('pending', 'failed');
+CREATE INDEX files_wanted ON files (image_id, variant) WHERE state IN ('pending', 'failed');
 CREATE INDEX files_by_hash ON files (xxh3_128) WHERE state = 'present';
 CREATE INDEX files_moving ON files (image_id) WHERE moving_to IS NOT NULL;
 
@@ -97,5 +97,3 @@ CREATE TABLE deliveries (
 
 MIGRATIONS: Final[tuple[str, ...]] = (VERSION_1,)
 """Entry n brings a manifest from version n to n + 1; each runs in one transaction."""
-
-VERSION: Final = len(MIGRATIONS)

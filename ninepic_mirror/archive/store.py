@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from zoneinfo import ZoneInfo
 
+    from ninepic_mirror.archive.moves import Move
     from ninepic_mirror.archive.placement import Layout
     from ninepic_mirror.archive.records import Job
     from ninepic_mirror.archive.root import Root
     from ninepic_mirror.model import Variant
 
 TRASH: Final = ".ninepic-mirror/trash/"
-_SYNC_THREADS: Final = (
-    8  # a disk merges the journal commits of syncs that wait together (PERFORMANCE, durability)
-)
+# A disk merges the journal commits of syncs that wait together (PERFORMANCE, durability).
+_SYNC_THREADS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,20 +198,22 @@ class Store:
             if not ready.was_fetched:
                 continue
             before = first.setdefault(sha256, one)
-            if before is not one and self.tree.same_bytes(before.ready.source, ready.source):
-                one.twin = before.target
-            for place in equal.get(sha256, ()):
-                if (
-                    one.twin is None
-                    and place != target
-                    and self.tree.same_bytes(place, ready.source)
-                ):
-                    one.twin = place
-            if one.twin is not None and self._duplicates == "copy":
-                # the bytes are here already: let them share blocks where the file system can
-                self.tree.clone(one.twin if before is one else before.ready.source, ready.source)
-                one.twin = None
+            # where equal bytes stand now, and where they will when this file gets its name
+            places = [(place, place) for place in equal.get(sha256, ()) if place != target]
+            if before is not one:
+                places.insert(0, (before.ready.source, before.target))
+            for now, later in places:
+                if self.tree.same_bytes(now, ready.source):
+                    self._share(one, now, later)
+                    break
         return settling
+
+    def _share(self, one: _Settling, now: str, later: str) -> None:
+        """Let a file have its bytes in common with an equal one, as configured and as far as possible."""
+        if self._duplicates == "hardlink":
+            one.twin = later
+        else:
+            self.tree.clone(now, one.ready.source)
 
     def _sync_files(self, paths: Sequence[str]) -> None:
         if len(paths) < 2:
@@ -226,6 +228,11 @@ class Store:
         if one.ready.source == one.target:
             return
         self._make_way(one.target)
+        held = one.ready.job.held
+        if one.ready.was_fetched and held is not None and not held.startswith(TRASH):
+            self._make_way(
+                held
+            )  # damaged, or it would not have been fetched; its photo may have moved on
         if one.twin is not None:
             try:
                 self.tree.link(one.twin, one.target)
@@ -255,11 +262,11 @@ class Store:
         for folder in {split(path)[0] for path in paths}:
             self.tree.sync_folder(folder)
 
-    def carry(self, moves: Sequence[tuple[str, str]]) -> list[str | None]:
+    def carry(self, moves: Sequence[Move]) -> list[str | None]:
         """Make journalled moves, or finish those that a crash cut off; each is safe to repeat.
 
         Args:
-            moves: From where to where.
+            moves: As the journal has them.
 
         Returns:
             Where each file stands now, its folders synced; None where it stands at neither place.
@@ -269,18 +276,25 @@ class Store:
         """
         self._root.check()
         with translated(self.tree.name("")):
-            places = [self._carry(source, target) for source, target in moves]
-            done = [pair for pair, place in zip(moves, places, strict=True) if place is not None]
-            for folder in {split(path)[0] for pair in done for path in pair}:
+            places = [self._carry(move) for move in moves]
+            paths = [path for move in moves for path in (move.source, move.target)]
+            for folder in {split(path)[0] for path in paths}:
                 if self.tree.folder_mtime(folder) is not None:
                     self.tree.sync_folder(folder)
         return places
 
-    def _carry(self, source: str, target: str) -> str | None:
-        here, there = self.tree.stat(source), self.tree.stat(target)
-        if here is None:
-            return None if there is None else target
+    def _carry(self, move: Move) -> str | None:
+        here, there = self.tree.stat(move.source), self.tree.stat(move.target)
+        if here is None or not here.is_file:
+            # moved before a crash, unless something else stands there: then the row would lie
+            return move.target if self._is_file_of(move, move.target) else None
         if there is not None and there.inode != here.inode:
-            self.tree.move(target, self.trash_place(target))
-        self.tree.move(source, target)
-        return target
+            self.tree.move(move.target, self.trash_place(move.target))
+        self.tree.move(move.source, move.target)
+        return move.target
+
+    def _is_file_of(self, move: Move, path: str) -> bool:
+        try:
+            return read_hashes(self.tree, path, move.variant).sha256 == move.sha256
+        except (OSError, MirrorError):
+            return False

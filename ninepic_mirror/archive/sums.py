@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.manifest import Manifest
 
 NAME: Final = "SHA256SUMS"
-_LINE: Final = re.compile(rb"([0-9a-f]{64}) [ *]([^\n]+)")
+_LINE: Final = re.compile(rb"^([0-9a-f]{64}) [ *]([^\n]+)$", re.MULTILINE)
 _LIMIT: Final = 1 << 30  # bytes; ten million lines
 
 
@@ -89,15 +89,17 @@ class NamedHashes:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._top: str | None = None
-        self._named: dict[bytes, str] = {}
+        self._last: tuple[str | None, dict[bytes, str]] = (None, {})
 
     def get(self, path: str) -> str | None:
         """Return the hash that the SHA256SUMS above a file names for it, None when it names none."""
         top = top_folder(path)
-        if top != self._top:
-            self._top, self._named = top, self._read(top)
-        return self._named.get(path[len(top) + 1 if top else 0 :].encode())
+        # As one value: several workers ask at the same time, and one must not read in the folder of another.
+        known, named = self._last
+        if top != known:
+            named = self._read(top)
+            self._last = (top, named)
+        return named.get(path[len(top) + 1 if top else 0 :].encode())
 
     def _read(self, top: str) -> dict[bytes, str]:
         try:

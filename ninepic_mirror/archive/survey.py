@@ -6,7 +6,8 @@ folder. A full pass looks at every file's size as well. Blocks: runs in the mani
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.files import Tree, translated
 from ninepic_mirror.archive.root import OWN_FOLDER
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ninepic_mirror.archive.holdings import Holdings
+
+# Nanoseconds: the coarsest time of a file system (exFAT, 2 s). A folder that changed within it may change again without
+# another time, so its names are compared once more by the next pass.
+_GRAIN: Final = 2_000_000_000
 
 
 def survey(tree: Tree, holdings: Holdings, *, sizes: bool, everywhere: bool) -> int:
@@ -42,7 +47,7 @@ def survey(tree: Tree, holdings: Holdings, *, sizes: bool, everywhere: bool) -> 
             )
         if everywhere:
             known = {folder for folder, _ in holdings.folders()}
-            for folder in _walk(tree, ""):
+            for folder in _walk(tree):
                 if folder not in known:
                     _compare(tree, holdings, folder, final=False)
         holdings.stale_sums(top for top in holdings.tops() if tree.stat(sums_path(top)) is None)
@@ -75,7 +80,14 @@ def _compare_changed(tree: Tree, holdings: Holdings, *, every: bool, final: bool
 
 def _compare(tree: Tree, holdings: Holdings, folder: str, *, final: bool) -> int:
     mtime = tree.folder_mtime(folder)  # before the names: what changes meanwhile is seen next time
-    names = (name for name, kind in tree.entries(folder) if kind == "file" and name != SUMS)
+    if mtime is not None and time.time_ns() - mtime < _GRAIN:
+        mtime = None
+    # all names of ours are ASCII (placement); others may hold bytes that are no text to SQLite
+    names = (
+        name
+        for name, kind in tree.entries(folder)
+        if kind == "file" and name != SUMS and name.isascii()
+    )
     return holdings.compare(folder, mtime, names, final=final)
 
 
@@ -87,20 +99,20 @@ def _compare_sizes(tree: Tree, holdings: Holdings, folder: str) -> int:
             found = tree.stat(path)
             if found is None or not found.is_file or found.size != size:
                 wrong.append((image_id, variant))
-        holdings.lost(wrong)
+        holdings.lost(folder, wrong)
         changed += len(wrong)
     return changed
 
 
-def _walk(tree: Tree, folder: str) -> Iterator[str]:
-    """Yield every folder that holds files, except our own."""
-    holds_files = False
-    below = []
-    for name, kind in tree.entries(folder):
-        if kind == "folder" and name != OWN_FOLDER:
-            below.append(name)
-        holds_files = holds_files or kind == "file"
-    if holds_files:
-        yield folder
-    for name in sorted(below):
-        yield from _walk(tree, f"{folder}/{name}" if folder else name)
+def _walk(tree: Tree) -> Iterator[str]:
+    """Yield every folder that may hold files of ours."""
+    waiting = [""]
+    while waiting:  # not by recursion: however deep somebody's folders are
+        folder = waiting.pop()
+        kinds = set()
+        for name, kind in tree.entries(folder):
+            kinds.add(kind)
+            if kind == "folder" and name != OWN_FOLDER and name.isascii():
+                waiting.append(f"{folder}/{name}" if folder else name)
+        if "file" in kinds:
+            yield folder

@@ -16,15 +16,16 @@ import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from ninepic_mirror.errors import StorageError
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Console:
     """What a run says and where.
 
-    Args:
+    Attributes:
         config: What `--config` names.
         verbosity: -1 quiet, 0 as usual, 1 and more for the log.
         json_log: Every line on standard error is a JSON object.
@@ -36,7 +37,8 @@ class Console:
         self.json_log = False
         self.document: dict[str, object] | None = None
         """What a command with `--json` prints at its end, whatever happens; `exit_code` is added."""
-        self._gone = False  # nobody reads standard output any more
+        self._gone = sys.stdout is None  # or nobody reads it any more
+        self._fault: OSError | None = None
 
     @property
     def quiet(self) -> bool:
@@ -46,6 +48,7 @@ class Console:
     def settle(self, config: Path | None, verbosity: int, *, json_log: bool) -> None:
         """Take over the options of the group, and set up the log."""
         self.config, self.verbosity, self.json_log = config, verbosity, json_log
+        # Only our own loggers become talkative with -v: what libraries log may hold addresses with signatures.
         handler = logging.StreamHandler()
         handler.setFormatter(_JsonLines() if json_log else logging.Formatter("%(message)s"))
         levels = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
@@ -55,46 +58,43 @@ class Console:
     # --- results -------------------------------------------------------------------------------------------------
 
     def print(self, text: str = "") -> None:
-        """Print one result line.
-
-        Raises:
-            StorageError: Standard output is a file that takes no more.
-        """
+        """Print one result line. What goes wrong with it is said by `end`."""
         self.write(f"{text}\n")
 
     def write(self, text: str) -> bool:
-        """Write to standard output; return False when nobody reads it any more."""
-        if self._gone or sys.stdout is None:
-            return False
-        try:
-            sys.stdout.write(text)
-        except OSError as error:
-            self._lost(error)
+        """Write to standard output; return False when it takes no more."""
+        self._try(lambda: sys.stdout.write(text))
         return not self._gone
 
     def flush(self) -> None:
-        """Bring out what was printed so far.
-
-        Raises:
-            StorageError: Standard output is a file that takes no more.
-        """
-        if sys.stdout is not None and not self._gone:
-            try:
-                sys.stdout.flush()
-            except OSError as error:
-                self._lost(error)
+        """Bring out what was printed so far."""
+        self._try(sys.stdout.flush)
 
     def end(self, code: int) -> int:
-        """Print the document, if the command has one; return the exit code, which a full disk changes."""
-        try:
-            if self.document is not None:
-                document, self.document = self.document, None
-                self.print(json.dumps({**document, "exit_code": code}))
-            self.flush()
-        except StorageError as error:
-            self.error(str(error), error.cure)
-            return code or 6  # DESIGN §3; the result did not arrive
+        """Print the document, if the command has one; return the exit code, 6 where a result did not arrive."""
+        # Taken away first, so that a signal during the print cannot print it again.
+        if self.document is not None:
+            document, self.document = self.document, None
+            self.print(json.dumps({**document, "exit_code": code}))
+        self.flush()
+        if self._fault is not None:
+            text = f"standard output cannot be written to: {self._fault.strerror}"
+            self.error(text, "make room where it is redirected to")
+            return code or 6  # DESIGN §3: local storage
         return code
+
+    def _try(self, action: Callable[[], object]) -> None:
+        if self._gone:
+            return
+        try:
+            action()
+        except OSError as error:
+            self._gone = True
+            if error.errno != errno.EPIPE:
+                self._fault = error
+            # What is still buffered would make the interpreter complain at its end.
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     def end_at_once(self, code: int) -> None:
         """Print the document from a signal handler, past every buffer."""
@@ -102,15 +102,6 @@ class Console:
             text = json.dumps({**self.document, "exit_code": code})
             with suppress(OSError):
                 os.write(1, f"{text}\n".encode())
-
-    def _lost(self, error: OSError) -> None:
-        self._gone = True
-        # What is still buffered would make the interpreter complain at its end.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        if error.errno != errno.EPIPE:
-            text = f"cannot be written to: {error.strerror}"
-            raise StorageError("standard output", text, "make room where it is redirected to")
 
     # --- everything else -----------------------------------------------------------------------------------------
 
@@ -161,6 +152,8 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 def command(*words: str, console: Console | None = None) -> str:
     """Return a command that works as printed: started as this one was, with the same `--config`."""
+    # A printed command that does not run is worse than none: whoever runs us by `python -m`, or by a path that is
+    # not on $PATH, gets it back that way.
     name = Path(sys.argv[0]).name
     if name == "__main__.py":
         program = [sys.executable, "-m", "ninepic_mirror"]

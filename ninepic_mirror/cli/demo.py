@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -29,29 +29,30 @@ if TYPE_CHECKING:
     from ninepic_mirror.cli.signals import Run
     from ninepic_mirror.sync.report import PassReport
 
-PHOTOS = 200
-KEY = "demo-key"
+KEY: Final = "demo-key"  # of the sandbox in this process; good for nothing else
 
 
 @click.command()
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default="demo-mirror")
+@click.option("--photos", type=click.IntRange(1, 100_000), default=200, help="How many.")
 @click.pass_obj
-def demo(run: Run, /, folder: Path) -> int:
+def demo(run: Run, /, folder: Path, photos: int) -> int:
     """Start the sandbox, mirror a generated event from it into DIR, say what to look at.
 
     DIR is demo-mirror in the current folder unless named. Nothing leaves this machine.
     """
     return run.signals.run(
-        lambda stopping: _show(run.console, folder.absolute(), stopping), gentle=True
+        lambda stopping: _show(run.console, folder.absolute(), photos, stopping), gentle=True
     )
 
 
-async def _show(console: Console, folder: Path, stopping: trio.Event) -> int:
-    spec = EventSpec(photos=PHOTOS, undated=4, duplicates=4)
+async def _show(console: Console, folder: Path, photos: int, stopping: trio.Event) -> int:
+    spec = EventSpec(photos=photos, undated=4, duplicates=4)
     console.say(
-        f"A generated race of {PHOTOS} photos is served on this machine and mirrored into {folder}."
+        f"A generated race of {count(photos, 'photo')} is served on this machine and mirrored into {folder}."
     )
     progress = choose(quiet=console.quiet, stream=sys.stderr, json=console.json_log)
+    # In this process and this loop: a second process would need a port, a moment to start, and an end.
     world = Sandbox([spec], keys=[KEY])
     # The settings of a config file must not leak into a demonstration; 100 MB is all the room it needs.
     mirror = Mirror(root=folder, timezone="Asia/Kolkata", min_free=100_000_000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +10,7 @@ from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.options import API, PLACE, read_config, read_key, takes
 from ninepic_mirror.cli.remote import open_api
 from ninepic_mirror.cli.summary import count
-from ninepic_mirror.errors import NotMirroredError, StorageError, StopEventError
+from ninepic_mirror.errors import NotMirroredError, StopEventError, StorageError
 from ninepic_mirror.progress import plain
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 def events(run: Run, /, *, with_flags: bool, json: bool, **flags: object) -> int:
     """List the organisation's events and how far each is mirrored here."""
     console = run.console
-    config = read_config(console, flags)
+    config = read_config(console, flags, rootless=True)
     key = read_key(console, config.api)
     entries: list[object] = []
     if json:
@@ -61,6 +60,7 @@ async def _listed(
         async for event in client.events():
             flags = None
             if details:
+                # One event that is gone meanwhile must not hide the others.
                 try:
                     flags = await client.details(event.event_id)
                 except StopEventError as error:
@@ -74,7 +74,7 @@ def _standing(console: Console, config: Config, event_id: int) -> Standing | Non
         return mirrors.stand(config, event_id)
     except NotMirroredError:
         return None
-    except (StorageError, sqlite3.DatabaseError) as error:
+    except StorageError as error:
         console.warn(f"event {event_id}: {error}")
         return None
 

@@ -72,13 +72,20 @@ def opened(root: Root, event_id: int) -> Iterator[tuple[Manifest, bool]]:
 
     Raises:
         NotMirroredError: There is none.
-        StorageError: It cannot be read.
+        StorageError: It cannot be read, or is damaged.
     """
     folder = root.folder_of(event_id) if root.path.is_dir() else None
     if folder is None or not root.manifest_path(folder).is_file():
         raise NotMirroredError(event_id, str(root.path))
-    with reading(root.manifest_path(folder), folder / lock.PATH) as found:
-        yield found
+    path = root.manifest_path(folder)
+    try:
+        with reading(path, folder / lock.PATH) as found:
+            yield found
+    except (
+        sqlite3.DatabaseError
+    ) as error:  # what `reading` leaves: not busy or out of reach, but damaged
+        cure = "run sync: it keeps the damaged file aside and rebuilds the manifest from the photos"
+        raise StorageError(str(path), f"the manifest is damaged: {error}", cure) from error
 
 
 def stand(config: Config, event_id: int) -> Standing:
@@ -96,6 +103,7 @@ def stand(config: Config, event_id: int) -> Standing:
         last = manifest.rows(
             "SELECT whole, report FROM passes WHERE ended_at IS NOT NULL AND kind <> 'day' ORDER BY id DESC LIMIT 1"
         )
+        # Passes over a day say nothing about the rest, and one that was cut off (no end) says nothing at all.
         found_whole = bool(last and last[0][0])
         return Standing(
             event_id=event_id,
@@ -107,6 +115,7 @@ def stand(config: Config, event_id: int) -> Standing:
             gone=manifest.count("SELECT count(*) FROM photos WHERE gone_since IS NOT NULL"),
             last_whole=_moment(manifest.meta("last_whole")),
             last_pass=manifest.count("SELECT max(ended_at) FROM passes") or None,
+            # Both: the manifest may know of nothing missing because the last listing could not be trusted.
             whole=there.missing == 0 and found_whole,
             unread=unread,
             failures=[
@@ -118,6 +127,8 @@ def stand(config: Config, event_id: int) -> Standing:
 
 def _variants(config: Config, event_id: int, manifest: Manifest) -> tuple[Variant, ...]:
     """Return the variants that ought to be here: by the config file, else those of the last pass."""
+    # Without a file nobody wrote down which variants are wanted; a mirror of thumbnails alone must not be called
+    # incomplete because the default is two variants.
     had = manifest.meta("variants")
     if config.source is None and isinstance(had, list):
         return tuple(variant for variant in VARIANTS if variant in had)
@@ -142,7 +153,7 @@ def known_hours(config: Config, event_id: int) -> list[int]:
     try:
         with opened(root_of(config), event_id) as (manifest, _):
             return list(hours(manifest))
-    except (NotMirroredError, sqlite3.DatabaseError):
+    except (NotMirroredError, StorageError):
         return []
 
 
@@ -150,7 +161,7 @@ def fill(report: PassReport, config: Config) -> None:
     """Complete the report of an event that ended too early for one of its own, as far as the manifest can be read."""
     try:
         found = stand(config, report.event_id)
-    except (NotMirroredError, StorageError, UsageError, sqlite3.DatabaseError):
+    except (NotMirroredError, StorageError, UsageError):
         return  # the reason why the run ended is in the report already
     report.name, report.folder = found.name, str(found.folder)
     report.photos, report.undated = found.there.photos, found.there.undated

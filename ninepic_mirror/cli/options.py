@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 import click
 
+from ninepic_mirror.errors import ConfigError
 from ninepic_mirror.model import VARIANTS
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def takes(*tables: dict[str, Flag]) -> Callable[[Callable[P, R]], Callable[P, R]
 
 def overrides(flags: dict[str, object]) -> dict[str, object]:
     """Return flags by their dotted key as `config.load` takes them; what was not given is None."""
+    # An option that may be given again is an empty tuple when it is not; load() wants None then.
     return {
         name.replace("__", "."): None if value == () else value for name, value in flags.items()
     }
@@ -119,15 +121,30 @@ def again(flags: dict[str, object], keys: Iterable[str]) -> list[str]:
     return words
 
 
-def read_config(console: Console, flags: dict[str, object], *, local: bool = False) -> Config:
+def read_config(
+    console: Console, flags: dict[str, object], *, local: bool = False, rootless: bool = False
+) -> Config:
     """Read the configuration with the flags over it.
+
+    Args:
+        console: For `--config`.
+        flags: As click gives them.
+        local: The service is not asked, so that the organisation may be missing.
+        rootless: The mirror root may be missing; then it is a place that is no folder.
 
     Raises:
         ConfigError: All faults.
     """
     from ninepic_mirror.config import load  # noqa: PLC0415  60 ms that a usage error need not wait for
 
-    return load(console.config, overrides(flags), local=local)
+    given = overrides(flags)
+    try:
+        return load(console.config, given, local=local)
+    except ConfigError as error:
+        if not rootless or [problem.key for problem in error.problems] != ["mirror.root"]:
+            raise
+    # A root that is there but wrong is a fault in this reading too.
+    return load(console.config, given | {"mirror.root": os.devnull}, local=local)
 
 
 def read_key(console: Console, api: Api) -> Key:
@@ -138,6 +155,7 @@ def read_key(console: Console, api: Api) -> Key:
     """
     from ninepic_mirror.config import KEY_VARIABLE, find_key  # noqa: PLC0415  as above
 
+    # The key is never given to a child, and this process has it in hand now.
     key, warnings = find_key(api, os.environ)
     os.environ.pop(KEY_VARIABLE, None)
     for line in warnings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 import traceback
 from enum import IntEnum
@@ -66,7 +65,6 @@ _CODES: Final[tuple[tuple[type[Exception], Code], ...]] = (
     (CertificateError, Code.UNREACHABLE),
     (PassingError, Code.UNREACHABLE),
     (StorageError, Code.STORAGE),
-    (sqlite3.DatabaseError, Code.STORAGE),
     (EventNotFoundError, Code.NOT_FOUND),
     (NotMirroredError, Code.NOT_FOUND),
     (EventBusyError, Code.BUSY),
@@ -82,7 +80,6 @@ _CURES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (FeatureOffError, "ask the organiser to switch it on"),
     (RejectedError, "look at api.base_url; if it is right, this is a bug: please report it with the output of -vv"),
     (PassingError, "the service is in trouble: try again later; what is here stays"),
-    (sqlite3.DatabaseError, "run sync: it keeps the damaged manifest aside and rebuilds it from the files"),
 )  # fmt: skip
 
 
@@ -103,6 +100,7 @@ def cure_of(error: Exception) -> str:
 
 
 def _key_cure(error: KeyRefusedError) -> str:
+    # 401: no key arrived. 403: it arrived and is no good, or not for this event (API.md, Errors).
     if error.status == 401:
         return "set $NINEPIC_API_KEY, or name a key_file; `ninepic-mirror check` says which key is used"
     whose = (
@@ -114,6 +112,7 @@ def _key_cure(error: KeyRefusedError) -> str:
 
 
 def _origin_cure(error: UnreachableError) -> str:
+    # In the machine's own zone: a person reads it.
     if error.until is not None:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(error.until))
         return f"the service wants to be left alone until {when}; run this again then"
@@ -128,21 +127,19 @@ def worst(codes: Iterable[int]) -> int:
 
 def report(console: Console, error: Exception) -> Code:
     """Say what is wrong and what to do next; return the exit code."""
+    # All faults at once, each with its cure: nobody should have to run this five times.
     if isinstance(error, ConfigError):
         for problem in error.problems:
             key = f"{problem.key}: " if problem.key else ""
             console.error(f"{problem.where}: {key}{problem.text}", problem.cure)
     else:
-        text = str(error)
-        if isinstance(error, sqlite3.DatabaseError):
-            text = f"the manifest cannot be used: {text}"
-        console.error(text, cure_of(error))
+        console.error(str(error), cure_of(error))
     return code_of(error)
 
 
 def fail(console: Console, error: Exception) -> Code:
     """Report any error: one of ours with its cure, another as the bug that it is, with its traceback."""
-    if isinstance(error, MirrorError | sqlite3.DatabaseError):
+    if isinstance(error, MirrorError):
         return report(console, error)
     console.crash("".join(traceback.format_exception(error)))
     console.error("unexpected fault", "this is a bug: please report it with the lines above")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ninepic_mirror.ninepic.client import Client, open_client
-from ninepic_mirror.ninepic.pacing import Pacer, api_pace, photos_pace
+from ninepic_mirror.ninepic.pacing import GIVE_UP, Pacer, api_pace, photos_pace
 from ninepic_mirror.ninepic.photos import PhotoClient, open_photos
 
 if TYPE_CHECKING:
@@ -18,15 +18,20 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def open_api(api: Api, key: Key) -> AsyncIterator[Client]:
+async def open_api(api: Api, key: Key, *, give_up: float | None = GIVE_UP) -> AsyncIterator[Client]:
     """Open the client of the API for the length of the block.
+
+    Args:
+        api: The `[api]` section.
+        key: Of the API.
+        give_up: Seconds without one good answer after which to end.
 
     Raises:
         UsageError: The key or a setting cannot be used.
     """
     parts = urlsplit(api.base_url)
     origin = f"{parts.scheme}://{parts.netloc}"  # the rule of base_url admits no user's name
-    pacer = Pacer(api_pace(origin, requests_per_second=api.requests_per_second))
+    pacer = Pacer(api_pace(origin, requests_per_second=api.requests_per_second, give_up=give_up))
     async with open_client(api, key, pacer) as client:
         yield client
 

@@ -27,12 +27,12 @@ def _read_faults(
     for value in values:
         kind, _, share = value.partition("=")
         try:
-            probability = float(share or 1)
-            if not 0 <= probability <= 1:
-                raise ValueError("a probability is from 0 to 1")
-            faults.append(Fault(kind=kind, probability=probability))
+            fault = Fault(kind=kind, probability=float(share or 1))
         except ValueError as error:
             raise click.BadParameter(f"{value}: {error}") from error
+        if not 0 <= fault.probability <= 1:
+            raise click.BadParameter(f"{value}: a probability is from 0 to 1")
+        faults.append(fault)
     return faults
 
 
@@ -89,6 +89,7 @@ def sandbox(  # noqa: PLR0913, PLR0917  click hands over one argument an option
         EventSpec(FIRST + place, photos=photos, seed=seed + place, look=look, undated=photos // 50, duplicates=photos // 100)
         for place in range(events)
     ]  # fmt: skip
+    # Some undated and some equal photos, as real events have: whoever tries a client here should meet them.
     world = Sandbox(specs, keys=[key], tls=tls, seed=seed)
     world.faults.add(*faults)
     if rate_limit:

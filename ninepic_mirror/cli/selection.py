@@ -20,6 +20,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def needs_list(events: Events) -> bool:
     """Say whether the service has to be asked which events there are: numbers alone need no question."""
+    # `--all` without any [events] means what it says; with numbers alone it means those.
     return events.all or not events.ids
 
 
@@ -67,6 +68,7 @@ def span(day: date, zone: ZoneInfo) -> tuple[int, int]:
 
 def days_of(starts: Iterable[int], zone: ZoneInfo) -> set[date]:
     """Return the days in the zone that may hold photos of these UTC hours."""
+    # Both parts of an hour that midnight cuts: what is in which is known only after listing.
     found = set()
     for start in starts:
         for window in parts(zone, start):

@@ -10,6 +10,7 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Signals:
             self._console.end_at_once(128 + self._number)
             os._exit(128 + self._number)
         self._number = number
+        # Outside of trio there is nothing under way but reading: Python's own way out of it.
         if self._soften is None:
             raise KeyboardInterrupt
         self._soften()
@@ -74,17 +76,20 @@ class Signals:
         """
         import trio  # noqa: PLC0415  commands without a network start without it
 
+        tell: Callable[[], None] | None = None
+
+        def soften() -> None:
+            if gentle:
+                self._shout("stopping; what is under way is finished, once more to stop at once")
+            if tell is not None:
+                tell()
+
         async def main() -> list[T]:
+            nonlocal tell
             stopping, token, results = trio.Event(), trio.lowlevel.current_trio_token(), []
-
-            def soften() -> None:
-                if gentle:
-                    self._shout(
-                        "stopping; what is under way is finished, once more to stop at once"
-                    )
-                token.run_sync_soon(stopping.set)
-
-            self._soften = soften
+            tell = partial(token.run_sync_soon, stopping.set)
+            if self._number is not None:  # it came while trio was starting
+                stopping.set()
             with trio.CancelScope() as scope:
                 async with trio.open_nursery() as nursery:
                     if not gentle:
@@ -93,6 +98,8 @@ class Signals:
                     nursery.cancel_scope.cancel()
             return results
 
+        # From before trio starts: an exception out of a handler would break its loop.
+        self._soften = soften
         try:
             results = trio.run(main)
         except BaseExceptionGroup:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from typing import TYPE_CHECKING
 
 import click
 
+from ninepic_mirror.archive.root import MARKER
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.options import PLACE, again, read_config, takes
 from ninepic_mirror.cli.outcome import Code, code_of, fail, worst
 from ninepic_mirror.cli.summary import count, describe
-from ninepic_mirror.errors import MirrorError, StorageError
+from ninepic_mirror.errors import MirrorError, StorageError, UsageError
 from ninepic_mirror.progress import plain
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: object) -> int:
     """Say of each mirror what is there, pending, failed and gone, and when it was last whole.
 
-    Without EVENT_ID every event in the mirror root. Reads the manifests only: no network, also beside a running sync
+    Without EVENT_ID every event in the mirror root, and every one that [events] ids names. Reads the manifests only: no network, also beside a running sync
     and without permission to write. Exit code 4 when one is not whole.
     """
     console = run.console
@@ -44,12 +44,13 @@ def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: obje
     for event_id in dict.fromkeys(event_ids or _all(config)):
         try:
             found = mirrors.stand(config, event_id)
-        except (MirrorError, sqlite3.DatabaseError) as error:
+        except MirrorError as error:
             codes.append(code_of(error))
             fail(console, error)
             continue
         codes.append(Code.WHOLE if found.whole else Code.NOT_WHOLE)
         entries.append(_entry(found))
+        # Without permission to write SQLite cannot read its log (archive.manifest.reading).
         if found.unread:
             console.warn(
                 f"event {event_id}: a pass was cut off or is at work, and without permission to write its newest"
@@ -63,19 +64,23 @@ def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: obje
 
 
 def _all(config: Config) -> list[int]:
-    """Return every event mirrored in the root.
+    """Return every event that is mirrored in the root or that the config names.
 
     Raises:
-        StorageError: There is no root, or nothing in it.
+        StorageError: There is no mirror root.
+        UsageError: There is no event at all.
     """
     root = mirrors.root_of(config)
     found = [event_id for event_id, _ in root.events()]
-    if not found:
-        text = "no event is mirrored here" if root.path.is_dir() else "there is no such folder"
-        raise StorageError(
-            str(root.path), text, "look at --root or [mirror] root; `sync` makes a mirror"
-        )
-    return found
+    if not found and not (root.path / MARKER).is_file():
+        text = "this is no mirror root" if root.path.is_dir() else "there is no such folder"
+        cure = "look at --root or [mirror] root, and whether its disk is mounted"
+        raise StorageError(str(root.path), text, cure)
+    # An event that ought to be here and is not must not go unnoticed.
+    wanted = [*found, *config.events.ids]
+    if not wanted:
+        raise UsageError(f"no event is mirrored in {root.path} yet", "run sync first")
+    return wanted
 
 
 def _lines(found: Standing, sync_command: str) -> Iterator[str]:

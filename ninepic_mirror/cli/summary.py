@@ -55,9 +55,11 @@ def _lack(report: PassReport, title: str, next_command: str) -> Iterator[str]:
     else:
         yield f"{title}: NOT whole: it is not certain that everything is here:"
     yield from map(describe, report.failures[:SHOWN])
+    # A screenful: a thousand lines would push the verdict out of sight.
     hidden = len(report.failures) - SHOWN
     if hidden > 0:
         yield f"  … and {hidden:,} more: {next_command}"
+    # What a stopped pass never came to has no failure; without this line the numbers would not add up.
     untried = report.missing - sum(failure.image_id is not None for failure in report.failures)
     if untried > 0:
         yield f"  {count(untried, 'file')} had not been tried when the pass ended"
@@ -74,6 +76,7 @@ def describe(failure: Failure) -> str:
 
 
 def _work(report: PassReport) -> str:
+    # Zeros are left out: what is told should be worth reading.
     done = [
         f"{count(report.downloaded, 'file')} fetched, {format_size(report.bytes_downloaded)}"
         if report.downloaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
@@ -19,15 +20,22 @@ can take is 85 s (0.2 + 0.4 + … + 12.8 + four times 15), still under the 120 s
 that the service cannot deliver fails as that photo, and not as an origin that is down."""
 
 
-def backoff(failures: int, source: Random) -> float:
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The bounds of the waits, in seconds: after the first failure, and the most."""
+
+    base: float = BASE
+    cap: float = CAP
+
+
+def backoff(failures: int, source: Random, bounds: Backoff = Backoff()) -> float:
     """Return the seconds to wait after the `failures`-th failure in a row (1, 2, …).
 
     Full jitter: anything between nothing and the exponential bound, so that requests that failed together do not
     come back together (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
     """
-    bound = min(
-        CAP, BASE * 2 ** min(failures - 1, 30)
-    )  # 30: far above the cap, far below an overflow
+    # 30: far above the cap, far below an overflow
+    bound = min(bounds.cap, bounds.base * 2 ** min(failures - 1, 30))
     return source.uniform(0.0, bound)
 
 

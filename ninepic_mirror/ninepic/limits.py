@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from ninepic_mirror.ninepic.backoff import Backoff
 
 MEBIBYTE: Final = 1024 * 1024
 
@@ -28,6 +30,7 @@ class Limits:
         redirects: How often a photo's address may point elsewhere (DESIGN §7).
         drain: A refusal's body of at most this length is read, so that its connection can be used again:
             a new TLS handshake for each 429 would make a throttled origin's day worse.
+        backoff: How long to wait between the attempts of one request (DESIGN §8).
     """
 
     connect: float = 10.0
@@ -42,6 +45,7 @@ class Limits:
     photo: int = 200 * MEBIBYTE
     redirects: int = 3
     drain: int = 16 * 1024
+    backoff: Backoff = field(default_factory=Backoff)
 
     def deadline(self, length: int) -> float:
         """Return how long a body of `length` bytes may keep us waiting, in seconds."""

@@ -19,14 +19,14 @@ from __future__ import annotations
 import math
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
 from ninepic_mirror.errors import MirrorError, PassingError, UnreachableError
-from ninepic_mirror.ninepic.backoff import ATTEMPTS, backoff
+from ninepic_mirror.ninepic.backoff import ATTEMPTS, Backoff, backoff
 from ninepic_mirror.ninepic.throttle import Throttle, Ticket
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Pace:
         connections: The most requests under way.
         give_up: Seconds without one good answer; None never gives up (the daemon).
         requests_per_second: A configured rate; 0 finds it by itself.
+        backoff: How long to wait between the attempts of one request.
     """
 
     origin: str
@@ -62,6 +63,7 @@ class Pace:
     connections: int = 64
     give_up: float | None = GIVE_UP
     requests_per_second: float = 0.0
+    backoff: Backoff = field(default_factory=Backoff)
 
 
 def api_pace(
@@ -192,7 +194,7 @@ class Pacer:
             except PassingError as fault:
                 self._judge(fault, request)
             self._retries += 1
-            await trio.sleep(backoff(request.failures, self._random))
+            await trio.sleep(backoff(request.failures, self._random, self.pace.backoff))
 
     async def _wait_for_start(self) -> Ticket:
         """Wait until one more request may start, and count it as started."""

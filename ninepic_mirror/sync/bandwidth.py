@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +34,7 @@ class Allowance:
 
     def __init__(self, bandwidth: Bandwidth, minute: Callable[[], int] = minute_of_day) -> None:
         self._bandwidth, self._minute = bandwidth, minute
-        self._free_at = 0.0  # when all bytes so far will have been paid for
+        self._free_at = -math.inf  # when all bytes so far will have been paid for
 
     async def spend(self, count: int) -> None:
         """Account for bytes that came, and wait until they are within the rate."""

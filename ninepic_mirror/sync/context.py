@@ -109,6 +109,7 @@ class Context:
         limits: Of the remote side.
         tally: What has happened so far.
         stopping: Set when the operator wants to end.
+        announced: Folders that the manifest knows to be at work in this pass.
     """
 
     event_id: int
@@ -125,6 +126,7 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     tally: Tally = field(default_factory=Tally)
     stopping: trio.Event = field(default_factory=trio.Event)
+    announced: set[str] = field(default_factory=set)
     _one: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
     @property

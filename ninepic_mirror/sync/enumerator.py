@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from ninepic_mirror.archive.manifest import Manifest
+    from ninepic_mirror.model import Variant
     from ninepic_mirror.sync.context import Context
 
 ROUNDS: Final = 5  # of counts, before a listing is called restless (RELIABILITY N14)
@@ -133,20 +134,21 @@ class Enumerator:
             if not self._reader.moved:
                 break
         else:
-            restless = True
+            restless = bool(await self._plan(findings.remote, everything=everything))
         if self._context.options.day is None:
             await self._settle(findings, restless=restless)
-        if self._reader.moved and self._reader.once:
-            self._reader.faults.append(
+        if restless:
+            findings.faults.append(
                 "the listing kept changing while it was read; sync again when uploads pause"
             )
         reader = self._reader
-        findings.faults = [*reader.faults, *self._unread]
+        findings.faults = [*reader.faults.values(), *findings.faults, *self._unread]
         findings.rejected = [row for rows in reader.rejected.values() for row in rows]
         return findings
 
     async def _plan(self, remote: Remote, *, everything: bool) -> Plan:
-        known = await self._context.in_manifest(known_of, self._context.manifest)
+        context = self._context
+        known = await context.in_manifest(known_of, context.manifest, context.variants)
         zone, day = self._context.zone, self._context.options.day
         plan = make_plan(
             known, remote, lambda hour: cut(zone, hour), everything=everything, done=self._done
@@ -221,9 +223,9 @@ class Enumerator:
             gap = await context.in_manifest(self._gap, findings.remote)
         unread = sum(map(len, reader.rejected.values()))
         if gap > 0 and gap > unread:
-            reader.faults.append(f"the service reports {gap} more photos than its listings name")
+            findings.faults.append(f"the service reports {gap} more photos than its listings name")
         elif gap < 0:
-            reader.faults.append(f"the listings name {-gap} more photos than the service reports")
+            findings.faults.append(f"the listings name {-gap} more photos than the service reports")
         findings.repeated = await context.in_manifest(self._repeated)
 
     def _gap(self, remote: Remote) -> int:
@@ -231,7 +233,7 @@ class Enumerator:
         manifest = self._context.manifest
         known = known_photos(manifest)
         gap = remote.total - known - self._repeated()
-        event = known_of(manifest).event
+        event = _tail(manifest, "event")
         if gap and event is not None and event.reported == remote.total == known + event.repeated:
             return 0  # the last listing of the whole event explains it
         return gap
@@ -246,10 +248,13 @@ class Enumerator:
         return repeated_in_hours(manifest) + (undated.repeated if undated is not None else 0)
 
 
-def known_of(manifest: Manifest) -> Known:
+def known_of(manifest: Manifest, variants: tuple[Variant, ...]) -> Known:
     """Return what the manifest knows, for the planner."""
     return Known(
-        hours(manifest), _tail(manifest, "undated"), _tail(manifest, "event"), unaddressed(manifest)
+        hours(manifest),
+        _tail(manifest, "undated"),
+        _tail(manifest, "event"),
+        unaddressed(manifest, variants),
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial as partial_of
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 from zoneinfo import ZoneInfo
 
 import trio
@@ -64,13 +64,13 @@ async def sync_event(session: Session, event_id: int, options: Options | None = 
         PassingError: The service answers nothing but faults for this event.
         StoppedError: The operator ended the run before there was anything to report.
     """
-    started = trio.current_time()
+    before = _Counters.of(session)
     details = await session.unless_stopped(lambda: session.client.details(event_id))
     session.progress.start(details.event.name or f"event {event_id}")
     try:
         async with _opened(session, details, options or Options()) as context:
             with unwrapped():
-                report = await _Pass(session, context, details).run(started)
+                report = await _Pass(session, context, details, before).run()
     finally:
         session.progress.finish()
     return report
@@ -137,28 +137,37 @@ def _open_manifest(path: Path, session: Session, *, durable: bool) -> Manifest:
 
 
 @dataclass(slots=True)
-class _Before:
-    """The counters of the run when the pass began."""
+class _Counters:
+    """The counters of the run at one moment; passes that overlap count each other's requests."""
 
+    time: float
     api: int
     photos: int
     retries: int
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
+        api, photos = session.client.pacer.statistics(), session.pacer.statistics()
+        requests = session.photos.statistics().requests
+        return cls(trio.current_time(), api.requests, requests, api.retries + photos.retries)
 
 
 class _Pass:
     """The steps of one pass, in order."""
 
-    def __init__(self, session: Session, context: Context, details: Details) -> None:
+    def __init__(
+        self, session: Session, context: Context, details: Details, before: _Counters
+    ) -> None:
         self._session, self._context, self._details = session, context, details
         self._manifest, self._store = context.manifest, context.store
         self._holdings = Holdings(context.manifest, context.number)
         self._listings = Listings(context.manifest, context.number, context.variants)
         self._downloader = Downloader(context, self._holdings, session.allowance)
         self._send: pipeline.Send = _nowhere
-        self._before = self._counters()
+        self._before = before
         self._changed = False  # something was listed, fetched, moved or found missing
 
-    async def run(self, started: float) -> PassReport:
+    async def run(self) -> PassReport:
         context = self._context
         everything = await context.in_manifest(self._prepare)
         enumerator = Enumerator(
@@ -174,21 +183,13 @@ class _Pass:
         except StoppedError:
             pass  # the report says what there is
         report = await context.in_manifest(self._report, findings, stopped_removal)
-        after = self._counters()
-        report.seconds = trio.current_time() - started
-        report.api_requests = (
-            after.api - self._before.api + 1
-        )  # the details were asked for before the lock was held
+        after = _Counters.of(self._session)
+        report.seconds = after.time - self._before.time
+        report.api_requests = after.api - self._before.api
         report.photo_requests = after.photos - self._before.photos
         report.retries = after.retries - self._before.retries
         await context.in_manifest(self._close, report, findings)
         return report
-
-    def _counters(self) -> _Before:
-        api, photos = self._session.client.pacer.statistics(), self._session.pacer.statistics()
-        return _Before(
-            api.requests, self._session.photos.statistics().requests, api.retries + photos.retries
-        )
 
     async def _forward(self, job: Job) -> None:
         self._changed = True
@@ -213,7 +214,10 @@ class _Pass:
             self._changed = True
         manifest.set_meta(placing)
         had = manifest.meta("variants")
-        added = isinstance(had, list) and not set(settings.variants) <= set(had)
+        if not isinstance(had, list):  # a first pass that is cut off has made rows for these only
+            manifest.set_meta({"variants": list(settings.variants)})
+            had = settings.variants
+        added = not set(settings.variants) <= set(had)
         self._changed = self._changed or bool(missing) or added
         return options.full or added
 
@@ -300,6 +304,10 @@ class _Pass:
                 " If that is right: sync --accept-removals"
             )
             lacking.append(Failure(None, None, text))
+        failed = [Failure(*one) for one in failures(self._manifest, context.variants)]
+        if there.missing > there.failed and findings is not None:
+            text = f"{there.missing - there.failed} files are still to be had; sync again"
+            lacking.append(Failure(None, None, text))
         return PassReport(
             event_id=context.event_id,
             name=self._details.event.name,
@@ -318,10 +326,7 @@ class _Pass:
             bytes_downloaded=tally.bytes_downloaded,
             resized=tally.resized,
             repeated=findings.repeated if findings else 0,
-            failures=[
-                *lacking,
-                *(Failure(*one) for one in failures(self._manifest, context.variants)),
-            ],
+            failures=[*lacking, *failed],
         )
 
     def _close(self, report: PassReport, findings: Findings | None) -> None:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ninepic_mirror.archive.files import split
+from ninepic_mirror.archive.moves import touch
 from ninepic_mirror.archive.records import Job
 from ninepic_mirror.archive.store import Ready
 from ninepic_mirror.sync.download import Downloader, Failed, Outcome
@@ -120,7 +122,9 @@ async def _commit_all(
                         batch.append(await outcomes.receive())
                     except trio.EndOfChannel:
                         break
-            await commit(context, holdings, batch)
+            # Shielded: between a file's name and its row there is no place to end.
+            with trio.CancelScope(shield=True):
+                await commit(context, holdings, batch)
 
 
 async def commit(context: Context, holdings: Holdings, batch: Sequence[Outcome]) -> None:
@@ -133,7 +137,7 @@ async def commit(context: Context, holdings: Holdings, batch: Sequence[Outcome])
     failed = [outcome for outcome in batch if isinstance(outcome, Failed)]
     placed: list[Placed] = []
     if ready:
-        equal = await context.in_manifest(_equal, holdings, ready)
+        equal = await context.in_manifest(_look_up, context, holdings, ready)
         placed = await trio.to_thread.run_sync(context.store.settle, ready, equal)
     reasons = [(one.job.image_id, one.job.variant, one.reason) for one in failed]
     await context.in_manifest(holdings.commit, placed, reasons)
@@ -146,8 +150,18 @@ async def commit(context: Context, holdings: Holdings, batch: Sequence[Outcome])
         context.progress.failed(len(failed))
 
 
-def _equal(holdings: Holdings, ready: Sequence[Ready]) -> dict[str, list[str]]:
-    """Look up where the bytes of fetched files stand already."""
+def _look_up(context: Context, holdings: Holdings, ready: Sequence[Ready]) -> dict[str, list[str]]:
+    """Look up where the bytes of fetched files stand already, by their hashes.
+
+    A folder is recorded before it gets its first file: should we be killed before the rows are committed, the next
+    pass looks into it and adopts what stands there, instead of fetching it again.
+    """
+    stems = {context.store.stem(one.job.taken, one.job.variant, one.job.image_id) for one in ready}
+    folders = {split(stem)[0] for stem in stems} - context.announced
+    if folders:
+        with context.manifest.transaction():
+            touch(context.manifest, (f"{folder}/-" if folder else "-" for folder in folders))
+        context.announced |= folders
     return {
         one.digest.sha256: holdings.equal(one.digest.xxh3_128, one.digest.size, one.digest.sha256)
         for one in ready

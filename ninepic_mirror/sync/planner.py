@@ -117,7 +117,9 @@ def make_plan(
             or _is_due(known.hours.get(start), count, cut(start))
         )
     )
-    undated = everything or None in known.unaddressed or _differs(known.undated, remote.undated)
+    # A photo may keep an hour that no longer names it (DESIGN §6.7): then its address stands in the undated tail.
+    sought = None in known.unaddressed or (bool(known.unaddressed) and remote.undated > 0)
+    undated = everything or sought or _differs(known.undated, remote.undated)
     return Plan(hours, undated=undated and done.get(None) != remote.undated)
 
 

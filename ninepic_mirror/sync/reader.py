@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ninepic_mirror.errors import EventNotFoundError, PassingError, RejectedError
+from ninepic_mirror.errors import (
+    EventNotFoundError,
+    FeatureOffError,
+    PassingError,
+    RejectedError,
+)
 from ninepic_mirror.model import Page
+from ninepic_mirror.sync.session import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -71,7 +77,7 @@ class Reader:
         moved: A total or count moved in this pass.
         several: A listing of several pages was read in this pass.
         once: Listings of several pages that rest on a single reading.
-        faults: What could not be read or proven, one line each, for people.
+        faults: What could not be read or proven, one line each, for people, by listing; a later reading may cure it.
         rejected: Rows that were no photo, by listing.
     """
 
@@ -81,7 +87,7 @@ class Reader:
         self._context, self._listings, self._send = context, listings, send
         self.moved = self.several = False
         self.once: dict[Listing, Reading] = {}
-        self.faults: list[str] = []
+        self.faults: dict[Listing, str] = {}
         self.rejected: dict[Listing, list[str]] = {}
 
     async def prove(self, listing: Listing, name: str) -> Reading | None:
@@ -103,12 +109,11 @@ class Reader:
                     return await self._accept(listing, reading, agreed=agreed)
                 self.moved = self.moved or not reading.steady
                 previous = reading
-        except PassingError as error:
-            self.faults.append(f"{name} could not be listed: {error}")
-        except RejectedError as error:
-            self.faults.append(f"{name} could not be listed: {error}")
+        except (PassingError, RejectedError, FeatureOffError) as error:
+            # A timeline that is switched off meanwhile keeps every known hour, too (RELIABILITY N18).
+            self.faults[listing] = f"{name} could not be listed: {error}"
         else:
-            self.faults.append(
+            self.faults[listing] = (
                 f"{name} is not consistent: {READINGS} readings named different photos"
             )
         return None
@@ -116,6 +121,7 @@ class Reader:
     async def _accept(self, listing: Listing, reading: Reading, *, agreed: bool) -> Reading:
         await self._context.in_manifest(self._listings.prove, listing, reading.number)
         self.rejected[listing] = reading.rejected
+        self.faults.pop(listing, None)
         if reading.pages > 1:
             self.several = True
             if not agreed:
@@ -147,9 +153,10 @@ class Reader:
         async def fetch(number: int) -> None:
             pages[number] = await self._page(listing, number)
 
-        async with trio.open_nursery() as nursery:
-            for number in numbers:
-                nursery.start_soon(fetch, number)
+        with unwrapped():  # `prove` looks at the error itself
+            async with trio.open_nursery() as nursery:
+                for number in numbers:
+                    nursery.start_soon(fetch, number)
         return list(pages.values())
 
     async def _page(self, listing: Listing, number: int) -> Page:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -108,11 +108,17 @@ async def open_session(
     learned = root.learned()
     origin = _origin(api.base_url)
     api_pacer = Pacer(
-        api_pace(origin, requests_per_second=api.requests_per_second, give_up=give_up),
+        replace(
+            api_pace(origin, requests_per_second=api.requests_per_second, give_up=give_up),
+            backoff=limits.backoff,
+        ),
         _part(learned, "api"),
     )
     pacer = Pacer(
-        photos_pace("the photo origin", connections=settings.connections, give_up=give_up),
+        replace(
+            photos_pace("the photo origin", connections=settings.connections, give_up=give_up),
+            backoff=limits.backoff,
+        ),
         _part(learned, "photos"),
     )
     async with (
@@ -159,8 +165,8 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 def _rank(error: BaseException) -> int:
-    order = (StopProgramError, StopEventError, MirrorError)
+    order = (StopProgramError, StopEventError, MirrorError, trio.Cancelled)
     for place, kind in enumerate(order):
         if isinstance(error, kind):
             return place
-    return -1 if isinstance(error, Exception) else len(order)
+    return -1  # a bug, or a KeyboardInterrupt: neither may hide behind a Cancelled

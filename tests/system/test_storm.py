@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from ninepic_mirror.ninepic.backoff import Backoff
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.sandbox import Fault
 
@@ -62,7 +63,8 @@ async def test_random_faults_never_leave_a_lie(open_bench: OpenBench) -> None:
 async def test_a_body_without_end_fails_that_photo(open_bench: OpenBench) -> None:
     """An endless body and one that stalls are tried often enough, then listed; the others are whole."""
     async with open_bench(photos=10) as bench:
-        bench.limits = Limits(head=1.0, silence=0.05, photo=1 << 20)
+        # the same twelve attempts, without the minutes between them
+        bench.limits = Limits(head=1.0, silence=0.05, photo=1 << 20, backoff=Backoff(0.01, 0.05))
         first, second = (photo.image_id for photo in list(bench.sandbox.event(456).photos)[:2])
         bench.sandbox.faults.add(
             Fault(kind="endless", variant="large", image_id=first),

@@ -1,0 +1,184 @@
+"""The journal of moves and removals in a manifest (DESIGN §6, Moves).
+
+Before a file that a row calls present is renamed, a committed transaction writes into its row where it goes. What is
+found in the journal when a pass starts, a crash left there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ninepic_mirror.archive.files import split
+from ninepic_mirror.archive.manifest import Manifest, now
+from ninepic_mirror.archive.placement import top_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ninepic_mirror.model import Variant
+
+_CHUNK: Final = 500  # rows a query, where a result is worked on while the manifest changes
+_OWN: Final = ".ninepic-mirror/"  # no photos are looked for there, and no sums are written
+
+
+@dataclass(frozen=True, slots=True)
+class Misplaced:
+    """A present file whose photo may belong elsewhere by now."""
+
+    image_id: str
+    variant: Variant
+    path: str
+    taken: int | None
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One file on its way; paths are relative to the event folder.
+
+    Args:
+        sha256: What its row says of it, None for a file that was never had.
+    """
+
+    image_id: str
+    variant: Variant
+    source: str
+    target: str
+    sha256: str | None
+
+
+class Moves:
+    """Records moves and removals.
+
+    Args:
+        manifest: Open; every method that changes it runs in a transaction of its own.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+
+    def begin(self, moves: Iterable[Move]) -> None:
+        """Journal moves before they are made."""
+        with self._manifest.transaction():
+            self._manifest.change_each(
+                "UPDATE files SET moving_to = ? WHERE image_id = ? AND variant = ?",
+                [(move.target, move.image_id, move.variant) for move in moves],
+            )
+
+    def under_way(self) -> list[Move]:
+        """Return the journal."""
+        found = self._manifest.rows(
+            "SELECT image_id, variant, path, moving_to, sha256 FROM files WHERE moving_to IS NOT NULL"
+        )
+        return [Move(*row) for row in found]  # type: ignore[arg-type]  # the columns are the fields, in order
+
+    def end(self, moves: Iterable[Move], places: Iterable[str | None]) -> None:
+        """Moves were made and synced.
+
+        Args:
+            moves: What the journal named.
+            places: Where each file stands now; None: at neither place. Then a present one is to be had again.
+        """
+        with self._manifest.transaction():
+            for move, place in zip(moves, places, strict=True):
+                key = [move.image_id, move.variant]
+                touch(self._manifest, (move.source, move.target))
+                if place is not None:
+                    self._manifest.change(
+                        "UPDATE files SET path = ?, folder = ?, moving_to = NULL WHERE image_id = ? AND variant = ?",
+                        [place, split(place)[0], *key],
+                    )
+                    continue
+                # A gone one without a place is done with: it must not be asked for the trash for ever.
+                self._manifest.change(
+                    "UPDATE files SET path = NULL, folder = NULL, moving_to = NULL, queued = 0,"
+                    " state = CASE state WHEN 'present' THEN 'pending' ELSE state END"
+                    " WHERE image_id = ? AND variant = ?",
+                    key,
+                )
+
+    # --- misplaced -----------------------------------------------------------------------------------------------
+
+    def misplaced(self) -> tuple[list[str], list[Misplaced]]:
+        """Return some photos that may belong elsewhere by now, and their present files.
+
+        `placed_right` takes the photos off the list.
+        """
+        photos = [
+            str(row[0])
+            for row in self._manifest.rows(
+                f"SELECT image_id FROM photos WHERE misplaced LIMIT {_CHUNK}"
+            )
+        ]
+        marks = ",".join("?" * len(photos))
+        found = self._manifest.rows(
+            "SELECT image_id, variant, path, taken, sha256 FROM photos JOIN files USING (image_id)"
+            f" WHERE image_id IN ({marks}) AND state = 'present'",
+            photos,
+        )
+        return photos, [Misplaced(*row) for row in found]  # type: ignore[arg-type]  # the columns are the fields, in order
+
+    def placed_right(self, photos: Iterable[str]) -> None:
+        """These photos' files stand where they belong."""
+        with self._manifest.transaction():
+            self._manifest.change_each(
+                "UPDATE photos SET misplaced = 0 WHERE image_id = ?",
+                [(image_id,) for image_id in photos],
+            )
+
+    # --- gone ----------------------------------------------------------------------------------------------------
+
+    def mark_gone(self) -> int:
+        """Mark the missed photos and their files gone; return how many files."""
+        with self._manifest.transaction():
+            files = self._manifest.change(
+                "UPDATE files SET state = 'gone' WHERE state <> 'forgotten'"
+                " AND image_id IN (SELECT image_id FROM photos WHERE missed)"
+            )
+            self._manifest.change("UPDATE sums SET stale = 1")
+            self._manifest.change(
+                "UPDATE photos SET gone_since = ?, missed = 0 WHERE missed", [now()]
+            )
+        return files
+
+    def gone_in_place(
+        self, before: int, trash: str
+    ) -> Sequence[tuple[str, Variant, str, str | None]]:
+        """Return id, variant, path and hash of some files of photos gone since before `before`, not in the trash yet."""
+        found = self._manifest.rows(
+            "SELECT image_id, variant, path, sha256 FROM photos JOIN files USING (image_id)"
+            " WHERE gone_since < ? AND state = 'gone' AND path IS NOT NULL AND substr(path, 1, ?) <> ?"
+            f" AND moving_to IS NULL LIMIT {_CHUNK}",
+            [before, len(trash), trash],
+        )
+        return [tuple(row) for row in found]  # type: ignore[misc]  # texts, by the schema
+
+    def forget_places(self, prefix: str) -> None:
+        """The files of gone photos below this path are deleted for good."""
+        with self._manifest.transaction():
+            self._manifest.change(
+                "UPDATE files SET path = NULL, folder = NULL WHERE state = 'gone' AND substr(path, 1, ?) = ?",
+                [len(prefix), prefix],
+            )
+
+
+def touch(manifest: Manifest, paths: Iterable[str]) -> None:
+    """Note, within a transaction, that the folders of these paths changed.
+
+    Their names are to be compared, and the SHA256SUMS above them to be written anew.
+    """
+    folders = {split(path)[0] for path in paths if not path.startswith(_OWN)}
+    manifest.change_each(
+        "INSERT INTO folders VALUES (?, NULL) ON CONFLICT DO UPDATE SET mtime_ns = NULL",
+        [(folder,) for folder in folders],
+    )
+    manifest.change_each(
+        "INSERT INTO sums VALUES (?, 1, 1) ON CONFLICT DO UPDATE SET stale = 1",
+        [(top,) for top in {top_of(folder) for folder in folders}],
+    )
+
+
+def top_of(folder: str) -> str:
+    """Return the top-level folder that a folder lies in or is."""
+    return top_folder(f"{folder}/-") if folder else ""

@@ -1,0 +1,164 @@
+"""One run of `sync` over all its events: what each pass said, and an entry for every event whatever happens."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli.console import command, is_terminal
+from ninepic_mirror.cli.options import PLACE, again
+from ninepic_mirror.cli.outcome import Code, code_of, fail, worst
+from ninepic_mirror.cli.summary import WATERMARK, summarize
+from ninepic_mirror.cli.wishes import chosen, day_span
+from ninepic_mirror.errors import StopProgramError, UsageError
+from ninepic_mirror.progress import choose
+from ninepic_mirror.sync.context import Options
+from ninepic_mirror.sync.mirror import sync_event
+from ninepic_mirror.sync.report import Failure, PassReport
+from ninepic_mirror.sync.session import Session, StoppedError, open_session, unwrapped
+
+if TYPE_CHECKING:
+    from ninepic_mirror.cli.console import Console
+    from ninepic_mirror.cli.wishes import Wishes
+    from ninepic_mirror.config import Config
+    from ninepic_mirror.model import Key
+
+_SILENCE: Final = (
+    10.0  # seconds in which nothing but faults came, after which a person wants to know
+)
+
+
+@dataclass(slots=True)
+class Sweep:
+    """One run over all its events.
+
+    Args:
+        console: Where to say things.
+        config: The settings.
+        wishes: What was asked for.
+        json: Print one object instead of text.
+        codes: How each event ended.
+        entries: What `--json` prints of each.
+    """
+
+    console: Console
+    config: Config
+    wishes: Wishes
+    json: bool
+    codes: list[int] = field(default_factory=list)
+    entries: list[object] = field(default_factory=list)
+
+    async def run(self, key: Key, stopping: trio.Event) -> int:
+        """Make the passes; return the exit code."""
+        if self.json:
+            self.console.document = {"events": self.entries}
+        progress = choose(quiet=self.console.quiet, stream=sys.stderr, json=self.console.json_log)
+        left = list(self.wishes.ids or self.config.events.ids)
+        try:
+            async with open_session(self.config, key, progress) as session:
+                session.stopping = stopping
+                with unwrapped():
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(_tell_of_silence, session)
+                        left = await session.unless_stopped(
+                            lambda: chosen(session.client, self.config, self.wishes)
+                        )
+                        while left and not stopping.is_set():
+                            await self._pass(session, left[0])
+                            del left[0]
+                        nursery.cancel_scope.cancel()
+        # Order matters: what was done is told before and beside what went wrong, and every event gets its entry.
+        except StoppedError:
+            pass  # the signal's own code is what counts
+        except Exception as error:  # noqa: BLE001  whatever ended it, what was done is reported first
+            self.codes.append(fail(self.console, error))
+            if left:
+                self._note(left.pop(0), str(error))
+        for event_id in left:
+            self._note(event_id, "the run ended before this event was compared")
+        self._hint()
+        return worst(self.codes)
+
+    async def _pass(self, session: Session, event_id: int) -> None:
+        """Make one pass and report it; what ends the program leaves as it came."""
+        try:
+            options = Options(
+                self.wishes.full,
+                await session.unless_stopped(lambda: self._span(session, event_id)),
+                self.wishes.accept_removals,
+            )
+            report = await sync_event(session, event_id, options)
+        except StoppedError:
+            raise
+        except StopProgramError as error:
+            # Two folders of one event, or a day without photos, concern that event alone. A refused key, a disk that
+            # says no, a service out of reach: nothing else can succeed (errors.py).
+            if not isinstance(error, UsageError):
+                raise
+            self._failed(event_id, error)
+        except Exception as error:  # noqa: BLE001  a bug in one event must not keep the others from being mirrored
+            self._failed(event_id, error)
+        else:
+            self.codes.append(Code.WHOLE if report.whole else Code.NOT_WHOLE)
+            self._tell(report)
+
+    def _failed(self, event_id: int, error: Exception) -> None:
+        fail(self.console, error)
+        self.codes.append(code_of(error))
+        self._note(event_id, str(error))
+
+    def _tell(self, report: PassReport) -> None:
+        self.entries.append(report.as_json())
+        if self.json or (self.console.quiet and report.whole):
+            return
+        words = again(self.wishes.flags, PLACE)
+        lines = summarize(
+            report,
+            self.config.mirror_for(report.event_id).variants,
+            day=self.wishes.day.isoformat() if self.wishes.day else None,
+            next_command=command("status", str(report.event_id), *words, console=self.console),
+        )
+        for line in lines:
+            self.console.print(line)
+
+    def _note(self, event_id: int, text: str) -> None:
+        """Give an event that has no report an entry: what is there by its manifest, and why there is no more."""
+        report = PassReport(event_id, None, failures=[Failure(None, None, text)])
+        # What earlier passes made safe is still safe: the numbers come from the manifest, not from this run.
+        mirrors.fill(report, self.config)
+        self.entries.append(report.as_json())
+
+    def _hint(self) -> None:
+        if self.codes and not self.json and not self.console.quiet and is_terminal(sys.stdout):
+            self.console.print(WATERMARK)
+
+    async def _span(self, session: Session, event_id: int) -> tuple[int, int] | None:
+        """Return the span of `--day` for one event, None for all of it."""
+        if self.wishes.day is None:
+            return None
+        details = await session.client.details(event_id)
+        # Asked only when it is on: off, it would be a 403 (API.md, Errors).
+        on = details.timeline_search
+        reported = (await session.client.timeline_days(event_id)).hours if on else ()
+        return day_span(self.config, event_id, self.wishes.day, reported)
+
+
+async def _tell_of_silence(session: Session) -> None:
+    """Say every 10 s that the API gives no good answer, while it gives none: 120 s are long without a word."""
+    # Looked at from outside: the pacer belongs to every command and knows no console.
+    pacer = session.client.pacer
+    before = pacer.statistics()
+    while True:
+        await trio.sleep(_SILENCE)
+        now = pacer.statistics()
+        tried, failed = now.requests - before.requests, now.retries - before.retries
+        before = now
+        wait = now.waits_until - trio.current_time()
+        if wait > 1:
+            session.progress.note(f"{pacer.pace.origin} asks us to wait; going on in {wait:.0f} s")
+        elif 0 < tried <= failed + 1 and failed:
+            session.progress.note(f"no good answer from {pacer.pace.origin}; trying on")

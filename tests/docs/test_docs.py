@@ -1,0 +1,133 @@
+"""What the documents say is so: commands, options, exit codes, keys, tables, paths."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from ninepic_mirror import __version__
+from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.schema import VERSION
+from ninepic_mirror.cli.outcome import Code
+from ninepic_mirror.cli.program import program
+from ninepic_mirror.config import Api, Events, EventSettings, Mirror
+from ninepic_mirror.sandbox import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOP = Path(__file__).parents[2]
+README = (TOP / "README.md").read_text()
+DOCS = README + "".join(path.read_text() for path in sorted((TOP / "docs").glob("*.md")))
+EXAMPLE = (TOP / "config.example.toml").read_text()
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Yield every command by its name."""
+    context = click.Context(program)
+    for name in program.list_commands(context):
+        command = program.get_command(context, name)
+        assert command is not None
+        yield name, command
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_readme(name: str) -> None:
+    """Each command has a row in the README's table."""
+    assert re.search(rf"^\| `{name}\b", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained(name: str) -> None:
+    """Each option of each command has a help text that says what it does."""
+    for parameter in COMMANDS[name].params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            assert parameter.help, parameter.opts
+
+
+def test_every_named_command_and_option_exists() -> None:
+    """What the README calls `ninepic-mirror …` or `sync --…` can be typed."""
+    for name in re.findall(r"ninepic-mirror (?:--\S+ )*([a-z]+)", README):
+        assert name in {*COMMANDS, "source"}, name
+    known = {
+        option for command in COMMANDS.values() for one in command.params for option in one.opts
+    }
+    known |= {option for one in program.params for option in one.opts} | {"--help", "--version"}
+    for option in re.findall(r"`[^`\n]*?(--[a-z-]+)", README):
+        assert option in known, option
+
+
+def test_every_exit_code_is_in_the_readme() -> None:
+    """The table names each code that the commands can end with."""
+    table = README[README.index("### Exit codes") :]
+    for code in (*map(int, Code), 130, 143):
+        assert re.search(rf"^\|[^|]*\b{code}\b", table, re.MULTILINE), code
+
+
+@pytest.mark.parametrize(
+    ("table", "settings"),
+    [("api", Api), ("mirror", Mirror), ("events", Events), ("event", EventSettings)],
+)
+def test_every_key_is_in_the_example(table: str, settings: type) -> None:
+    """config.example.toml shows each key of each table."""
+    for field in fields(settings):
+        assert re.search(rf"^#? ?{field.name} = ", EXAMPLE, re.MULTILINE), f"{table}.{field.name}"
+
+
+def test_every_column_of_the_manifest_is_documented(tmp_path: Path) -> None:
+    """docs/manifest.md names each table and column, and the version."""
+    text = (TOP / "docs/manifest.md").read_text()
+    Manifest.open(tmp_path / "manifest.sqlite3").close()
+    connection = sqlite3.connect(tmp_path / "manifest.sqlite3")
+    tables = [
+        row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    ]
+    columns = {
+        (table, row[1])
+        for table in tables
+        for row in connection.execute(f"PRAGMA table_info({table})")
+    }
+    connection.close()
+    assert f"now **{VERSION}**" in text
+    for table, column in columns:
+        assert f"**{table}**" in text, table
+        assert f"`{column}`" in text, (table, column)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_fault_of_the_sandbox_is_documented(kind: str) -> None:
+    """docs/sandbox.md names each kind of fault."""
+    assert f"`{kind}`" in (TOP / "docs/sandbox.md").read_text()
+
+
+def test_every_link_leads_somewhere() -> None:
+    """Links between the documents name files that exist."""
+    for path in (TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), (path.name, target)
+
+
+def test_the_changelog_is_for_this_version() -> None:
+    """CHANGELOG.md has a section for what is not released yet, or for this very version."""
+    text = (TOP / "CHANGELOG.md").read_text()
+    assert "## Unreleased" in text or f"## {__version__}" in text
+
+
+def test_nothing_names_a_machine() -> None:
+    """No file that git tracks names a path of somebody's machine."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, capture_output=True, check=True)
+    for name in listed.stdout.decode().split("\0"):
+        path = TOP / name
+        if name and path.is_file() and path.suffix in {".py", ".md", ".toml", ".txt", ""}:
+            text = path.read_text(errors="replace")
+            assert not re.search(r"/(?:home|Users|root)/[a-z]", text), name

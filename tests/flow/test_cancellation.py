@@ -1,0 +1,321 @@
+"""A pass that ends early: at any step, by the operator's wish, or because a stage failed. Nothing lies afterwards."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+from ninepic_mirror.config import Mirror
+from ninepic_mirror.errors import (
+    EventBusyError,
+    KeyRefusedError,
+    StorageError,
+    UnreachableError,
+)
+from ninepic_mirror.sync.mirror import LOCK_WAIT, sync_event
+from ninepic_mirror.sync.pipeline import GRACE
+
+from tests.oracle import check_settled, check_truth, final_files
+from tests.remote import EVENT, CancelAt, Remote, session_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from ninepic_mirror.sync.report import PassReport
+    from ninepic_mirror.sync.session import Session
+
+RATE = 20  # virtual seconds a second
+STRIDE = 9  # the steps are shared out to so many tests, each of which stays short
+
+
+class Case:
+    """Six photos and an empty root."""
+
+    def __init__(self, root: Path) -> None:
+        self.remote = Remote().fill(6)
+        self.settings = Mirror(root, min_free=0, durability="none", connections=3)
+
+    def body(self, image_id: str, variant: str) -> bytes:
+        """Return the bytes of the service."""
+        return self.remote.pictures[image_id].body("large" if variant == "large" else "thumbnail")
+
+    @property
+    def folder(self) -> Path:
+        """The event folder."""
+        (found,) = self.settings.root.glob(f"{EVENT}*")
+        return found
+
+    def run(self, work: Callable[[Session], Awaitable[None]], *watchers: trio.abc.Instrument) -> None:
+        """Run something with a session, on a clock that runs ahead: one that jumps would do so under working threads."""
+
+        async def main() -> None:
+            with trio.fail_after(60 * RATE):  # a deadlock ends here
+                await work(session_of(self.remote, self.settings))
+
+        trio.run(main, clock=trio.testing.MockClock(rate=RATE), instruments=watchers)
+
+    def sync(self) -> PassReport:
+        """Make an undisturbed pass."""
+        reports: list[PassReport] = []
+
+        async def work(session: Session) -> None:
+            reports.append(await sync_event(session, EVENT))
+
+        self.run(work)
+        return reports[0]
+
+    def check_next(self) -> None:
+        """Assert that nothing lies now and that the next pass ends whole and fetches nothing that stands here."""
+        here: set[str] = set()
+        if list(self.settings.root.glob(f"{EVENT}*")):
+            check_truth(self.folder, self.body)
+            here = {path.stem + "/" + path.parent.name for path in final_files(self.folder).values()}
+        self.remote.asked.clear()
+        assert self.sync().whole
+        assert not {f"{image_id}/{variant}" for image_id, variant in self.remote.asked} & here
+        assert check_truth(self.folder, self.body) == 12
+        check_settled(self.folder)
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    """Return six photos and an empty root."""
+    return Case(tmp_path / "mirror")
+
+
+def _open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("offset", range(STRIDE))
+def test_a_pass_may_be_cancelled_at_any_step(tmp_path: Path, offset: int) -> None:
+    """Cancelled at any step of the scheduler, a pass leaves no lie and no open file, and the next one is whole."""
+    Case(tmp_path / "warm").sync()
+    threads, files = threading.active_count(), _open_files()
+    steps, number = 10**9, 1 + 8 * offset
+    while number < steps:
+        case = Case(tmp_path / f"at-{number}")
+        scope = trio.CancelScope()
+        watcher = CancelAt(scope, number)
+
+        async def work(session: Session, scope: trio.CancelScope = scope) -> None:
+            with scope:
+                await sync_event(session, EVENT)
+
+        case.run(work, watcher)
+        steps = watcher.steps if not scope.cancelled_caught else steps
+        assert _open_files() == files
+        assert threading.active_count() <= threads + 4  # trio keeps idle threads for a while
+        case.check_next()
+        number += 8 * STRIDE  # every eighth step: a pass has some hundreds
+
+
+@pytest.mark.parametrize("begun", (1, 2, 3, 5, 7))
+def test_a_stop_gives_downloads_their_grace(case: Case, begun: int) -> None:
+    """When the operator ends the run, downloads under way get five seconds, and what came whole is committed."""
+
+    async def work(session: Session) -> None:
+        case.remote.gate = gate = trio.Event()
+
+        async def stop() -> None:
+            while case.remote.started < min(begun, 3):
+                await trio.sleep(0.01)
+            session.stopping.set()
+            await trio.testing.wait_all_tasks_blocked()
+            gate.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop)
+            report = await sync_event(session, EVENT)
+        assert not report.whole
+        assert report.downloaded == min(begun, 3)
+
+    if begun > 3:  # later stops: with some photos here already
+        for image_id in list(case.remote.pictures)[begun // 2 :]:
+            case.remote.missing.add(image_id)
+        case.sync()
+        case.remote.missing.clear()
+        case.remote.started = 0
+    case.settings = replace(case.settings, connections=min(begun, 3))
+    case.run(work)
+    case.remote.gate = None
+    case.check_next()
+
+
+def test_a_stop_ends_downloads_that_hang(case: Case) -> None:
+    """A download that does not end within the grace is cut off; the pass ends and says that it is not whole."""
+    times: list[float] = []
+
+    async def work(session: Session) -> None:
+        case.remote.gate = trio.Event()
+
+        async def stop() -> None:
+            while case.remote.started < 3:
+                await trio.sleep(0.01)
+            times.append(trio.current_time())
+            session.stopping.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop)
+            report = await sync_event(session, EVENT)
+        times.append(trio.current_time())
+        assert (report.whole, report.downloaded) == (False, 0)
+
+    case.run(work)
+    assert times[1] - times[0] >= GRACE
+    case.remote.gate = None
+    case.check_next()
+
+
+@pytest.mark.parametrize("calls", range(1, 8))
+def test_a_stop_at_any_request_is_no_lie(case: Case, calls: int) -> None:
+    """Wherever in the listing the operator ends the run, the report is not whole unless everything is here."""
+
+    async def work(session: Session) -> None:
+        class Stop(trio.abc.Instrument):
+            def before_task_step(self, task: trio.lowlevel.Task) -> None:
+                if case.remote.calls >= calls:
+                    session.stopping.set()
+
+        trio.lowlevel.add_instrument(Stop())
+        from ninepic_mirror.sync.session import StoppedError
+
+        try:
+            report = await sync_event(session, EVENT)
+        except StoppedError:
+            return
+        assert report.whole == (report.present == 12)
+
+    case.run(work)
+    case.check_next()
+
+
+class _Bug(Exception):
+    """Something that nobody expects."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [_Bug("in a download"), UnreachableError("https://photos", 120, "no answer"), KeyRefusedError(403, 903)],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_ends_a_download_for_good_ends_the_pass(case: Case, error: Exception) -> None:
+    """An error of the download stage leaves the pass as it is, not as a Cancelled of another stage."""
+    case.remote.failure = error
+    with pytest.raises(type(error)) as caught:
+        case.sync()
+    assert caught.value is error
+    case.remote.failure = None
+    case.check_next()
+
+
+@pytest.mark.parametrize("call", range(1, 5))
+def test_what_ends_the_listing_for_good_ends_the_pass(
+    case: Case, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """An error of the listing stage, in any of its requests, leaves the pass as it is."""
+    error = KeyRefusedError(401, 903)
+    plain = case.remote._call
+
+    def refuse() -> None:
+        plain()
+        if case.remote.calls >= call:
+            raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(case.remote, "_call", refuse)
+        with pytest.raises(KeyRefusedError) as caught:
+            case.sync()
+    assert caught.value is error
+    case.check_next()
+
+
+def test_what_ends_a_commit_ends_the_pass(case: Case) -> None:
+    """A disk that says no in the commit stage ends the pass with that error, while downloads wait for the stage."""
+
+    async def work(session: Session) -> None:
+        case.remote.gate = gate = trio.Event()
+
+        async def vanish() -> None:
+            while case.remote.started < 2:
+                await trio.sleep(0.01)
+            (case.settings.root / ".ninepic-mirror-root").unlink()
+            gate.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vanish)
+            with pytest.raises(StorageError):
+                await sync_event(session, EVENT)
+
+    case.run(work)
+    case.remote.gate = None
+    assert not final_files(case.folder)
+    (case.settings.root / ".ninepic-mirror-root").touch()
+    case.check_next()
+
+
+def test_two_passes_of_one_event_exclude_each_other(case: Case) -> None:
+    """The second pass waits ten seconds for the first, then says which process holds the event."""
+
+    async def work(session: Session) -> None:
+        case.remote.gate = gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sync_event, session, EVENT)
+            while not case.remote.started:
+                await trio.sleep(0.01)
+            before = trio.current_time()
+            with pytest.raises(EventBusyError) as caught:
+                await sync_event(session, EVENT)
+            assert caught.value.holder == os.getpid()
+            assert trio.current_time() - before >= LOCK_WAIT
+            gate.set()
+
+    case.run(work)
+    case.remote.gate = None
+    case.check_next()
+
+
+def test_a_pass_that_waits_for_another_goes_on_after_it(case: Case) -> None:
+    """A pass that gets the event within ten seconds is made, and finds everything done."""
+
+    async def work(session: Session) -> None:
+        case.remote.gate = gate = trio.Event()
+
+        async def end_soon() -> None:
+            await trio.sleep(1)
+            gate.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sync_event, session, EVENT)
+            while not case.remote.started:
+                await trio.sleep(0.01)
+            nursery.start_soon(end_soon)
+            report = await sync_event(session, EVENT)
+        assert (report.whole, report.downloaded) == (True, 0)
+
+    case.run(work)
+
+
+def test_two_events_are_mirrored_at_the_same_time(case: Case) -> None:
+    """Passes over two events run beside each other in one process, each whole in a folder of its own."""
+    reports: list[PassReport] = []
+
+    async def work(session: Session) -> None:
+        async def one(event_id: int) -> None:
+            reports.append(await sync_event(session, event_id))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one, EVENT)
+            nursery.start_soon(one, 457)
+
+    case.run(work)
+    assert [report.whole for report in reports] == [True, True]
+    for folder in case.settings.root.glob("45*"):
+        assert check_truth(folder, case.body) == 12
+        check_settled(folder)

@@ -1,0 +1,363 @@
+"""The whole pass as a state machine: whatever changes there and here, the promises of DESIGN §7 hold after each pass."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import trio
+import trio.testing
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from ninepic_mirror.archive.placement import Layout
+from ninepic_mirror.config import Mirror
+from ninepic_mirror.errors import MirrorError
+from ninepic_mirror.sync.context import Options
+from ninepic_mirror.sync.mirror import sync_event
+
+from tests.oracle import check_settled, check_truth, final_files, rows
+from tests.remote import EVENT, FIRST, HOUR, CancelAt, Remote, session_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ninepic_mirror.model import Variant
+    from ninepic_mirror.sync.report import PassReport
+
+    Snapshot = dict[str, int | None]
+
+EXAMPLES = int(os.environ.get("NINEPIC_MACHINE_EXAMPLES", "25"))
+LAYOUTS = (
+    "{date}/{hour}/{variant}/{image_id}{ext}",
+    "{variant}/{date}/{image_id}{ext}",
+    "{date}/{image_id}_{variant}{ext}",
+)
+ZONES = ("UTC", "Asia/Kolkata", "America/New_York")
+CUT = 30  # bytes that a file cut short has left
+BOTH: tuple[Variant, ...] = ("thumbnail", "large")
+WHICH = st.integers(0, 10_000)  # an index into whatever there is: draws must not depend on the disk
+HOURS = st.one_of(st.none(), st.integers(0, 4 * HOUR - 1).map(lambda second: FIRST + second))
+
+
+class MirrorMachine(RuleBasedStateMachine):
+    """A remote and its mirror. `remembered` holds what was removed, so that it can come back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = Path(tempfile.mkdtemp(prefix="ninepic-machine-"))
+        # durability: none, because no power is cut here; what is on disk is what was written
+        self.settings = Mirror(self.base / "mirror", min_free=0, durability="none", connections=4)
+        self.remote = Remote().fill(14)
+        self.bodies = dict(self.remote.pictures)
+        self.ever: dict[str, set[int | None]] = {}
+        self.deleted: set[str] = set()  # since the last pass that ran to its end
+        self.dated: list[Snapshot] = []  # what passes with a timeline saw since the last exact one
+        self.seen: list[Snapshot] = []  # what any pass saw
+        self._note_hours()
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.base)
+
+    # --- the service changes -----------------------------------------------------------------------------------------
+
+    @rule(taken=HOURS, same=st.booleans())
+    def add(self, taken: int | None, same: bool) -> None:
+        """A photo arrives, now and then with the bytes of another."""
+        number = len(self.bodies)
+        text = self.bodies[f"photo-{number - 1:03}"].text if same else None
+        self.bodies[f"photo-{number:03}"] = self.remote.add(f"photo-{number:03}", taken, text)
+        self._note_hours()
+
+    @precondition(lambda self: len(self.remote.pictures) > 3)
+    @rule(which=WHICH)
+    def remove(self, which: int) -> None:
+        """A photo leaves."""
+        del self.remote.pictures[_pick(self.remote.pictures, which)]
+
+    @precondition(lambda self: len(self.remote.pictures) < len(self.bodies))
+    @rule(which=WHICH)
+    def restore(self, which: int) -> None:
+        """A photo that left comes back."""
+        image_id = _pick(self.bodies.keys() - self.remote.pictures.keys(), which)
+        self.remote.pictures[image_id] = self.bodies[image_id]
+        self._note_hours()
+
+    @rule(which=WHICH, taken=HOURS)
+    def retime(self, which: int, taken: int | None) -> None:
+        """A photo gets another capture time, or loses it."""
+        self.remote.pictures[_pick(self.remote.pictures, which)].taken = taken
+        self._note_hours()
+
+    @rule()
+    def switch_timeline(self) -> None:
+        """The organiser switches the timeline."""
+        self.remote.timeline = not self.remote.timeline
+        self._note_hours()
+
+    @rule(which=WHICH)
+    def lose_photo(self, which: int) -> None:
+        """A photo's files answer 404 until further notice, or do so no more."""
+        self.remote.missing ^= {_pick(self.remote.pictures, which)}
+
+    # --- the operator changes ----------------------------------------------------------------------------------------
+
+    @rule(zone=st.sampled_from(ZONES), layout=st.sampled_from(LAYOUTS))
+    def place_elsewhere(self, zone: str, layout: str) -> None:
+        """Zone and layout are configured anew."""
+        self.settings = replace(self.settings, timezone=zone, layout=layout)
+
+    @rule(variants=st.sampled_from((BOTH, BOTH[:1], BOTH[1:])))
+    def choose_variants(self, variants: tuple[Variant, ...]) -> None:
+        """Variants come and go in the configuration."""
+        self.settings = replace(self.settings, variants=variants)
+
+    @rule(what=st.sampled_from(("keep", "trash")))
+    def treat_removals(self, what: str) -> None:
+        """Removed photos are kept, or go to the trash."""
+        self.settings = replace(self.settings, on_remote_removal=what)  # type: ignore[arg-type]  # one of the two
+
+    # --- the disk changes --------------------------------------------------------------------------------------------
+
+    @rule(which=WHICH)
+    def delete_file(self, which: int) -> None:
+        """A file is deleted."""
+        for path in _chosen(self.files(), which):
+            self.deleted.add(str(path.relative_to(self.folder)))
+            path.unlink()
+
+    @rule(which=WHICH)
+    def delete_folder(self, which: int) -> None:
+        """A whole top-level folder is deleted."""
+        tops = {name.partition("/")[0]: self.folder for name in self.files()}
+        if tops:
+            self.deleted |= self.files().keys()
+            shutil.rmtree(self.folder / _pick(tops, which))
+
+    @rule(which=WHICH)
+    def cut_file_short(self, which: int) -> None:
+        """A file loses its end."""
+        for path in _chosen(self.files(), which):
+            os.truncate(path, CUT)
+
+    @rule()
+    def lose_manifest(self) -> None:
+        """The manifest is deleted."""
+        for path in self.settings.root.glob(f"{EVENT}*/.ninepic-mirror/manifest.sqlite3*"):
+            path.unlink()
+        self.dated, self.seen = [], []
+
+    # --- passes ------------------------------------------------------------------------------------------------------
+
+    @rule(full=st.booleans(), accept=st.booleans(), breaks=st.integers(0, 4))
+    def sync(self, full: bool, accept: bool, breaks: int) -> None:
+        """A pass runs to its end, over connections that break."""
+        self.remote.breaks = breaks
+        kept = self._in_place()
+        self.remote.asked.clear()
+        report = self._run(Options(full=full, accept_removals=accept), 0)
+        self.remote.breaks = 0
+        assert report is not None
+        # nothing is fetched twice
+        assert not kept & set(self.remote.asked), kept & set(self.remote.asked)
+        self._check(report, full=full)
+
+    @rule(full=st.booleans())
+    def sync_accepting(self, full: bool) -> None:
+        """A pass runs undisturbed and believes every removal: it is whole unless a photo cannot be had."""
+        hidden = self._is_hidden() and not full  # then a photo that left may still be asked for
+        report = self._run(Options(full=full, accept_removals=True), 0)
+        assert report is not None
+        self._check(report, full=full)
+        if not hidden and not self.remote.missing & self.remote.pictures.keys():
+            assert report.whole, report.failures
+
+    @rule(step=st.integers(1, 1500), full=st.booleans())
+    def sync_cut_off(self, step: int, full: bool) -> None:
+        """A pass is cancelled at any step."""
+        self._run(Options(full=full), step)
+        self._remember()
+        if self.base.joinpath("mirror").exists() and list(self.settings.root.glob(f"{EVENT}*")):
+            check_truth(self.folder, self._body, self._damage(), self.deleted)
+
+    @rule(refuses=st.integers(1, 6))
+    def sync_refused(self, refuses: int) -> None:
+        """The service answers nothing but faults for a while."""
+        self.remote.refuses = refuses
+        try:
+            report = self._run(Options(), 0)
+        except MirrorError:
+            report = None
+        self.remote.refuses = 0
+        self._remember()
+        if report is not None:
+            assert report.whole or report.failures
+        if list(self.settings.root.glob(f"{EVENT}*")):
+            check_truth(self.folder, self._body, self._damage(), self.deleted)
+
+    # --- what holds --------------------------------------------------------------------------------------------------
+
+    @property
+    def folder(self) -> Path:
+        """The event folder."""
+        (found,) = self.settings.root.glob(f"{EVENT}*")
+        return found
+
+    def files(self) -> dict[str, Path]:
+        """Every file under a final name."""
+        return {
+            name: path
+            for folder in self.settings.root.glob(f"{EVENT}*")
+            for name, path in final_files(folder).items()
+        }
+
+    def _run(self, options: Options, step: int) -> PassReport | None:
+        scope = trio.CancelScope()
+        report: PassReport | None = None
+
+        async def main() -> None:
+            nonlocal report
+            with scope:
+                report = await sync_event(session_of(self.remote, self.settings), EVENT, options)
+
+        trio.run(
+            main,
+            clock=trio.testing.MockClock(autojump_threshold=0),
+            instruments=[CancelAt(scope, step)],
+        )
+        return report
+
+    def _body(self, image_id: str, variant: str) -> bytes:
+        return self.bodies[image_id].body("large" if variant == "large" else "thumbnail")
+
+    def _damage(self) -> set[int]:
+        """The inodes of files that are still cut short (numbers are given anew after a deletion)."""
+        return {
+            path.stat().st_ino
+            for path in self.settings.root.rglob("*.jpg*")
+            if path.is_file() and path.stat().st_size == CUT
+        }
+
+    def _note_hours(self) -> None:
+        for picture in self.remote.pictures.values():
+            taken = picture.taken if self.remote.timeline else None
+            self.ever.setdefault(picture.image_id, {None}).add(taken)
+
+    def _places(self, image_id: str, variant: Variant) -> set[str]:
+        """Where a file may stand: one place, unless its photo lost its time or the timeline is off."""
+        layout, zone = Layout.parse(self.settings.layout), ZoneInfo(self.settings.timezone)
+        taken = self.remote.pictures[image_id].taken if self.remote.timeline else None
+        times = {taken}
+        if taken is None:
+            # an hour once known is kept: of one half, or of a whole hour that was never cut
+            for past in self.ever[image_id] - {None}:
+                assert past is not None
+                times |= {past, past // HOUR * HOUR}
+        return {layout.stem(time, zone, variant, image_id) + ".jpg" for time in times}
+
+    def _in_place(self) -> set[tuple[str, Variant]]:
+        """Files that are whole at their one right place: they must not be fetched."""
+        if not self.files():
+            return set()
+        damage = self._damage()
+        return {
+            (image_id, variant)
+            for image_id in self.remote.pictures
+            for variant in self.settings.variants
+            for places in [self._places(image_id, variant)]
+            if len(places) == 1
+            for path in [self.folder / next(iter(places))]
+            if path.exists() and path.stat().st_ino not in damage
+        }
+
+    def _snapshot(self) -> Snapshot:
+        return {
+            one.image_id: None if one.taken is None else one.taken // HOUR
+            for one in self.remote.pictures.values()
+        }
+
+    def _remember(self) -> None:
+        if self.remote.timeline:
+            self.dated.append(self._snapshot())
+        self.seen.append(self._snapshot())
+
+    def _is_hidden(self) -> bool:
+        """Whether photos changed in a way that no count shows (API.md, end)."""
+        now = self._snapshot()
+        if self.remote.timeline and any(_hides(before, now) for before in self.dated):
+            return True
+        return any(
+            len(before) == len(now) and before.keys() != now.keys() for before in self.seen
+        )
+
+    def _check(self, report: PassReport, *, full: bool) -> None:
+        folder = self.folder
+        self.deleted = set()
+        damage = self._damage()
+        present = check_truth(folder, self._body, damage)
+        if full:  # what is left of the damage are files of photos that left: kept, and called gone
+            assert not {(folder / row.path).stat().st_ino for row in rows(folder)} & damage
+        check_settled(folder, damage)
+        assert report.whole or report.failures
+        assert report.whole == (not report.failures)
+        hidden = self._is_hidden() and not full
+        if report.whole:
+            assert report.missing == report.failed == report.stopped_removal == 0
+            assert report.photos == len(self.remote.pictures)
+            assert present >= report.present >= report.photos * len(self.settings.variants)
+        if report.whole and not hidden:
+            self._check_exact()
+        if report.whole and (full or not hidden):
+            self.seen = []
+            if self.remote.timeline:
+                self.dated = []
+        self._remember()
+
+    def _check_exact(self) -> None:
+        """Assert that exactly the photos of the service are present, each at its place."""
+        here = {(row.image_id, row.variant): row.path for row in rows(self.folder)}
+        wanted = {
+            (image_id, variant)
+            for image_id in self.remote.pictures
+            for variant in self.settings.variants
+        }
+        assert {key for key in here if key[1] in self.settings.variants} == wanted
+        for image_id, variant in wanted:
+            variant_: Variant = "large" if variant == "large" else "thumbnail"
+            assert here[image_id, variant] in self._places(image_id, variant_)
+
+
+def _hides(before: Snapshot, now: Snapshot) -> bool:
+    """Whether an hour holds as many photos as before, but others."""
+    for hour in {*before.values(), *now.values()}:
+        was = {image_id for image_id, its in before.items() if its == hour}
+        is_ = {image_id for image_id, its in now.items() if its == hour}
+        if len(was) == len(is_) and was != is_:
+            return True
+    return False
+
+
+def _pick(names: Iterable[str], which: int) -> str:
+    chosen = sorted(names)
+    return chosen[which % len(chosen)]
+
+
+def _chosen(files: dict[str, Path], which: int) -> list[Path]:
+    return [files[_pick(files, which)]] if files else []
+
+
+MirrorMachine.TestCase.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=15,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),  # a pass writes files: it may be slow on a busy machine
+)
+TestMirrorMachine = MirrorMachine.TestCase

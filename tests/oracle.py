@@ -1,0 +1,132 @@
+"""What must be true of an event folder whatever happened to it (DESIGN §7), in one place for all crash tests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    Body = Callable[[str, str], bytes]
+
+OWN = ".ninepic-mirror"
+WRITTEN = {"SHA256SUMS", "event.json"}  # ours, and no photo
+
+
+class Row(NamedTuple):
+    """A row of `files` in state `present`."""
+
+    image_id: str
+    variant: str
+    path: str
+    size: int
+    sha256: str
+
+
+def rows(folder: Path, state: str = "present") -> list[Row]:
+    """Return the rows of a state; none where no manifest stands yet."""
+    path = folder / OWN / "manifest.sqlite3"
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(path)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'files'").fetchall():
+            return []  # killed before the first transaction
+        found = connection.execute(
+            "SELECT image_id, variant, path, size, sha256 FROM files WHERE state = ?", [state]
+        )
+        return [Row(*row) for row in found]
+
+
+def final_files(folder: Path) -> dict[str, Path]:
+    """Return every file under a final name by its relative path."""
+    return {
+        str(path.relative_to(folder)): path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and OWN not in path.relative_to(folder).parts
+        and path.name not in WRITTEN
+    }
+
+
+def check_truth(
+    folder: Path, body: Body, damaged: Collection[int] = (), deleted: Collection[str] = ()
+) -> int:
+    """Assert that no row lies and that every file under a final name is whole and right.
+
+    Args:
+        folder: The event folder.
+        body: `image_id` and variant → the bytes of the service.
+        damaged: Inodes of files that the test itself has cut short.
+        deleted: Files that the test has taken away and no pass had a chance to notice.
+
+    Returns:
+        How many rows are present.
+    """
+    present = rows(folder)
+    moving = {row.path: row for row in _journal(folder)}
+    for row in present:
+        path = folder / row.path
+        if not path.exists() and row.path in moving:
+            path = folder / moving[row.path].target
+        if not path.exists() and row.path in deleted:
+            continue
+        assert path.is_file(), f"a row lies: {row}"
+        if path.stat().st_ino in damaged:
+            continue
+        content = path.read_bytes()
+        assert len(content) == row.size, row
+        assert hashlib.sha256(content).hexdigest() == row.sha256, row
+        assert content == body(row.image_id, row.variant), row
+    for name, path in final_files(folder).items():
+        if path.stat().st_ino in damaged:
+            continue
+        variant = "thumbnail" if "thumbnail" in name else "large"
+        image_id = path.stem.removesuffix(f"_{variant}")
+        assert path.read_bytes() == body(image_id, variant), f"under a final name: {name}"
+    return len(present)
+
+
+class Move(NamedTuple):
+    """A move that the journal names."""
+
+    path: str
+    target: str
+
+
+def _journal(folder: Path) -> list[Move]:
+    path = folder / OWN / "manifest.sqlite3"
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(path)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'files'").fetchall():
+            return []
+        found = connection.execute("SELECT path, moving_to FROM files WHERE moving_to IS NOT NULL")
+        return [Move(*row) for row in found]
+
+
+def check_settled(folder: Path, damaged: Collection[int] = ()) -> None:
+    """Assert what a pass that ran to its end leaves: no journal, nothing partial, true SHA256SUMS and event.json."""
+    assert not _journal(folder)
+    assert not [path for path in (folder / OWN / "partial").rglob("*") if path.is_file()]
+    present = {row.path: row.sha256 for row in rows(folder)}
+    for top in {path.rpartition("/")[0].partition("/")[0] for path in present}:
+        named = {}
+        for line in (folder / top / "SHA256SUMS").read_text().splitlines():
+            sha256, _, name = line.partition("  ")
+            named[f"{top}/{name}" if top else name] = sha256
+        assert named == {
+            path: sha256 for path, sha256 in present.items() if path.startswith(f"{top}/" * bool(top))
+        }
+    for path, sha256 in present.items():
+        if (folder / path).stat().st_ino not in damaged:
+            assert hashlib.sha256((folder / path).read_bytes()).hexdigest() == sha256
+    about = json.loads((folder / "event.json").read_text())
+    with closing(sqlite3.connect(folder / OWN / "manifest.sqlite3")) as connection:
+        query = "SELECT count(*), count(*) - count(taken) FROM photos WHERE gone_since IS NULL"
+        assert (about["photos"], about["undated"]) == connection.execute(query).fetchone()
+    assert sum(day["photos"] for day in about["days"]) == about["photos"] - about["undated"]

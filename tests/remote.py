@@ -1,0 +1,290 @@
+"""A service in memory, behind the protocols of `sync.context`: real files and a real manifest, no sockets.
+
+It is for the tests that make hundreds of passes. What it must agree with is the sandbox, which tests/flow/test_pass.py
+runs against with the real clients.
+"""
+
+from __future__ import annotations
+
+import struct
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import trio
+from ninepic_mirror.archive.root import Root
+from ninepic_mirror.config import Api, Config
+from ninepic_mirror.errors import MirrorError, PassingError, PhotoError
+from ninepic_mirror.model import Details, Event, Page, Photo, Timeline
+from ninepic_mirror.ninepic.limits import Limits
+from ninepic_mirror.ninepic.pacing import PaceStatistics
+from ninepic_mirror.ninepic.photos import PhotoStatistics
+from ninepic_mirror.progress import Silent
+from ninepic_mirror.sync.bandwidth import Allowance
+from ninepic_mirror.sync.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from ninepic_mirror.config import Mirror
+    from ninepic_mirror.model import Variant, Window
+    from ninepic_mirror.ninepic.client import Client
+    from ninepic_mirror.ninepic.pacing import Pacer
+    from ninepic_mirror.ninepic.photos import Body, PhotoClient
+
+T = TypeVar("T")
+
+EVENT = 456
+FIRST = 1768777200  # 2026-01-18 23:00 UTC
+HOUR = 3600
+
+
+def jpeg(text: str) -> bytes:
+    """Return the smallest JPEG that counts as whole: a comment, a frame, a scan (T.81 annex B)."""
+    comment = text.encode().ljust(64)
+    return b"".join(
+        (
+            b"\xff\xd8",
+            b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment,
+            b"\xff\xc0" + struct.pack(">HBHHB3B", 11, 8, 1, 1, 1, 1, 0x11, 0),
+            b"\xff\xda" + struct.pack(">HB2B3B", 8, 1, 1, 0, 0, 63, 0) + b"\x00\x00",
+            b"\xff\xd9",
+        )
+    )
+
+
+@dataclass
+class Picture:
+    """One photo of the service: the second it was taken in, None for an undated one, and what its bytes say."""
+
+    image_id: str
+    taken: int | None
+    text: str
+
+    def body(self, variant: Variant) -> bytes:
+        """Return the bytes of a variant; photos of equal text have equal bytes."""
+        return jpeg(f"{variant} {self.text}")
+
+
+@dataclass
+class Remote:
+    """What the service holds, and what goes wrong when it is asked.
+
+    Attributes:
+        asked: Photo requests: `image_id` and variant, in order.
+        calls: API requests.
+        missing: Photos whose files answer 404.
+        breaks: So many photo requests break off in the middle from now on.
+        refuses: So many API requests end with a fault that retries did not cure.
+        failure: Raised by every photo request instead of an answer.
+        gate: Photo requests wait for it in the middle of their body.
+    """
+
+    pictures: dict[str, Picture] = field(default_factory=dict)
+    timeline: bool = True
+    asked: list[tuple[str, Variant]] = field(default_factory=list)
+    calls: int = 0
+    missing: set[str] = field(default_factory=set)
+    breaks: int = 0
+    refuses: int = 0
+    failure: BaseException | None = None
+    gate: trio.Event | None = None
+    started: int = 0
+
+    def add(self, image_id: str, taken: int | None, text: str | None = None) -> Picture:
+        """Let a photo arrive."""
+        self.pictures[image_id] = Picture(image_id, taken, text or image_id)
+        return self.pictures[image_id]
+
+    def fill(self, count: int) -> Remote:
+        """Let photos arrive: spread over three hours, every seventh undated, every fifth equal to the one before."""
+        for number in range(count):
+            taken = None if number % 7 == 6 else FIRST + number % 3 * HOUR + number * 61 % HOUR
+            same = number - 1 if number % 5 == 4 else number
+            self.add(f"photo-{number:03}", taken, f"text {same}")
+        return self
+
+    # --- the API ---------------------------------------------------------------------------------------------------
+
+    async def details(self, event_id: int) -> Details:
+        """Answer as `Client.details`."""
+        self._call()
+        return Details(Event(event_id, "Mumbai Marathon", "mumbai-marathon"), self.timeline)
+
+    async def images(self, _event_id: int, page: int, page_size: int = 100) -> Page:
+        """Answer as `Client.images`."""
+        self._call()
+        return self._page(self._ordered(), page, page_size)
+
+    async def timeline_days(self, _event_id: int) -> Timeline:
+        """Answer as `Client.timeline_days`."""
+        self._call()
+        hours: dict[int, int] = {}
+        for picture in self._ordered():
+            if picture.taken is not None:
+                start = picture.taken // HOUR * HOUR
+                hours[start] = hours.get(start, 0) + 1
+        return Timeline(hours)
+
+    async def timeline_images(
+        self, _event_id: int, window: Window, page: int, page_size: int = 100
+    ) -> Page:
+        """Answer as `Client.timeline_images`."""
+        self._call()
+        inside = [
+            picture
+            for picture in self._ordered()
+            if picture.taken is not None and window.start <= picture.taken < window.end
+        ]
+        return self._page(inside, page, page_size)
+
+    def _call(self) -> None:
+        self.calls += 1
+        if self.refuses:
+            self.refuses -= 1
+            raise PassingError("500 from the service")
+
+    def _ordered(self) -> list[Picture]:
+        return sorted(
+            self.pictures.values(),
+            key=lambda one: (one.taken is None, one.taken or 0, one.image_id),
+        )
+
+    @staticmethod
+    def _page(pictures: list[Picture], page: int, page_size: int) -> Page:
+        first = (page - 1) * page_size
+        rows = tuple(
+            Photo(
+                one.image_id,
+                f"https://photos/large/{one.image_id}",
+                f"https://photos/thumbnail/{one.image_id}",
+            )
+            for one in pictures[first : first + page_size]
+        )
+        return Page(rows, len(pictures), has_next=first + page_size < len(pictures))
+
+    # --- the photos ------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def stream(
+        self, url: str, *, cap: int, offset: int = 0, validator: str | None = None
+    ) -> AsyncIterator[Body]:
+        """Answer as `PhotoClient.stream`."""
+        assert (cap > 0, offset, validator) == (True, 0, None)  # nothing here is worth continuing
+        _, _, variant, image_id = url.rsplit("/", 3)
+        self.asked.append((image_id, cast("Variant", variant)))
+        await trio.lowlevel.checkpoint()
+        if self.failure is not None:
+            raise self.failure
+        picture = self.pictures.get(image_id)
+        if picture is None or image_id in self.missing:
+            raise PhotoError("404 from the photo origin")
+        yield cast("Body", _Answer(self, picture.body(cast("Variant", variant))))
+
+    # --- pace ------------------------------------------------------------------------------------------------------
+
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Answer as `Pacer.run`, with three attempts and no waits."""
+        for _ in range(2):
+            try:
+                return await attempt()
+            except PassingError:
+                await trio.lowlevel.checkpoint()
+        return await attempt()
+
+    def statistics(self) -> PaceStatistics:
+        """Answer as `Pacer.statistics`."""
+        return PaceStatistics(self.calls, 0, 0, 0, 64, None, 0.0)
+
+
+@dataclass
+class _Answer:
+    """A body, as `Body`."""
+
+    remote: Remote
+    content: bytes
+    offset: int = 0
+    etag: str | None = None
+    last_modified: str | None = "Mon, 19 Jan 2026 00:00:00 GMT"
+
+    @property
+    def length(self) -> int:
+        return len(self.content)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        remote, half = self.remote, len(self.content) // 2
+        yield self.content[:half]
+        remote.started += 1
+        if remote.gate is not None:
+            await remote.gate.wait()
+        await trio.lowlevel.checkpoint()
+        if remote.breaks:
+            remote.breaks -= 1
+            raise PassingError("the connection broke")
+        yield self.content[half:]
+
+
+@dataclass
+class _Photos:
+    """The photo client's place: `stream` of the remote, and its own counter."""
+
+    remote: Remote
+
+    @property
+    def stream(self) -> object:
+        return self.remote.stream
+
+    def statistics(self) -> PhotoStatistics:
+        return PhotoStatistics(len(self.remote.asked), 0)
+
+
+@dataclass
+class _Service:
+    """The API client's place."""
+
+    remote: Remote
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.remote, name)
+
+    @property
+    def pacer(self) -> Remote:
+        return self.remote
+
+
+def session_of(remote: Remote, settings: Mirror) -> Session:
+    """Open a run against a remote; nothing of it has to be closed."""
+    root = Root(settings.root)
+    root.prepare(make=True)
+    return Session(
+        Config(Api(903, "https://api"), settings),
+        cast("Client", _Service(remote)),
+        cast("PhotoClient", _Photos(remote)),
+        cast("Pacer", remote),
+        root,
+        Silent(),
+        Limits(),
+        Allowance(settings.bandwidth),
+    )
+
+
+class CancelAt(trio.abc.Instrument):
+    """Cancels a scope at the n-th step of the scheduler.
+
+    Args:
+        scope: What to cancel.
+        number: Of the step, from 1; 0 cancels nothing and counts only.
+    """
+
+    def __init__(self, scope: trio.CancelScope, number: int) -> None:
+        self._scope, self._number = scope, number
+        self.steps = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count a step."""
+        self.steps += 1
+        if self.steps == self._number:
+            self._scope.cancel()
+
+
+__all__ = ["EVENT", "FIRST", "HOUR", "CancelAt", "MirrorError", "Picture", "Remote", "jpeg", "session_of"]

@@ -1,0 +1,74 @@
+"""`event.json`: what an event is, readable without this program."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ninepic_mirror.archive.about import NAME, describe, write
+from ninepic_mirror.archive.records import Listing
+from ninepic_mirror.config import Mirror
+from ninepic_mirror.errors import StorageError
+from ninepic_mirror.model import HOUR, Details, Event
+from tests.shelf import SIX, photo, window
+
+if TYPE_CHECKING:
+    from tests.shelf import Shelf
+
+DETAILS = Details(
+    Event(456, "Mumbai \U0001f3c3 \ud800", "m", "2026-01-19", "active"), timeline_search=True
+)
+LAST = 253_402_297_200  # 9999-12-31T23:00:00Z
+
+
+def test_days_and_hours_are_local(shelf: Shelf) -> None:
+    """Photos are counted by the days and hours of the configured zone, undated ones apart."""
+    shelf.read(window(SIX), [photo("a"), photo("b")])
+    shelf.read(window(SIX + HOUR), [photo("c")])
+    shelf.read(window(SIX + 18 * HOUR), [photo("d")])
+    shelf.read(Listing(offset=100), [photo("u")])
+    shelf.manifest.change("UPDATE photos SET gone_since = 1 WHERE image_id = 'b'")
+    said = describe(DETAILS, Mirror(shelf.folder, timezone="Asia/Kolkata"), shelf.manifest)
+    assert (said["event_id"], said["photos"], said["undated"]) == (456, 4, 1)
+    assert said["days"] == [
+        {"date": "2026-01-19", "photos": 2, "hours": {"11": 1, "12": 1}},
+        {"date": "2026-01-20", "photos": 1, "hours": {"05": 1}},
+    ]
+
+
+def test_two_halves_of_a_local_hour_are_one(shelf: Shelf) -> None:
+    """Where a zone cuts UTC hours, what falls into one local hour is counted together."""
+    from ninepic_mirror.model import Window
+
+    shelf.read(Listing(SIX, Window(SIX + 1800, SIX + HOUR)), [photo("a")])
+    shelf.read(Listing(SIX + HOUR, Window(SIX + HOUR, SIX + HOUR + 1800)), [photo("b")])
+    said = describe(DETAILS, Mirror(shelf.folder, timezone="Asia/Kolkata"), shelf.manifest)
+    assert said["days"] == [{"date": "2026-01-19", "photos": 2, "hours": {"12": 2}}]
+
+
+def test_the_last_hour_of_all_is_no_fault(shelf: Shelf) -> None:
+    """A camera in the year 9999 has no local time in some zones, and an event.json all the same."""
+    shelf.read(window(LAST), [photo("a")])
+    said = describe(DETAILS, Mirror(shelf.folder, timezone="Asia/Kolkata"), shelf.manifest)
+    assert said["photos"] == 1
+
+
+def test_it_is_written_when_it_says_something_new(shelf: Shelf) -> None:
+    """The same description is not written again; a damaged file is."""
+    said = describe(DETAILS, Mirror(shelf.folder), shelf.manifest)
+    assert write(shelf.tree, said)
+    assert not write(shelf.tree, said)
+    place = shelf.folder / NAME
+    assert json.loads(place.read_text("utf-8"))["name"] == "Mumbai \U0001f3c3 ?"
+    place.write_text("{")
+    assert write(shelf.tree, said)
+    assert write(shelf.tree, said | {"name": "other"})
+
+
+def test_a_folder_in_its_place_is_told(shelf: Shelf) -> None:
+    """What cannot be replaced is a storage fault with a cure."""
+    (shelf.folder / NAME).mkdir()
+    with pytest.raises(StorageError, match="file is due"):
+        write(shelf.tree, {})

@@ -1,0 +1,82 @@
+"""One instance at a time works on an event."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ninepic_mirror.archive.lock import Lock, opened
+from ninepic_mirror.errors import StorageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOLD = (
+    "import sys; from pathlib import Path; from ninepic_mirror.archive.lock import Lock;"
+    "l = Lock(Path(sys.argv[1])); print(l.try_lock(), flush=True); sys.stdin.read()"
+)
+
+
+def test_another_process_is_kept_out_until_it_dies(tmp_path: Path) -> None:
+    """The second instance sees who holds the lock, and kill -9 leaves nothing stale (RELIABILITY L6)."""
+    path = tmp_path / "lock"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], **pipes) as other:  # type: ignore[call-overload]  # two keywords
+        assert other.stdout.readline() == b"True\n"
+        with opened(path) as lock:
+            assert not lock.try_lock()
+            assert lock.holder() == other.pid
+            other.kill()
+            other.wait()
+            assert lock.try_lock()
+            assert lock.holder() == os.getpid()
+
+
+def test_the_lock_ends_with_the_block(tmp_path: Path) -> None:
+    """Leaving the block gives the lock back, whatever happened inside."""
+    path = tmp_path / "lock"
+    with pytest.raises(KeyError), opened(path) as lock:
+        raise KeyError(lock.try_lock())
+    with opened(path) as lock, opened(path) as second:
+        assert lock.try_lock()
+        assert not second.try_lock()
+        lock.close()
+        lock.close()
+        assert second.try_lock()
+
+
+def test_an_unreadable_holder_is_nobody(tmp_path: Path) -> None:
+    """The process id is a courtesy: a file without one names nobody."""
+    path = tmp_path / "lock"
+    with opened(path) as lock:
+        assert lock.holder() is None
+    path.write_text("no number")
+    with opened(path) as lock:
+        assert lock.holder() is None
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+    """A link in the lock's place is refused, and what it points to is not emptied."""
+    (tmp_path / "canary").write_text("canary")
+    (tmp_path / "lock").symlink_to(tmp_path / "canary")
+    with pytest.raises(StorageError, match="link"):
+        Lock(tmp_path / "lock")
+    assert (tmp_path / "canary").read_text() == "canary"
+
+
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are no locks nothing is written without one. No file system here lacks them: the call is answered."""
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with opened(tmp_path / "lock") as lock, pytest.raises(StorageError, match="not supported"):
+        lock.try_lock()

@@ -1,0 +1,389 @@
+"""The manifest: all or nothing, brought forward, read without permission, never believed when damaged."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ninepic_mirror.archive.manifest import NAME, Manifest, ManifestError, now, reading, set_aside
+from ninepic_mirror.archive.schema import MIGRATIONS
+from ninepic_mirror.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tmpfs needs root")
+NEXT = (*MIGRATIONS, "ALTER TABLE hours ADD COLUMN note TEXT")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where a manifest may be."""
+    return tmp_path / NAME
+
+
+@pytest.fixture
+def manifest(path: Path) -> Iterator[Manifest]:
+    """Return an open manifest."""
+    with Manifest.open(path) as manifest:
+        yield manifest
+
+
+# --- opening ----------------------------------------------------------------------------------------------------
+
+
+def test_a_new_manifest_is_durable(manifest: Manifest) -> None:
+    """A new file has the schema's version, a write-ahead log and full syncs (DESIGN §6.6)."""
+    assert manifest.version() == len(MIGRATIONS)
+    assert manifest.rows("PRAGMA journal_mode") == [("wal",)]
+    assert manifest.count("PRAGMA synchronous") == 2  # FULL
+
+
+def test_durability_can_be_off(path: Path) -> None:
+    """With `durability = "none"` SQLite does not sync either."""
+    with Manifest.open(path, durable=False) as manifest:
+        assert manifest.count("PRAGMA synchronous") == 0
+
+
+def test_what_was_committed_is_there_again(path: Path) -> None:
+    """Rows outlive closing and opening."""
+    with Manifest.open(path) as manifest:
+        manifest.set_meta({"a": [1, "ü\0'"], "b": None})
+        manifest.set_meta({"a": [2]})
+    with Manifest.open(path) as manifest:
+        assert manifest.meta("a") == [2]
+        assert manifest.meta("b") is None
+        assert manifest.meta("never") is None
+
+
+def test_an_older_schema_is_brought_forward_with_a_backup(path: Path) -> None:
+    """A migration keeps what was there, and a copy of the file as it was (RELIABILITY L15)."""
+    with Manifest.open(path) as manifest:
+        manifest.set_meta({"a": 1})
+    with Manifest.open(path, migrations=NEXT) as manifest:
+        assert manifest.version() == len(NEXT)
+        assert manifest.rows("SELECT note FROM hours") == []
+        assert manifest.meta("a") == 1
+    with Manifest.open(path.with_name(f"{NAME}.version-1")) as backup:
+        assert backup.version() == 1
+        assert backup.meta("a") == 1
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
+    """Half a migration is none: the next try finds the old version."""
+    Manifest.open(path).close()
+    broken = (*MIGRATIONS, "CREATE TABLE extra (a); CREATE TABLE extra (a)")
+    with pytest.raises(StorageError, match="already exists"):
+        Manifest.open(path, migrations=broken)
+    with Manifest.open(path) as manifest:
+        assert manifest.version() == 1
+        assert manifest.rows("SELECT 1 FROM sqlite_master WHERE name = 'extra'") == []
+
+
+def test_a_newer_schema_is_refused_untouched(path: Path) -> None:
+    """What a newer program wrote is not changed by a single byte (RELIABILITY L7)."""
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+        other.execute("CREATE TABLE future (a)")
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match="schema version 2") as raised:
+        Manifest.open(path)
+    assert not isinstance(raised.value, ManifestError)
+    assert "newer" in raised.value.cure
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """A manifest that cannot be opened is a storage fault with a cure."""
+    with pytest.raises(StorageError, match="unable to open") as raised:
+        Manifest.open(tmp_path / "none" / NAME)
+    assert "permissions" in raised.value.cure
+
+
+# --- damage -----------------------------------------------------------------------------------------------------
+
+
+def filled(path: Path) -> None:
+    """Make a manifest of many pages, whose last pass ended."""
+    with Manifest.open(path) as manifest:
+        number = manifest.begin_pass("quick")
+        with manifest.transaction():
+            manifest.change_each(
+                "INSERT INTO meta VALUES (?, '1')", [(f"{n:05}" * 20,) for n in range(3000)]
+            )
+        manifest.end_pass(number, "quick", {}, whole=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 5000],
+    ids=["text", "header"],
+)
+def test_what_is_no_database_is_damage(path: Path, content: bytes) -> None:
+    """A file that SQLite does not know is to be set aside."""
+    path.write_bytes(content)
+    with pytest.raises(ManifestError) as raised:
+        Manifest.open(path)
+    assert raised.value.cure
+
+
+@pytest.mark.parametrize("version", [0, -7])
+def test_a_foreign_database_is_damage(path: Path, version: int) -> None:
+    """Tables without our version number are no manifest: nothing is migrated over them."""
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE meta (a)")
+        other.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(ManifestError, match="schema version"):
+        Manifest.open(path)
+
+
+def test_an_empty_file_is_a_new_manifest(path: Path) -> None:
+    """A file emptied by a power cut is filled anew."""
+    path.touch()
+    with Manifest.open(path) as manifest:
+        assert manifest.version() == len(MIGRATIONS)
+
+
+def damage(path: Path, page: int) -> None:
+    """Overwrite a page with nonsense."""
+    with path.open("r+b") as file:
+        file.seek(page * 4096)
+        file.write(b"\xaa" * 4096)
+
+
+def test_damage_is_looked_for_after_a_pass_that_did_not_end(path: Path) -> None:
+    """A pass cut off, also by the damage itself, has the next start check the file: no crash loop (L7)."""
+    filled(path)
+    with Manifest.open(path) as manifest:
+        manifest.begin_pass("quick")
+    damage(path, path.stat().st_size // 4096 - 40)
+    with pytest.raises(ManifestError, match="quick_check"):
+        Manifest.open(path)
+
+
+def test_a_log_left_behind_has_the_file_checked(path: Path) -> None:
+    """A write-ahead log that is not empty means a kill or a power cut: the file is checked."""
+    filled(path)
+    damage(path, path.stat().st_size // 4096 - 40)
+    path.with_name(f"{NAME}-wal").write_bytes(b"x" * 100)
+    with pytest.raises(ManifestError, match="quick_check"):
+        Manifest.open(path)
+
+
+def test_damage_met_later_is_named(path: Path) -> None:
+    """A page that turns out to be damaged in the middle of a pass is told as damage, not as a bug."""
+    filled(path)
+    with Manifest.open(path) as manifest:
+        damage(path, path.stat().st_size // 4096 - 40)
+        with pytest.raises(ManifestError, match="malformed") as raised:
+            list(manifest.each("SELECT * FROM meta"))
+    assert "run sync" in raised.value.cure
+
+
+def test_a_damaged_file_is_set_aside_with_its_log(path: Path) -> None:
+    """Nothing is deleted, and no old log is left for SQLite to replay into the new file."""
+    filled(path)
+    log = path.with_name(f"{NAME}-wal")
+    log.write_bytes(b"log")
+    aside = set_aside(path)
+    assert not path.exists()
+    assert not log.exists()
+    assert aside.name.startswith(f"{NAME}.corrupt-")
+    assert aside.with_name(f"{aside.name}-wal").read_bytes() == b"log"
+    Manifest.open(path).close()
+
+
+# --- transactions -----------------------------------------------------------------------------------------------
+
+
+def test_a_transaction_is_all_or_nothing(manifest: Manifest) -> None:
+    """What fails in the middle leaves nothing, and the next one works."""
+    with pytest.raises(sqlite3.IntegrityError), manifest.transaction():
+        manifest.change_each("INSERT INTO meta VALUES (?, '1')", [("a",), ("b",), ("a",)])
+    assert manifest.meta("a") is None
+    with manifest.transaction():
+        manifest.set_meta({"a": 2})
+    assert manifest.meta("a") == 2
+
+
+def test_mistakes_of_ours_are_not_storage_faults(manifest: Manifest) -> None:
+    """A row that breaks a rule of the schema is a bug here, and shows as one."""
+    with pytest.raises(sqlite3.IntegrityError), manifest.transaction():
+        manifest.change(
+            "INSERT INTO files (image_id, variant, state) VALUES ('a', 'large', 'lost')"
+        )
+
+
+def test_unknown_faults_have_a_cure_too(manifest: Manifest) -> None:
+    """Whatever SQLite cannot do is told with the next step."""
+    with pytest.raises(StorageError, match="no such table") as raised:
+        manifest.rows("SELECT * FROM missing")
+    assert raised.value.cure
+
+
+def test_another_writer_is_told(manifest: Manifest, path: Path) -> None:
+    """A file held by another program is a fault with a cure, and nothing is half done."""
+    manifest.change("PRAGMA busy_timeout = 1")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="locked") as raised, manifest.transaction():
+            raise AssertionError
+    assert "close it" in raised.value.cure
+
+
+@needs_mount
+def test_a_full_disk_leaves_the_manifest_whole(tmp_path: Path) -> None:
+    """ENOSPC rolls back; what was committed is there, and with room it goes on (RELIABILITY L3)."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "none", small], check=True)
+    try:
+        with Manifest.open(small / NAME) as manifest:
+            manifest.set_meta({"a": 1})
+            with pytest.raises(StorageError, match="full") as raised, manifest.transaction():
+                manifest.set_meta({f"k{n}": "x" * 1000 for n in range(2000)})
+            assert "room" in raised.value.cure
+            subprocess.run(["mount", "-o", "remount,size=4m", small], check=True)
+            manifest.set_meta({"b": 2})
+        with Manifest.open(small / NAME) as manifest:
+            assert (manifest.meta("a"), manifest.meta("b")) == (1, 2)
+            assert manifest.rows("PRAGMA integrity_check") == [("ok",)]
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_killed_process_loses_no_commit(path: Path) -> None:
+    """What a process had committed before kill -9 is there; what it had not is not."""
+    script = (
+        "import os, signal, sys; from pathlib import Path;"
+        "from ninepic_mirror.archive.manifest import Manifest;"
+        "m = Manifest.open(Path(sys.argv[1])); m.set_meta({'a': 1});"
+        "m._connection.execute('BEGIN'); m.set_meta({'b': 2}); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert ended.returncode == -9
+    with Manifest.open(path) as manifest:
+        assert (manifest.meta("a"), manifest.meta("b")) == (1, None)
+
+
+def test_a_checkpoint_empties_the_log(manifest: Manifest, path: Path) -> None:
+    """At the end of a pass everything stands in the one file."""
+    manifest.set_meta({"a": 1})
+    log = path.with_name(f"{NAME}-wal")
+    assert log.stat().st_size > 0
+    manifest.checkpoint()
+    assert log.stat().st_size == 0
+
+
+# --- passes -----------------------------------------------------------------------------------------------------
+
+
+def test_passes_are_numbered_and_remembered(manifest: Manifest) -> None:
+    """A pass counts as whole only when it ended so, and one of a single day never."""
+    assert manifest.begin_pass("quick") == 1
+    assert manifest.begin_pass("quick") == 2
+    manifest.end_pass(1, "quick", {"whole": False}, whole=False)
+    assert manifest.meta("last_whole") is None
+    manifest.end_pass(2, "day", {}, whole=True)
+    assert manifest.meta("last_whole") is None
+    manifest.end_pass(2, "full", {"whole": True}, whole=True)
+    assert manifest.meta("last_whole") == manifest.count("SELECT ended_at FROM passes WHERE id = 2")
+    assert manifest.rows("SELECT kind, whole, report FROM passes WHERE id = 2") == [
+        ("full", 1, '{"whole": true}')
+    ]
+    assert abs(now() - manifest.count("SELECT started_at FROM passes WHERE id = 1")) < 60
+
+
+def test_null_counts_as_zero(manifest: Manifest) -> None:
+    """The maximum of nothing is 0."""
+    assert manifest.count("SELECT max(id) FROM passes") == 0
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a user without write permission; root has it everywhere, so the question itself is answered here."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+
+
+def test_readers_see_a_running_pass(manifest: Manifest, path: Path, tmp_path: Path) -> None:
+    """With permission, the log of a running pass is read too, and nothing can be changed."""
+    manifest.set_meta({"a": 1})
+    with reading(path, tmp_path / "lock") as (reader, unread):
+        assert reader.meta("a") == 1
+        assert not unread
+        with pytest.raises(StorageError, match="readonly"):
+            reader.set_meta({"a": 2})
+
+
+@pytest.mark.usefixtures("no_write")
+def test_readers_without_permission_say_what_they_do_not_see(
+    manifest: Manifest, path: Path, tmp_path: Path
+) -> None:
+    """Without permission the file alone is read, and a log that is not empty is told (DESIGN §10)."""
+    (tmp_path / "lock").touch()
+    manifest.set_meta({"a": 1})
+    manifest.checkpoint()
+    with reading(path, tmp_path / "lock") as (reader, unread):
+        assert (reader.meta("a"), unread) == (1, False)
+    manifest.set_meta({"a": 2})
+    with reading(path, tmp_path / "lock") as (reader, unread):
+        assert (reader.meta("a"), unread) == (1, True)
+
+
+@pytest.mark.usefixtures("no_write")
+def test_readers_without_permission_keep_off_a_pass(path: Path, tmp_path: Path) -> None:
+    """The file may change under an immutable reader: it waits for no pass, and no pass starts meanwhile."""
+    Manifest.open(path).close()
+    lock = tmp_path / "lock"
+    with lock.open("w") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with pytest.raises(StorageError, match="a pass is at work"), reading(path, lock):
+            raise AssertionError
+        fcntl.flock(holder, fcntl.LOCK_UN)
+        with reading(path, lock), pytest.raises(BlockingIOError):
+            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.usefixtures("no_write")
+def test_readers_need_the_lock_file(path: Path, tmp_path: Path) -> None:
+    """Without a lock file nothing says that no pass is at work."""
+    with pytest.raises(StorageError, match="No such file"), reading(path, tmp_path / "lock"):
+        raise AssertionError
+
+
+def test_a_manifest_that_is_not_there_is_not_made(path: Path, tmp_path: Path) -> None:
+    """A reader never leaves an empty manifest behind."""
+    with pytest.raises(StorageError), reading(path, tmp_path / "lock"):
+        raise AssertionError
+    assert not path.exists()
+
+
+@needs_mount
+def test_a_read_only_mirror_can_be_read(tmp_path: Path) -> None:
+    """On a file system mounted read-only the manifest is read as it is."""
+    place = tmp_path / "ro"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], check=True)
+    try:
+        with Manifest.open(place / NAME) as manifest:
+            manifest.set_meta({"a": 1})
+        (place / "lock").touch()
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        with reading(place / NAME, place / "lock") as (reader, unread):
+            assert (reader.meta("a"), unread) == (1, False)
+        with pytest.raises(StorageError, match="cannot be used"):
+            Manifest.open(place / NAME)
+    finally:
+        subprocess.run(["umount", place], check=True)

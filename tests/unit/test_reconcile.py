@@ -1,0 +1,304 @@
+"""Moves, removals and the trash: no crash at any point loses a file or leaves a row that lies."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ninepic_mirror.archive import reconcile
+from ninepic_mirror.archive.listings import missed_photos
+from ninepic_mirror.archive.records import Listing
+from ninepic_mirror.archive.store import TRASH
+from ninepic_mirror.model import HOUR
+from tests.shelf import SIX, jpeg, open_shelf, photo, sha256, window
+
+if TYPE_CHECKING:
+    from tests.shelf import Shelf
+
+SEVEN = SIX + HOUR
+LATER = 1 << 40
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+def crash_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Die before the n-th call that changes names. A real kill at each call is a test of the whole command."""
+    left = [step]
+    for name in ("rename", "unlink", "rmdir", "mkdir"):
+        real = getattr(os, name)
+
+        def call(*args: object, real: object = real, **keywords: object) -> object:
+            left[0] -= 1
+            if left[0] == -1:
+                raise Crash
+            assert callable(real)
+            return real(*args, **keywords)
+
+        monkeypatch.setattr(os, name, call)
+
+
+def relocate(shelf: Shelf) -> int:
+    """Bring everything to where it belongs."""
+    return reconcile.relocate(shelf.holdings, shelf.store)
+
+
+# --- moves ------------------------------------------------------------------------------------------------------
+
+
+def test_a_photo_of_another_hour_is_renamed(shelf: Shelf) -> None:
+    """Both variants go to the new hour, the empty old folders go, and nothing is wanted (DESIGN §6.7)."""
+    shelf.have(window(SIX), "a", "b")
+    shelf.next_pass()
+    shelf.read(window(SEVEN), [photo("a")])
+    assert relocate(shelf) == 2
+    assert shelf.files() == {
+        f"2026-01-19/{place}.jpg"
+        for place in ("07/large/a", "07/thumbnail/a", "06/large/b", "06/thumbnail/b")
+    }
+    shelf.check()
+    assert relocate(shelf) == 0
+    assert shelf.holdings.want(("thumbnail", "large")) == []
+    shelf.read(window(SEVEN), [photo("b")])
+    relocate(shelf)
+    assert not (shelf.folder / "2026-01-19/06").exists()
+
+
+@pytest.mark.parametrize("layout", ["{variant}-{image_id}{ext}", "{image_id}/{variant}{ext}"])
+def test_a_new_layout_moves_everything(shelf: Shelf, layout: str) -> None:
+    """A changed layout renames every file, more than one chunk of them too, there and back."""
+    ids = [f"p{number:03}" for number in range(30)]
+    before = set(shelf.have(window(SIX), *ids))
+    usual, shelf.layout = shelf.layout, layout
+    shelf.holdings.misplace_all()
+    assert relocate(shelf) == 60
+    shelf.check()
+    assert shelf.files().isdisjoint(before)
+    shelf.layout = usual
+    shelf.holdings.misplace_all()
+    relocate(shelf)
+    assert shelf.files() == before
+
+
+def test_linked_files_move_alone(shelf: Shelf) -> None:
+    """Of several names of one file only the one that moves goes (RELIABILITY 2c)."""
+    shelf.have(window(SIX), "a", "b", body=jpeg("same"))
+    shelf.read(window(SEVEN), [photo("a")])
+    shelf.next_pass()
+    shelf.read(window(SEVEN), [photo("a")])
+    relocate(shelf)
+    shelf.check()
+    assert (shelf.folder / "2026-01-19/07/large/a.jpg").stat().st_nlink == 4
+
+
+def test_a_variant_may_take_the_place_of_another(shelf: Shelf) -> None:
+    """Where the new place of one is the old place of the other, they move in the right order."""
+    shelf.layout = "{variant}/large/{image_id}{ext}"
+    shelf.have(window(SIX), "a", "b")
+    shelf.layout = "thumbnail/{variant}/{image_id}{ext}"
+    shelf.holdings.misplace_all()
+    assert relocate(shelf) == 4
+    shelf.check()
+    for variant in ("large", "thumbnail"):
+        place = shelf.folder / f"thumbnail/{variant}/a.jpg"
+        assert place.read_bytes() == jpeg(f"{variant} a")
+    assert not (shelf.folder / TRASH).exists()
+
+
+def test_a_ring_of_places_is_opened(shelf: Shelf) -> None:
+    """Should two files stand in each other's place, one steps aside first and none is lost."""
+    shelf.have(window(SIX), "a")
+    large, small = (f"2026-01-19/06/{variant}/a.jpg" for variant in ("large", "thumbnail"))
+    shelf.tree.move(large, "x")
+    shelf.tree.move(small, large)
+    shelf.tree.move("x", small)
+    for variant, place in (("large", small), ("thumbnail", large)):
+        shelf.manifest.change("UPDATE files SET path = ? WHERE variant = ?", [place, variant])
+    shelf.check()
+    shelf.holdings.misplace_all()
+    assert relocate(shelf) == 3
+    shelf.check()
+    assert shelf.rows() == {
+        ("a", "large"): ("present", large),
+        ("a", "thumbnail"): ("present", small),
+    }
+
+
+def test_a_file_that_is_gone_is_wanted_again(shelf: Shelf) -> None:
+    """A move that finds its file at neither place has it fetched, and does not count as moved."""
+    shelf.have(window(SIX), "a")
+    shelf.next_pass()
+    shelf.read(window(SEVEN), [photo("a")])
+    (shelf.folder / "2026-01-19/06/large/a.jpg").unlink()
+    assert relocate(shelf) == 1
+    assert shelf.rows()["a", "large"] == ("pending", None)
+    assert [job.variant for job in shelf.holdings.want(("thumbnail", "large"))] == ["large"]
+
+
+@pytest.mark.parametrize("kind", ["layout", "hour", "trash", "swap"])
+@settings(max_examples=18)
+@given(first=st.integers(0, 40), second=st.integers(0, 40))
+def test_moves_cut_off_anywhere_are_finished(kind: str, first: int, second: int) -> None:
+    """Whatever the journal holds when a run dies, and dies again while it recovers, nothing is lost."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        pytest.MonkeyPatch.context() as patch,
+        open_shelf(Path(folder) / "m") as shelf,
+    ):
+        shelf.layout = "{variant}/large/{image_id}{ext}" if kind == "swap" else shelf.layout
+        shelf.have(window(SIX), "a", "b", body=jpeg("same"))
+        shelf.have(window(SIX), "c", "d")
+        hashes = sorted(sha256(path.read_bytes()) for path in shelf.folder.rglob("*.jpg"))
+        shelf.next_pass()
+        prepare(shelf, kind)
+        for step in (first, second):
+            crash_at(patch, step)
+            with suppress(Crash):
+                reconcile.recover(shelf.holdings, shelf.store)
+                finish(shelf, kind)
+            patch.undo()
+        reconcile.recover(shelf.holdings, shelf.store)
+        assert shelf.holdings.moves.under_way() == []
+        finish(shelf, kind)
+        shelf.check()
+        found = sorted(sha256(path.read_bytes()) for path in shelf.folder.rglob("*.jpg"))
+        assert found == hashes
+        states = {state for state, _ in shelf.rows().values()}
+        assert states == ({"gone"} if kind == "trash" else {"present"})
+        for _, path in shelf.rows().values():
+            assert path is not None
+            assert path.startswith(TRASH) == (kind == "trash")
+            assert (shelf.folder / path).is_file()
+
+
+def prepare(shelf: Shelf, kind: str) -> None:
+    """Change what has the files moved."""
+    if kind == "hour":
+        shelf.read(window(SEVEN), [photo(image_id) for image_id in "abcd"])
+    elif kind == "trash":
+        shelf.read(window(SIX), [])
+        shelf.holdings.moves.mark_gone()
+    else:
+        shelf.layout = (
+            "thumbnail/{variant}/{image_id}{ext}" if kind == "swap" else "{image_id}/{variant}{ext}"
+        )
+        shelf.holdings.misplace_all()
+
+
+def finish(shelf: Shelf, kind: str) -> None:
+    """Make the moves."""
+    if kind == "trash":
+        reconcile.empty_into_trash(shelf.holdings, shelf.store, LATER)
+    else:
+        relocate(shelf)
+
+
+# --- removals ---------------------------------------------------------------------------------------------------
+
+
+def emptied(shelf: Shelf, listed: int, left: int) -> None:
+    """List so many photos, then let so many of them leave."""
+    ids = [f"p{number:02}" for number in range(listed)]
+    shelf.have(window(SIX), *ids)
+    shelf.next_pass()
+    shelf.read(window(SIX), [photo(image_id) for image_id in ids[left:]])
+
+
+@pytest.mark.parametrize(("left", "gone"), [(0, True), (2, True), (3, False), (20, False)])
+def test_a_mass_removal_is_stopped(shelf: Shelf, left: int, gone: bool) -> None:
+    """A tenth may go, more is kept until a person says so (DESIGN §6.7)."""
+    emptied(shelf, 20, left)
+    files, stopped = reconcile.remove_missed(shelf.manifest, shelf.holdings, accept=False)
+    assert (files, stopped) == ((2 * left, 0) if gone else (0, left))
+    states = [state for state, _ in shelf.rows().values()]
+    assert states.count("gone") == files
+    shelf.check()
+    assert len(shelf.files()) == 40, "a mark takes no file"
+
+
+def test_an_accepted_removal_goes_on(shelf: Shelf) -> None:
+    """With `--accept-removals` all that left is marked, once."""
+    emptied(shelf, 5, 5)
+    assert reconcile.remove_missed(shelf.manifest, shelf.holdings, accept=True) == (10, 0)
+    assert missed_photos(shelf.manifest) == 0
+    assert shelf.manifest.count("SELECT count(*) FROM photos WHERE gone_since > 0") == 5
+    assert reconcile.remove_missed(shelf.manifest, shelf.holdings, accept=True) == (0, 0)
+
+
+def test_forgotten_files_stay_forgotten(shelf: Shelf) -> None:
+    """What was to be forgotten is not made anything else by leaving."""
+    emptied(shelf, 1, 1)
+    shelf.manifest.change("UPDATE files SET state = 'forgotten' WHERE variant = 'large'")
+    reconcile.remove_missed(shelf.manifest, shelf.holdings, accept=True)
+    assert {row[0] for row in shelf.rows().values()} == {"forgotten", "gone"}
+
+
+def test_gone_photos_go_to_the_trash_at_the_next_full_pass(shelf: Shelf) -> None:
+    """Only what was gone before the pass began is moved; the rest waits (DESIGN §6.7)."""
+    emptied(shelf, 1, 1)
+    reconcile.remove_missed(shelf.manifest, shelf.holdings, accept=True)
+    assert reconcile.empty_into_trash(shelf.holdings, shelf.store, 1000) == 0
+    assert reconcile.empty_into_trash(shelf.holdings, shelf.store, LATER) == 2
+    assert shelf.files() == set()
+    assert len(shelf.files(TRASH)) == 2
+    assert reconcile.empty_into_trash(shelf.holdings, shelf.store, LATER) == 0
+
+
+def test_a_gone_file_that_somebody_deleted_ends_the_search(shelf: Shelf) -> None:
+    """A gone file at no place is done with; it is not asked for the trash for ever."""
+    emptied(shelf, 1, 1)
+    reconcile.remove_missed(shelf.manifest, shelf.holdings, accept=True)
+    (shelf.folder / "2026-01-19/06/large/p00.jpg").unlink()
+    assert reconcile.empty_into_trash(shelf.holdings, shelf.store, LATER) == 1
+    assert shelf.rows()["p00", "large"] == ("gone", None)
+
+
+def test_a_photo_that_returns_is_restored_from_the_trash(shelf: Shelf) -> None:
+    """It is not fetched again: its bytes are found where they lie, and checked (DESIGN §6.7)."""
+    emptied(shelf, 1, 1)
+    reconcile.remove_missed(shelf.manifest, shelf.holdings, accept=True)
+    reconcile.empty_into_trash(shelf.holdings, shelf.store, LATER)
+    shelf.next_pass()
+    ready = []
+    for job in shelf.read(window(SEVEN), [photo("p00")]):
+        found = shelf.store.find(job, None)
+        assert found is not None
+        ready.append(found)
+    assert set(shelf.settle(ready)) == shelf.files()
+    assert {state for state, _ in shelf.rows().values()} == {"present"}
+    shelf.check()
+    assert shelf.files(TRASH) == set()
+
+
+def test_the_trash_is_emptied_by_its_days(shelf: Shelf) -> None:
+    """Days older than `trash_keep` go with their rows' places; today's, and what is not ours, stay."""
+    emptied(shelf, 1, 1)
+    reconcile.remove_missed(shelf.manifest, shelf.holdings, accept=True)
+    reconcile.empty_into_trash(shelf.holdings, shelf.store, LATER)
+    place = shelf.folder / TRASH
+    (today,) = place.iterdir()
+    (place / "notes").mkdir()
+    (place / "2001-01-01").write_text("a file")
+    assert reconcile.purge_trash(shelf.holdings, shelf.store, (1 << 63) - 1) == 0
+    assert reconcile.purge_trash(shelf.holdings, shelf.store, 0) == 0
+    today.rename(place / "2020-02-29")
+    shelf.manifest.change("UPDATE files SET path = replace(path, ?, '2020-02-29')", [today.name])
+    assert reconcile.purge_trash(shelf.holdings, shelf.store, 86_400) == 1
+    assert {path.name for path in place.iterdir()} == {"notes", "2001-01-01"}
+    assert {path for _, path in shelf.rows().values()} == {None}
+    shelf.next_pass()
+    assert all(job.held is None for job in shelf.read(Listing(), [photo("p00")]))
+
+
+def test_an_empty_mirror_has_no_trash(shelf: Shelf) -> None:
+    """Nothing to empty is no fault."""
+    assert reconcile.purge_trash(shelf.holdings, shelf.store, 0) == 0
+    assert reconcile.recover(shelf.holdings, shelf.store) == 0

@@ -1,0 +1,309 @@
+"""The mirror root: never taken for an empty mount point, never left with files of the wrong owner."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ninepic_mirror.archive.manifest import NAME, Manifest
+from ninepic_mirror.archive.root import MARKER, OWN_FOLDER, Root
+from ninepic_mirror.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="mounting and giving files away need root"
+)
+
+
+@contextmanager
+def mounted(path: Path) -> Iterator[None]:
+    """Mount a tmpfs for the length of the block."""
+    path.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where a mirror may be."""
+    return tmp_path / "srv/mirror"
+
+
+@pytest.fixture
+def root(path: Path) -> Root:
+    """Return a prepared root."""
+    root = Root(path)
+    root.prepare(make=True)
+    return root
+
+
+def event(root: Root, name: str) -> Path:
+    """Make an event folder with a manifest."""
+    folder = root.path / name
+    (folder / OWN_FOLDER).mkdir(parents=True)
+    root.manifest_path(folder).parent.mkdir(parents=True, exist_ok=True)
+    Manifest.open(root.manifest_path(folder)).close()
+    return folder
+
+
+# --- the marker -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_a_root_that_does_not_exist_is_made(path: Path, make: bool) -> None:
+    """Anyone may make a new root, the daemon too (DESIGN §5)."""
+    Root(path).prepare(make=make)
+    assert (path / MARKER).is_file()
+    Root(path).prepare(make=False)
+
+
+@pytest.mark.parametrize("content", [[], ["lost+found/"], [f"{MARKER}.new"]])
+def test_an_empty_root_is_taken_by_a_typed_command_only(path: Path, content: list[str]) -> None:
+    """An empty folder may be an unmounted disk: the daemon leaves it alone; a half-made marker is nothing."""
+    path.mkdir(parents=True)
+    for name in content:
+        (path / name).mkdir() if name.endswith("/") else (path / name).touch()
+    with pytest.raises(StorageError, match="no mirror root") as raised:
+        Root(path).prepare(make=False)
+    assert "touch" in raised.value.cure
+    Root(path).prepare(make=True)
+    assert [name for name in os.listdir(path) if name.startswith(MARKER)] == [MARKER]
+
+
+def test_a_root_with_mirrors_gets_its_marker_back(root: Root) -> None:
+    """Event folders with a manifest show what it is, to a typed command."""
+    event(root, "456-marathon")
+    (root.path / MARKER).unlink()
+    with pytest.raises(StorageError):
+        Root(root.path).prepare(make=False)
+    Root(root.path).prepare(make=True)
+
+
+def test_a_folder_of_somebody_else_is_refused(path: Path) -> None:
+    """Nothing is written into a folder with other things, whoever asks."""
+    path.mkdir(parents=True)
+    (path / "holiday.jpg").touch()
+    with pytest.raises(StorageError, match="no mirror root"):
+        Root(path).prepare(make=True)
+    assert os.listdir(path) == ["holiday.jpg"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_root_that_the_state_folder_knows_is_refused(
+    path: Path, tmp_path: Path, exists: bool
+) -> None:
+    """When manifests are known and the root is empty, its disk is not mounted (DESIGN §5)."""
+    state = tmp_path / "state"
+    (state / "456").mkdir(parents=True)
+    (state / "456" / NAME).touch()
+    if exists:
+        path.mkdir(parents=True)
+    with pytest.raises(StorageError, match="knows mirrors of it"):
+        Root(path, state).prepare(make=True)
+
+
+def test_a_file_is_no_root(tmp_path: Path) -> None:
+    """A file in the root's place is told, not overwritten."""
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StorageError):
+        Root(tmp_path / "file").prepare(make=True)
+    with pytest.raises(StorageError):
+        Root(tmp_path / "file/below").prepare(make=True)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_operators_own_link_is_followed(path: Path, tmp_path: Path) -> None:
+    """The root itself may be reached by a link; everything below is then as usual."""
+    (tmp_path / "link").symlink_to(path)
+    path.mkdir(parents=True)
+    root = Root(tmp_path / "link")
+    root.prepare(make=True)
+    assert root.make_folder(456, None) == path / "456"
+
+
+def test_a_required_mount_is_required(root: Root) -> None:
+    """With `require_mount` a root on its parent's file system is refused, marker or not."""
+    with pytest.raises(StorageError, match="nothing is mounted"):
+        Root(root.path, require_mount=True).prepare(make=True)
+
+
+@needs_root
+def test_a_mount_is_noticed_before_each_commit(path: Path) -> None:
+    """What was mounted or unmounted meanwhile stops the pass before it writes (RELIABILITY L5)."""
+    with mounted(path):
+        root = Root(path, require_mount=True)
+        root.prepare(make=True)
+        root.check()
+        assert 0 < root.free() <= 1 << 20
+        with mounted(path), pytest.raises(StorageError, match="vanished"):
+            root.check()
+        with mounted(path):
+            (path / MARKER).touch()  # even a mirror, but another one
+            with pytest.raises(StorageError, match="vanished"):
+                root.check()
+        root.check()
+    with pytest.raises(StorageError, match="vanished"):
+        root.check()
+
+
+def test_a_lost_marker_is_noticed(root: Root) -> None:
+    """Without its marker nothing is written."""
+    root.check()
+    (root.path / MARKER).unlink()
+    with pytest.raises(StorageError, match="vanished"):
+        root.check()
+
+
+# --- owners -----------------------------------------------------------------------------------------------------
+
+
+@needs_root
+@pytest.mark.parametrize("user", [65_534, 4_242])
+def test_root_stays_out_of_other_peoples_mirrors(root: Root, user: int) -> None:
+    """Files of root's would be a mirror that its owner cannot move: the command names whom to run it as."""
+    os.chown(root.path / MARKER, user, -1)
+    with pytest.raises(StorageError, match="belongs to") as raised:
+        Root(root.path).prepare(make=True)
+    assert "sudo -u" in raised.value.cure
+
+
+def test_a_root_that_cannot_be_written_is_refused(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without permission the pass does not begin. Root may write anywhere, so the question is answered here."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(StorageError, match="not writable"):
+        Root(root.path).prepare(make=False)
+
+
+def test_what_may_not_be_looked_at_is_told(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder on the way that may not be entered is a storage fault, not a bug. Root may enter any."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(StorageError, match="denied"):
+        Root(root.path).prepare(make=False)
+
+
+def test_parents_that_may_not_be_read_are_not_synced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parent that we may not open was not made by us. Root may open any, so one is refused here."""
+    opened = os.open
+
+    def refuse(place: object, flags: int, *args: int, **keywords: int) -> int:
+        if str(place) == str(path.parent.parent):
+            raise PermissionError(13, "Permission denied")
+        return opened(str(place), flags, *args, **keywords)
+
+    monkeypatch.setattr(os, "open", refuse)
+    Root(path).prepare(make=True)
+    assert (path / MARKER).is_file()
+
+
+@needs_root
+def test_parents_on_other_file_systems_are_not_synced(tmp_path: Path) -> None:
+    """What is above the mount point was not made together with the root."""
+    with mounted(tmp_path / "disk"):
+        Root(tmp_path / "disk/a/b").prepare(make=True)
+        assert (tmp_path / "disk/a/b" / MARKER).is_file()
+
+
+# --- what the pacers learned ------------------------------------------------------------------------------------
+
+
+def test_what_was_learned_is_remembered(root: Root) -> None:
+    """The marker carries what the pacers knew; a damaged one is as good as new."""
+    assert root.learned() == {}
+    root.remember({"api": {"rate": 5}})
+    assert Root(root.path).learned() == {"api": {"rate": 5}}
+    for text in ("", "[]", "not json", '{"pacers": 1}'):
+        (root.path / MARKER).write_text(text)
+        assert root.learned() == {}
+    (root.path / MARKER).unlink()
+    assert root.learned() == {}
+
+
+def test_a_marker_that_cannot_be_written_is_told(root: Root) -> None:
+    """A folder in the marker's place is a storage fault."""
+    (root.path / MARKER).unlink()
+    (root.path / MARKER).mkdir()
+    with pytest.raises(StorageError, match="file is due"):
+        root.remember({})
+
+
+# --- event folders ----------------------------------------------------------------------------------------------
+
+
+def test_an_event_keeps_its_folder(root: Root) -> None:
+    """A folder is named at first sight and found again by its id, whatever the slug becomes (DESIGN §5)."""
+    assert root.folder_of(456) is None
+    made = root.make_folder(456, "marathon")
+    assert made == root.path / "456-marathon"
+    assert (made / OWN_FOLDER).is_dir()
+    assert root.make_folder(456, "other") == made
+    event_folder = event(root, "45-x")
+    assert root.folder_of(45, "new") == event_folder
+    assert root.folder_of(4) is None
+
+
+def test_a_slug_stays_inside_the_root(root: Root) -> None:
+    """A slug from the service becomes one harmless name."""
+    made = root.make_folder(456, "../../x")
+    assert made.parent == root.path
+    assert made.name.startswith("456-")
+
+
+def test_the_folder_with_the_manifest_is_the_mirror(root: Root) -> None:
+    """Of several folders the one with a manifest counts, then the one of the right name."""
+    for name in ("456-a", "456-b"):
+        (root.path / name).mkdir()
+    (root.path / "456-file").touch()
+    assert root.folder_of(456, "b") == root.path / "456-b"
+    assert root.folder_of(456, "c") == root.path / "456-a"
+    event(root, "456-z")
+    assert root.folder_of(456, "b") == root.path / "456-z"
+    event(root, "456-y")
+    with pytest.raises(UsageError, match="two folders"):
+        root.folder_of(456)
+
+
+def test_a_planted_link_is_no_event_folder(root: Root, tmp_path: Path) -> None:
+    """A link in an event folder's place is refused; nothing is made behind it (RELIABILITY L17)."""
+    (tmp_path / "outside").mkdir()
+    (root.path / "456-x").symlink_to(tmp_path / "outside")
+    with pytest.raises(StorageError, match="folder is due"):
+        root.make_folder(456, "x")
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_manifests_may_stand_elsewhere(path: Path, tmp_path: Path) -> None:
+    """With `state_dir` the manifest stands there, under the event folder's name."""
+    state = tmp_path / "state"
+    root = Root(path, state)
+    root.prepare(make=True)
+    folder = root.make_folder(456, "x")
+    assert root.manifest_path(folder) == state / "456-x" / NAME
+    assert (state / "456-x").is_dir()
+
+
+def test_mirrored_events_are_listed(root: Root) -> None:
+    """Every folder with a manifest is an event, by its id; other folders are not."""
+    assert Root(root.path / "none").events() == []
+    event(root, "456-a")
+    event(root, "7")
+    (root.path / "notes").mkdir()
+    (root.path / "8-empty").mkdir()
+    assert root.events() == [(7, root.path / "7"), (456, root.path / "456-a")]

@@ -1,0 +1,89 @@
+"""What people read at the end of a pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from ninepic_mirror.cli.summary import count, duration, summarize
+from ninepic_mirror.sync.report import Failure, PassReport
+
+
+def lines(report: PassReport, day: str | None = None) -> list[str]:
+    """Return the summary of a report."""
+    variants = ("thumbnail", "large")
+    return list(summarize(report, variants, day=day, next_command="ninepic-mirror status 456"))
+
+
+def report(**fields: object) -> PassReport:
+    """Return a report of 2,000 photos."""
+    values: dict[str, object] = {"photos": 2000, "present": 4000, "folder": "/srv/456-x"} | fields
+    made = PassReport(456, "Marathon")
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_whole() -> None:
+    """A whole event is called whole, with its photos, files and folder."""
+    first, work = lines(report(whole=True, undated=7, seconds=0.04, api_requests=3))
+    assert first == (
+        "Marathon (event 456): whole: everything is here: 2,000 photos, 7 of them undated,"
+        " 4,000 files (thumbnail and large) in /srv/456-x"
+    )
+    assert work == "  nothing was fetched; 3 API requests and 0 for photos; 0.0 s"
+
+
+def test_counts_that_are_zero_are_left_out() -> None:
+    """Linked, moved, gone and failed files and retries are told only where there are any."""
+    work = lines(
+        report(whole=True, downloaded=5, bytes_downloaded=1_500_000, linked=2, gone=1, retries=3)
+    )[1]
+    assert "5 files fetched, 1.50 MB, 2 linked, 1 gone from the event;" in work
+    assert "3 retries" in work
+    assert "moved" not in work
+
+
+def test_failures_are_listed_up_to_twenty() -> None:
+    """The first 20 failures stand with their reasons; for the rest there is a command."""
+    failures = [Failure(f"id{place}", "large", "404 from the photo origin") for place in range(25)]
+    found = lines(report(missing=25, failed=25, present=3975, failures=failures))
+    assert found[0] == "Marathon (event 456): NOT whole: 25 files are missing:"
+    assert found[1] == "  id0 large: 404 from the photo origin"
+    assert found[21] == "  … and 5 more: ninepic-mirror status 456"
+    assert "3,975 files of 2,000 photos are safe in /srv/456-x" in found[22]
+
+
+def test_untried_files_are_no_failures() -> None:
+    """Files that a stopped pass never came to are told apart from those that failed."""
+    found = lines(report(missing=100, present=3900))
+    assert "  100 files had not been tried when the pass ended" in found
+
+
+def test_doubt_without_a_missing_file() -> None:
+    """A listing that does not add up is not whole, although no file is known to be missing."""
+    doubt = Failure(None, None, "the service reports 3 more photos than its listings name")
+    found = lines(report(failures=[doubt]))
+    assert found[0].endswith("NOT whole: it is not certain that everything is here:")
+    assert found[1] == f"  {doubt.error}"
+
+
+def test_names_cannot_steer_the_terminal() -> None:
+    """What the service calls an event, or a photo, is shown without control characters."""
+    made = report(missing=1, failures=[Failure("\x1b[2Jid", "large", "x\ny")])
+    made.name = "\x1b]0;evil\x07"
+    text = "\n".join(lines(made))
+    assert "\x1b" not in text
+    assert "x\\u000ay" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(4.21, "4.2 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
+)
+def test_duration(seconds: float, text: str) -> None:
+    """Times are given in two units at most."""
+    assert duration(seconds) == text
+
+
+def test_count() -> None:
+    """One is not a plural."""
+    assert (count(1, "photo"), count(2000, "photo")) == ("1 photo", "2,000 photos")
