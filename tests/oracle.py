@@ -47,9 +47,7 @@ def final_files(folder: Path) -> dict[str, Path]:
     return {
         str(path.relative_to(folder)): path
         for path in folder.rglob("*")
-        if path.is_file()
-        and OWN not in path.relative_to(folder).parts
-        and path.name not in WRITTEN
+        if path.is_file() and OWN not in path.relative_to(folder).parts and path.name not in WRITTEN
     }
 
 
@@ -120,7 +118,9 @@ def check_settled(folder: Path, damaged: Collection[int] = ()) -> None:
             sha256, _, name = line.partition("  ")
             named[f"{top}/{name}" if top else name] = sha256
         assert named == {
-            path: sha256 for path, sha256 in present.items() if path.startswith(f"{top}/" * bool(top))
+            path: sha256
+            for path, sha256 in present.items()
+            if path.startswith(f"{top}/" * bool(top))
         }
     for path, sha256 in present.items():
         if (folder / path).stat().st_ino not in damaged:

@@ -7,26 +7,36 @@ runs against with the real clients.
 from __future__ import annotations
 
 import struct
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
+from zoneinfo import ZoneInfo
 
 import trio
+from ninepic_mirror.archive.files import Tree
+from ninepic_mirror.archive.listings import Listings
+from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.partial import sweep
+from ninepic_mirror.archive.placement import Layout
+from ninepic_mirror.archive.records import Listing
 from ninepic_mirror.archive.root import Root
-from ninepic_mirror.config import Api, Config
-from ninepic_mirror.errors import MirrorError, PassingError, PhotoError
+from ninepic_mirror.archive.store import Store
+from ninepic_mirror.config import Api, Config, Mirror
+from ninepic_mirror.errors import PassingError, PhotoError
 from ninepic_mirror.model import Details, Event, Page, Photo, Timeline
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.pacing import PaceStatistics
 from ninepic_mirror.ninepic.photos import PhotoStatistics
 from ninepic_mirror.progress import Silent
 from ninepic_mirror.sync.bandwidth import Allowance
+from ninepic_mirror.sync.context import Context, Options
 from ninepic_mirror.sync.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
 
-    from ninepic_mirror.config import Mirror
+    from ninepic_mirror.archive.records import Job
     from ninepic_mirror.model import Variant, Window
     from ninepic_mirror.ninepic.client import Client
     from ninepic_mirror.ninepic.pacing import Pacer
@@ -287,4 +297,28 @@ class CancelAt(trio.abc.Instrument):
             self._scope.cancel()
 
 
-__all__ = ["EVENT", "FIRST", "HOUR", "CancelAt", "MirrorError", "Picture", "Remote", "jpeg", "session_of"]
+@contextmanager
+def workshop(remote: Remote, root: Path) -> Iterator[Context]:
+    """Open what a pass works with over an empty mirror, without the pass; `files` rows are made by `wanted`."""
+    settings = Mirror(root / "mirror", min_free=0, durability="none", connections=4)
+    holder = Root(settings.root)
+    holder.prepare(make=True)
+    zone = ZoneInfo("UTC")
+    with (
+        Tree(settings.root, durable=False) as tree,
+        Manifest.open(root / "manifest.sqlite3", durable=False) as manifest,
+    ):
+        sweep(tree)
+        layout = Layout.parse(settings.layout)
+        yield Context(
+            EVENT, settings, zone, remote, cast("PhotoClient", remote), cast("Pacer", remote),
+            manifest, Store(tree, holder, layout, zone), Silent(), Options(), manifest.begin_pass("quick"),
+        )  # fmt: skip
+
+
+def wanted(context: Context, remote: Remote) -> list[Job]:
+    """List the remote's photos into the manifest, all as undated; return the jobs."""
+    listings = Listings(context.manifest, context.number, context.variants)
+    ordered = remote._ordered()
+    rows = remote._page(ordered, 1, len(ordered) or 1).photos
+    return list(listings.record(Listing(), listings.next_reading(), 0, rows).jobs)

@@ -94,7 +94,7 @@ class Downloader:
                 self._pages.add(transfer.job.image_id)
                 if len(self._pages) >= _PORTAL:
                     raise UnreachableError(
-                        urlsplit(transfer.url).netloc,
+                        urlsplit(transfer.url).netloc.rpartition("@")[2],
                         0,
                         "web pages come instead of photos; this looks like a captive portal",
                     ) from error

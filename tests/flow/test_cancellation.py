@@ -51,7 +51,9 @@ class Case:
         (found,) = self.settings.root.glob(f"{EVENT}*")
         return found
 
-    def run(self, work: Callable[[Session], Awaitable[None]], *watchers: trio.abc.Instrument) -> None:
+    def run(
+        self, work: Callable[[Session], Awaitable[None]], *watchers: trio.abc.Instrument
+    ) -> None:
         """Run something with a session, on a clock that runs ahead: one that jumps would do so under working threads."""
 
         async def main() -> None:
@@ -75,7 +77,9 @@ class Case:
         here: set[str] = set()
         if list(self.settings.root.glob(f"{EVENT}*")):
             check_truth(self.folder, self.body)
-            here = {path.stem + "/" + path.parent.name for path in final_files(self.folder).values()}
+            here = {
+                path.stem + "/" + path.parent.name for path in final_files(self.folder).values()
+            }
         self.remote.asked.clear()
         assert self.sync().whole
         assert not {f"{image_id}/{variant}" for image_id, variant in self.remote.asked} & here
@@ -202,7 +206,11 @@ class _Bug(Exception):
 
 @pytest.mark.parametrize(
     "error",
-    [_Bug("in a download"), UnreachableError("https://photos", 120, "no answer"), KeyRefusedError(403, 903)],
+    [
+        _Bug("in a download"),
+        UnreachableError("https://photos", 120, "no answer"),
+        KeyRefusedError(403, 903),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_what_ends_a_download_for_good_ends_the_pass(case: Case, error: Exception) -> None:

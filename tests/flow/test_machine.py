@@ -291,9 +291,7 @@ class MirrorMachine(RuleBasedStateMachine):
         now = self._snapshot()
         if self.remote.timeline and any(_hides(before, now) for before in self.dated):
             return True
-        return any(
-            len(before) == len(now) and before.keys() != now.keys() for before in self.seen
-        )
+        return any(len(before) == len(now) and before.keys() != now.keys() for before in self.seen)
 
     def _check(self, report: PassReport, *, full: bool) -> None:
         folder = self.folder
@@ -358,6 +356,8 @@ MirrorMachine.TestCase.settings = settings(
     derandomize=True,
     database=None,
     phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),  # a pass writes files: it may be slow on a busy machine
+    suppress_health_check=list(
+        HealthCheck
+    ),  # a pass writes files: it may be slow on a busy machine
 )
 TestMirrorMachine = MirrorMachine.TestCase

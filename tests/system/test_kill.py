@@ -141,7 +141,10 @@ class Passes:
         assert report is not None
         assert report[0] is True, report
         asked = {
-            (seen.path.rpartition("/")[2].removesuffix(".jpg"), "large" if "/large/" in seen.path else "thumbnail")
+            (
+                seen.path.rpartition("/")[2].removesuffix(".jpg"),
+                "large" if "/large/" in seen.path else "thumbnail",
+            )
             for seen in self.bench.sandbox.requests
             if seen.origin == "photos"
         }
@@ -180,7 +183,10 @@ async def serving(bench: Bench) -> AsyncIterator[Passes]:
 
 async def test_first_passes_may_be_killed_again_and_again(open_bench: Open) -> None:
     """Killed many times, a first pass loses nothing that it has recorded, and the next run finishes it."""
-    async with open_bench(photos=60, undated=5, duplicates=6, wrong_clock=3) as bench, serving(bench) as passes:
+    async with (
+        open_bench(photos=60, undated=5, duplicates=6, wrong_clock=3) as bench,
+        serving(bench) as passes,
+    ):
         await passes.finish()  # warms the sandbox: the next one tells how long a pass takes
         full = 0.0
         for number in count():

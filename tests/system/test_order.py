@@ -52,8 +52,12 @@ def _why_not() -> str:
     """Say why strace cannot be used here, empty when it can."""
     if shutil.which("strace") is None:
         return "strace is not installed"
-    tried = subprocess.run(["strace", "-f", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False)
-    return "" if tried.returncode == 0 else f"strace cannot trace here: {tried.stderr.strip()[:200]}"
+    tried = subprocess.run(
+        ["strace", "-f", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False
+    )
+    return (
+        "" if tried.returncode == 0 else f"strace cannot trace here: {tried.stderr.strip()[:200]}"
+    )
 
 
 pytestmark = pytest.mark.skipif(bool(_why_not()), reason=_why_not())
@@ -111,7 +115,11 @@ class Trace:
     def syncs(self, path: Path | str) -> list[Call]:
         """Return the syncs of a file or folder."""
         wanted = str(path)
-        return [one for one in self.calls if one.name in {"fsync", "fdatasync"} and wanted in one.paths()]
+        return [
+            one
+            for one in self.calls
+            if one.name in {"fsync", "fdatasync"} and wanted in one.paths()
+        ]
 
     def names(self) -> list[tuple[Call, str, str]]:
         """Return every rename and link with source and target, relative to the event folder where below it."""
@@ -171,7 +179,10 @@ async def test_files_then_names_then_folders_then_rows(open_bench: Open, tmp_pat
             place = (bench.folder / row.path).parent
             assert seen.is_synced_between(place, call.ended, recorded.begun), row.path
             made = {
-                path: one for one in seen.calls if one.name.startswith("mkdir") for path in one.paths()
+                path: one
+                for one in seen.calls
+                if one.name.startswith("mkdir")
+                for path in one.paths()
             }
             for folder in (place, *place.parents):
                 if folder.is_relative_to(bench.root) and str(folder) in made:
@@ -196,7 +207,8 @@ async def test_a_move_is_journalled_before_it_is_made(open_bench: Open, tmp_path
             assert source == before[row.image_id, row.variant]
             journalled = seen.recorded(row.path)
             assert any(
-                journalled.ended < sync.begun and sync.ended < call.begun for sync in seen.log_syncs()
+                journalled.ended < sync.begun and sync.ended < call.begun
+                for sync in seen.log_syncs()
             )
             recorded = seen.recorded(row.path, after=call.ended)
             for folder in {(bench.folder / row.path).parent, (bench.folder / source).parent}:
@@ -209,8 +221,12 @@ async def test_without_durability_no_photo_is_synced(open_bench: Open, tmp_path:
         seen = await _trace(bench, tmp_path / "trace", durability="none")
 
         assert len(rows(bench.folder)) == 20
-        synced = {path for one in seen.calls if one.name in {"fsync", "fdatasync"} for path in one.paths()}
-        below = {path.removeprefix(f"{bench.folder}/") for path in synced if f"{bench.folder}/" in path}
+        synced = {
+            path for one in seen.calls if one.name in {"fsync", "fdatasync"} for path in one.paths()
+        }
+        below = {
+            path.removeprefix(f"{bench.folder}/") for path in synced if f"{bench.folder}/" in path
+        }
         own = {path for path in below if path.startswith(".ninepic-mirror")}
         assert below == own  # the folders of the photos, and what stands in them
         assert not {path for path in own if "/partial/" in path or path.endswith("-wal")}

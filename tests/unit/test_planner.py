@@ -111,14 +111,18 @@ def test_every_change_of_a_count_is_looked_at(
     before: dict[int, int], after: dict[int, int], undated: int
 ) -> None:
     """Exactly the hours whose count changed are planned, in order of time."""
-    known = Known({start: hour(count) for start, count in before.items()}, Tail(undated, undated, 0))
+    known = Known(
+        {start: hour(count) for start, count in before.items()}, Tail(undated, undated, 0)
+    )
     plan = make_plan(known, Remote(after, sum(after.values()) + undated), uncut)
     changed = {start for start in (A, B, C) if before.get(start, 0) != after.get(start, 0)}
     assert plan == Plan(tuple(sorted(changed)))
 
 
 @given(hours=COUNTS, total=st.integers(0, 20))
-def test_counts_that_contradict_each_other_are_no_negative_photos(hours: dict[int, int], total: int) -> None:
+def test_counts_that_contradict_each_other_are_no_negative_photos(
+    hours: dict[int, int], total: int
+) -> None:
     """However the total and the hours' counts disagree, there are never fewer than no undated photos."""
     remote = Remote(hours, total)
     assert remote.undated == max(0, total - sum(hours.values()))

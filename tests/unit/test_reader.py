@@ -166,7 +166,9 @@ async def test_a_listing_that_never_rests_is_a_fault(case: Case) -> None:
 
 @pytest.mark.parametrize("number", [1, 2, 4])
 @pytest.mark.parametrize(
-    "error", [PassingError("500"), FeatureOffError(456, "timeline/images")], ids=lambda one: type(one).__name__
+    "error",
+    [PassingError("500"), FeatureOffError(456, "timeline/images")],
+    ids=lambda one: type(one).__name__,
 )
 async def test_a_page_that_cannot_be_had_is_a_fault_of_its_listing(
     case: Case, error: MirrorError, number: int

@@ -94,7 +94,10 @@ async def test_a_session_takes_its_limits_along(tmp_path: Path) -> None:
             give_up=7.0,
             backoff=Backoff(0.1, 0.2),
         )
-        assert (session.pacer.pace.connections, session.pacer.pace.backoff) == (5, Backoff(0.1, 0.2))
+        assert (session.pacer.pace.connections, session.pacer.pace.backoff) == (
+            5,
+            Backoff(0.1, 0.2),
+        )
         marker = (tmp_path / "mirror/.ninepic-mirror-root").read_bytes()
     assert (tmp_path / "mirror/.ninepic-mirror-root").read_bytes() == marker
 
