@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 import trio
+import trio.testing
+
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.listings import Listings
 from ninepic_mirror.archive.manifest import Manifest
@@ -83,6 +85,7 @@ class Remote:
     Attributes:
         asked: Photo requests: `image_id` and variant, in order.
         calls: API requests.
+        signed: Addresses need a query, and so are stored nowhere.
         missing: Photos whose files answer 404.
         breaks: So many photo requests break off in the middle from now on.
         refuses: So many API requests end with a fault that retries did not cure.
@@ -94,6 +97,7 @@ class Remote:
     timeline: bool = True
     asked: list[tuple[str, Variant]] = field(default_factory=list)
     calls: int = 0
+    signed: bool = False
     missing: set[str] = field(default_factory=set)
     breaks: int = 0
     refuses: int = 0
@@ -160,14 +164,14 @@ class Remote:
             key=lambda one: (one.taken is None, one.taken or 0, one.image_id),
         )
 
-    @staticmethod
-    def _page(pictures: list[Picture], page: int, page_size: int) -> Page:
+    def _page(self, pictures: list[Picture], page: int, page_size: int) -> Page:
         first = (page - 1) * page_size
+        query = "?signature=1" if self.signed else ""
         rows = tuple(
             Photo(
                 one.image_id,
-                f"https://photos/large/{one.image_id}",
-                f"https://photos/thumbnail/{one.image_id}",
+                f"https://photos/large/{one.image_id}{query}",
+                f"https://photos/thumbnail/{one.image_id}{query}",
             )
             for one in pictures[first : first + page_size]
         )
@@ -181,7 +185,7 @@ class Remote:
     ) -> AsyncIterator[Body]:
         """Answer as `PhotoClient.stream`."""
         assert (cap > 0, offset, validator) == (True, 0, None)  # nothing here is worth continuing
-        _, _, variant, image_id = url.rsplit("/", 3)
+        _, _, variant, image_id = url.partition("?")[0].rsplit("/", 3)
         self.asked.append((image_id, cast("Variant", variant)))
         await trio.lowlevel.checkpoint()
         if self.failure is not None:
@@ -278,23 +282,32 @@ def session_of(remote: Remote, settings: Mirror) -> Session:
     )
 
 
-class CancelAt(trio.abc.Instrument):
-    """Cancels a scope at the n-th step of the scheduler.
+class AtSteps(trio.abc.Instrument):
+    """Calls something at every step of the scheduler.
 
     Args:
-        scope: What to cancel.
-        number: Of the step, from 1; 0 cancels nothing and counts only.
+        call: What to call, with the number of the step, from 1.
     """
 
-    def __init__(self, scope: trio.CancelScope, number: int) -> None:
-        self._scope, self._number = scope, number
+    def __init__(self, call: Callable[[int], object]) -> None:
+        self._call = call
         self.steps = 0
 
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002  trio's interface
         """Count a step."""
         self.steps += 1
-        if self.steps == self._number:
-            self._scope.cancel()
+        self._call(self.steps)
+
+
+def cancel_at(scope: trio.CancelScope, number: int) -> AtSteps:
+    """Return what cancels a scope at the n-th step of the scheduler; 0 only counts them."""
+    return AtSteps(lambda step: scope.cancel() if step == number else None)
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until something holds, while threads are at work that no event tells of."""
+    while not condition():
+        await trio.testing.wait_all_tasks_blocked()
 
 
 @contextmanager

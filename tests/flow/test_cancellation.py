@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+
 from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import (
     EventBusyError,
@@ -19,9 +20,9 @@ from ninepic_mirror.errors import (
 )
 from ninepic_mirror.sync.mirror import LOCK_WAIT, sync_event
 from ninepic_mirror.sync.pipeline import GRACE
-
+from ninepic_mirror.sync.session import StoppedError
 from tests.oracle import check_settled, check_truth, final_files
-from tests.remote import EVENT, CancelAt, Remote, session_of
+from tests.remote import EVENT, AtSteps, Remote, cancel_at, session_of, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -106,7 +107,7 @@ def test_a_pass_may_be_cancelled_at_any_step(tmp_path: Path, offset: int) -> Non
     while number < steps:
         case = Case(tmp_path / f"at-{number}")
         scope = trio.CancelScope()
-        watcher = CancelAt(scope, number)
+        watcher = cancel_at(scope, number)
 
         async def work(session: Session, scope: trio.CancelScope = scope) -> None:
             with scope:
@@ -120,7 +121,7 @@ def test_a_pass_may_be_cancelled_at_any_step(tmp_path: Path, offset: int) -> Non
         number += 8 * STRIDE  # every eighth step: a pass has some hundreds
 
 
-@pytest.mark.parametrize("begun", (1, 2, 3, 5, 7))
+@pytest.mark.parametrize("begun", [1, 2, 3, 5, 7])
 def test_a_stop_gives_downloads_their_grace(case: Case, begun: int) -> None:
     """When the operator ends the run, downloads under way get five seconds, and what came whole is committed."""
 
@@ -128,8 +129,7 @@ def test_a_stop_gives_downloads_their_grace(case: Case, begun: int) -> None:
         case.remote.gate = gate = trio.Event()
 
         async def stop() -> None:
-            while case.remote.started < min(begun, 3):
-                await trio.sleep(0.01)
+            await wait_until(lambda: case.remote.started >= min(begun, 3))
             session.stopping.set()
             await trio.testing.wait_all_tasks_blocked()
             gate.set()
@@ -160,8 +160,7 @@ def test_a_stop_ends_downloads_that_hang(case: Case) -> None:
         case.remote.gate = trio.Event()
 
         async def stop() -> None:
-            while case.remote.started < 3:
-                await trio.sleep(0.01)
+            await wait_until(lambda: case.remote.started >= 3)
             times.append(trio.current_time())
             session.stopping.set()
 
@@ -182,14 +181,11 @@ def test_a_stop_at_any_request_is_no_lie(case: Case, calls: int) -> None:
     """Wherever in the listing the operator ends the run, the report is not whole unless everything is here."""
 
     async def work(session: Session) -> None:
-        class Stop(trio.abc.Instrument):
-            def before_task_step(self, task: trio.lowlevel.Task) -> None:
-                if case.remote.calls >= calls:
-                    session.stopping.set()
+        def stop(_step: int) -> None:
+            if case.remote.calls >= calls:
+                session.stopping.set()
 
-        trio.lowlevel.add_instrument(Stop())
-        from ninepic_mirror.sync.session import StoppedError
-
+        trio.lowlevel.add_instrument(AtSteps(stop))
         try:
             report = await sync_event(session, EVENT)
         except StoppedError:
@@ -200,14 +196,14 @@ def test_a_stop_at_any_request_is_no_lie(case: Case, calls: int) -> None:
     case.check_next()
 
 
-class _Bug(Exception):
+class UnexpectedError(Exception):
     """Something that nobody expects."""
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        _Bug("in a download"),
+        UnexpectedError("in a download"),
         UnreachableError("https://photos", 120, "no answer"),
         KeyRefusedError(403, 903),
     ],
@@ -251,8 +247,7 @@ def test_what_ends_a_commit_ends_the_pass(case: Case) -> None:
         case.remote.gate = gate = trio.Event()
 
         async def vanish() -> None:
-            while case.remote.started < 2:
-                await trio.sleep(0.01)
+            await wait_until(lambda: case.remote.started >= 2)
             (case.settings.root / ".ninepic-mirror-root").unlink()
             gate.set()
 
@@ -275,8 +270,7 @@ def test_two_passes_of_one_event_exclude_each_other(case: Case) -> None:
         case.remote.gate = gate = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sync_event, session, EVENT)
-            while not case.remote.started:
-                await trio.sleep(0.01)
+            await wait_until(lambda: case.remote.started > 0)
             before = trio.current_time()
             with pytest.raises(EventBusyError) as caught:
                 await sync_event(session, EVENT)
@@ -301,8 +295,7 @@ def test_a_pass_that_waits_for_another_goes_on_after_it(case: Case) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sync_event, session, EVENT)
-            while not case.remote.started:
-                await trio.sleep(0.01)
+            await wait_until(lambda: case.remote.started > 0)
             nursery.start_soon(end_soon)
             report = await sync_event(session, EVENT)
         assert (report.whole, report.downloaded) == (True, 0)
@@ -327,3 +320,29 @@ def test_two_events_are_mirrored_at_the_same_time(case: Case) -> None:
     for folder in case.settings.root.glob("45*"):
         assert check_truth(folder, case.body) == 12
         check_settled(folder)
+
+
+def test_what_is_deleted_during_a_pass_comes_back_in_it(case: Case) -> None:
+    """A file that somebody takes away while its folder is worked on is missed at the end, and fetched again."""
+    case.sync()
+    first = case.remote.pictures["photo-000"]
+    case.remote.add("photo-100", first.taken)
+    (lost,) = case.folder.rglob("large/photo-000.jpg")
+    case.remote.started = 0
+
+    async def work(session: Session) -> None:
+        case.remote.gate = gate = trio.Event()
+
+        async def delete() -> None:
+            await wait_until(lambda: case.remote.started > 0)
+            lost.unlink()
+            gate.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(delete)
+            report = await sync_event(session, EVENT)
+        assert (report.whole, report.downloaded, report.present) == (True, 3, 14)
+
+    case.run(work)
+    assert check_truth(case.folder, case.body) == 14
+    check_settled(case.folder)

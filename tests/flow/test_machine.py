@@ -15,14 +15,14 @@ import trio.testing
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
 from ninepic_mirror.archive.placement import Layout
 from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import MirrorError
 from ninepic_mirror.sync.context import Options
 from ninepic_mirror.sync.mirror import sync_event
-
 from tests.oracle import check_settled, check_truth, final_files, rows
-from tests.remote import EVENT, FIRST, HOUR, CancelAt, Remote, session_of
+from tests.remote import EVENT, FIRST, HOUR, Remote, cancel_at, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,6 +62,7 @@ class MirrorMachine(RuleBasedStateMachine):
         self._note_hours()
 
     def teardown(self) -> None:
+        """Take the files away."""
         shutil.rmtree(self.base)
 
     # --- the service changes -----------------------------------------------------------------------------------------
@@ -105,6 +106,11 @@ class MirrorMachine(RuleBasedStateMachine):
         """A photo's files answer 404 until further notice, or do so no more."""
         self.remote.missing ^= {_pick(self.remote.pictures, which)}
 
+    @rule()
+    def sign_addresses(self) -> None:
+        """The photos' addresses begin to need a query, or do so no more."""
+        self.remote.signed = not self.remote.signed
+
     # --- the operator changes ----------------------------------------------------------------------------------------
 
     @rule(zone=st.sampled_from(ZONES), layout=st.sampled_from(LAYOUTS))
@@ -145,11 +151,14 @@ class MirrorMachine(RuleBasedStateMachine):
         for path in _chosen(self.files(), which):
             os.truncate(path, CUT)
 
-    @rule()
-    def lose_manifest(self) -> None:
-        """The manifest is deleted."""
+    @rule(spoil=st.booleans())
+    def lose_manifest(self, spoil: bool) -> None:
+        """The manifest is deleted, or damaged."""
         for path in self.settings.root.glob(f"{EVENT}*/.ninepic-mirror/manifest.sqlite3*"):
-            path.unlink()
+            if spoil and path.suffix == ".sqlite3":
+                path.write_bytes(b"no manifest" * 1000)
+            else:
+                path.unlink()
         self.dated, self.seen = [], []
 
     # --- passes ------------------------------------------------------------------------------------------------------
@@ -228,7 +237,7 @@ class MirrorMachine(RuleBasedStateMachine):
         trio.run(
             main,
             clock=trio.testing.MockClock(autojump_threshold=0),
-            instruments=[CancelAt(scope, step)],
+            instruments=[cancel_at(scope, step)],
         )
         return report
 

@@ -12,6 +12,7 @@ import random
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,10 @@ import trio
 from tests.oracle import check_settled, check_truth, final_files, rows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator
 
-    from tests.conftest import Bench
+    from tests.conftest import Bench, OpenBench
 
-    Open = Callable[..., AbstractAsyncContextManager[Bench]]
 
 SEED = int(os.environ.get("NINEPIC_KILL_SEED", "20260119"))
 FACTOR = int(os.environ.get("NINEPIC_KILL_FACTOR", "1"))  # so many times as many kills
@@ -167,21 +166,16 @@ async def serving(bench: Bench) -> AsyncIterator[Passes]:
     # without the coverage of subprocesses: a killed one would leave half a data file
     environment = {name: value for name, value in os.environ.items() if "COV" not in name}
     async with trio.open_nursery() as nursery:
-        server: trio.Process = await nursery.start(
-            lambda task_status: trio.run_process(
-                [sys.executable, "-c", SERVER],
-                stdin=-1,
-                stdout=-1,
-                env=environment,
-                task_status=task_status,
-            )
+        run = partial(
+            trio.run_process, [sys.executable, "-c", SERVER], stdin=-1, stdout=-1, env=environment
         )
+        server: trio.Process = await nursery.start(run)
         yield Passes(bench, server)
         assert server.stdin is not None
         await server.stdin.aclose()
 
 
-async def test_first_passes_may_be_killed_again_and_again(open_bench: Open) -> None:
+async def test_first_passes_may_be_killed_again_and_again(open_bench: OpenBench) -> None:
     """Killed many times, a first pass loses nothing that it has recorded, and the next run finishes it."""
     async with (
         open_bench(photos=60, undated=5, duplicates=6, wrong_clock=3) as bench,
@@ -201,7 +195,7 @@ async def test_first_passes_may_be_killed_again_and_again(open_bench: Open) -> N
                 break
 
 
-async def test_passes_over_what_moves_may_be_killed(open_bench: Open) -> None:
+async def test_passes_over_what_moves_may_be_killed(open_bench: OpenBench) -> None:
     """Killed while photos move, leave, come and are trashed, a pass loses nothing, and the next run finishes it."""
     layouts = ("{variant}/{date}/{image_id}{ext}", "{date}/{hour}/{variant}/{image_id}{ext}")
     async with open_bench(photos=40, undated=4, duplicates=4) as bench, serving(bench) as passes:
@@ -221,7 +215,7 @@ async def test_passes_over_what_moves_may_be_killed(open_bench: Open) -> None:
         assert passes.kills >= 5 * FACTOR
 
 
-async def test_rebuilds_may_be_killed(open_bench: Open) -> None:
+async def test_rebuilds_may_be_killed(open_bench: OpenBench) -> None:
     """Killed while a lost manifest is rebuilt, a pass loses nothing, and no photo is fetched in the end."""
     async with open_bench(photos=40, undated=4, duplicates=4) as bench, serving(bench) as passes:
         await passes.finish()

@@ -16,12 +16,10 @@ import trio
 from tests.oracle import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Iterator
 
-    from tests.conftest import Bench
+    from tests.conftest import Bench, OpenBench
 
-    Open = Callable[..., AbstractAsyncContextManager[Bench]]
 
 CALLS = "fsync,fdatasync,?rename,renameat,renameat2,?link,linkat,?mkdir,mkdirat,write,pwrite64"
 PASS = """
@@ -160,7 +158,9 @@ async def _trace(bench: Bench, trace: Path, durability: str = "batch") -> Trace:
     return Trace(bench.folder, list(_calls(trace)))
 
 
-async def test_files_then_names_then_folders_then_rows(open_bench: Open, tmp_path: Path) -> None:
+async def test_files_then_names_then_folders_then_rows(
+    open_bench: OpenBench, tmp_path: Path
+) -> None:
     """Each file is synced before its rename, its folder and new parents after it, and all before its row is written."""
     async with open_bench(photos=12, hours=2, undated=2, duplicates=3) as bench:
         seen = await _trace(bench, tmp_path / "trace")
@@ -192,7 +192,9 @@ async def test_files_then_names_then_folders_then_rows(open_bench: Open, tmp_pat
         assert linked == 6
 
 
-async def test_a_move_is_journalled_before_it_is_made(open_bench: Open, tmp_path: Path) -> None:
+async def test_a_move_is_journalled_before_it_is_made(
+    open_bench: OpenBench, tmp_path: Path
+) -> None:
     """A move is committed to the journal before the rename, and both folders are synced before the row names the place."""
     async with open_bench(photos=10, hours=2) as bench:
         await bench.sync()
@@ -215,7 +217,7 @@ async def test_a_move_is_journalled_before_it_is_made(open_bench: Open, tmp_path
                 assert seen.is_synced_between(folder, call.ended, recorded.begun), folder
 
 
-async def test_without_durability_no_photo_is_synced(open_bench: Open, tmp_path: Path) -> None:
+async def test_without_durability_no_photo_is_synced(open_bench: OpenBench, tmp_path: Path) -> None:
     """With `durability = "none"` neither photos nor their folders nor their rows are waited for."""
     async with open_bench(photos=10, hours=2) as bench:
         seen = await _trace(bench, tmp_path / "trace", durability="none")

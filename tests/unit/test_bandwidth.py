@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+
 from ninepic_mirror.config import Bandwidth
 from ninepic_mirror.sync.bandwidth import Allowance, minute_of_day
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import pytest
 import trio
+
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.partial import RESUMABLE
 from ninepic_mirror.archive.records import Job
@@ -16,15 +17,21 @@ from ninepic_mirror.config import Bandwidth
 from ninepic_mirror.errors import PassingError, PhotoError, StorageError, UnreachableError
 from ninepic_mirror.sync.bandwidth import Allowance
 from ninepic_mirror.sync.download import Downloader, Failed, _epoch, _validator
-
-from tests.remote import Remote, jpeg, workshop
+from tests.remote import AtSteps, Remote, jpeg, workshop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from ninepic_mirror.ninepic.photos import Body, PhotoClient
     from ninepic_mirror.sync.context import Context
+
+    class Make(Protocol):
+        """Makes a downloader over an origin with these answers."""
+
+        def __call__(self, *answers: Answer) -> tuple[Downloader, Origin]:
+            """Make one; the last answer is given for ever."""
+            ...
 
 
 @dataclass
@@ -73,6 +80,8 @@ class Origin:
         self, url: str, *, cap: int, offset: int = 0, validator: str | None = None
     ) -> AsyncIterator[Body]:
         """Answer as `PhotoClient.stream`."""
+        assert url.startswith("https://user@photos.invalid/")
+        assert cap >= 5 << 20
         self.offsets.append(offset)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer.error is not None and not answer.content:
@@ -88,11 +97,8 @@ def context(tmp_path: Path) -> Iterator[Context]:
         yield opened
 
 
-Make = "Callable[..., tuple[Downloader, Origin]]"
-
-
 @pytest.fixture
-def make(context: Context) -> Callable[..., tuple[Downloader, Origin]]:
+def make(context: Context) -> Make:
     """Return what makes a downloader over an origin with these answers."""
 
     def made(*answers: Answer) -> tuple[Downloader, Origin]:
@@ -122,9 +128,7 @@ def content(context: Context, ready: object) -> bytes:
     return (context.store.tree.root / ready.source).read_bytes()
 
 
-async def test_a_whole_body_is_ready(
-    context: Context, make: Callable[..., tuple[Downloader, Origin]]
-) -> None:
+async def test_a_whole_body_is_ready(context: Context, make: Make) -> None:
     """What came whole waits in partial/ with its time, its hash and the origin's validator."""
     downloader, _ = make(Answer(jpeg("x"), last_modified="Mon, 19 Jan 2026 00:00:00 GMT"))
     ready = await downloader.have(job())
@@ -135,9 +139,7 @@ async def test_a_whole_body_is_ready(
     assert context.tally.bytes_downloaded == len(jpeg("x"))
 
 
-async def test_a_cut_body_is_continued(
-    context: Context, make: Callable[..., tuple[Downloader, Origin]]
-) -> None:
+async def test_a_cut_body_is_continued(context: Context, make: Make) -> None:
     """A body of which 64 KiB came is asked for from there on, and put together right."""
     whole = large(700_000)
     cut = PassingError("the connection broke")
@@ -146,9 +148,7 @@ async def test_a_cut_body_is_continued(
     assert origin.offsets == [0, 600_000]
 
 
-async def test_a_cut_body_is_continued_by_the_next_run(
-    context: Context, make: Callable[..., tuple[Downloader, Origin]]
-) -> None:
+async def test_a_cut_body_is_continued_by_the_next_run(context: Context, make: Make) -> None:
     """What a run leaves behind is continued by the next one, from the disk alone."""
     whole, cut = large(300_000), PassingError("the connection broke")
     first, _ = make(Answer(whole, sent=200_000, error=cut), Answer(error=cut))
@@ -162,7 +162,7 @@ async def test_a_cut_body_is_continued_by_the_next_run(
     ("sent", "etag"), [(RESUMABLE - 1, '"one"'), (200_000, None), (200_000, 'W/"weak"')]
 )
 async def test_what_cannot_be_continued_begins_anew(
-    context: Context, make: Callable[..., tuple[Downloader, Origin]], sent: int, etag: str | None
+    context: Context, make: Make, sent: int, etag: str | None
 ) -> None:
     """Too little to be worth it, or nothing to tell the bodies apart by: the next attempt starts at byte 0."""
     whole, cut = large(300_000), PassingError("the connection broke")
@@ -171,9 +171,7 @@ async def test_what_cannot_be_continued_begins_anew(
     assert origin.offsets == [0, 0]
 
 
-async def test_another_body_is_not_put_behind_the_first(
-    context: Context, make: Callable[..., tuple[Downloader, Origin]]
-) -> None:
+async def test_another_body_is_not_put_behind_the_first(context: Context, make: Make) -> None:
     """An origin that sends the whole file instead of its rest gets a new beginning on disk."""
     whole, other = large(300_000), large(310_000)
     cut = PassingError("the connection broke")
@@ -184,9 +182,7 @@ async def test_another_body_is_not_put_behind_the_first(
     assert origin.offsets == [0, 200_000]
 
 
-async def test_a_refused_rest_begins_anew(
-    context: Context, make: Callable[..., tuple[Downloader, Origin]]
-) -> None:
+async def test_a_refused_rest_begins_anew(context: Context, make: Make) -> None:
     """When the origin says that the part here is of no use, the next attempt starts at byte 0."""
     whole, cut = large(300_000), PassingError("the connection broke")
     useless = PassingError("416", restart=True)
@@ -197,7 +193,7 @@ async def test_a_refused_rest_begins_anew(
 
 @pytest.mark.parametrize("size", [100_000, 600_000, 1_300_000])
 async def test_the_tail_of_a_broken_picture_is_not_the_next_beginning(
-    context: Context, make: Callable[..., tuple[Downloader, Origin]], size: int
+    context: Context, make: Make, size: int
 ) -> None:
     """A body of the right length that is no whole picture leaves nothing behind that another could be put to."""
     whole = large(size)
@@ -209,23 +205,20 @@ async def test_the_tail_of_a_broken_picture_is_not_the_next_beginning(
     assert (ready.digest.content.ext, origin.offsets) == (".jpg", [0, 0])
 
 
-async def test_a_download_that_is_cut_off_keeps_what_came(
-    context: Context, make: Callable[..., tuple[Downloader, Origin]]
-) -> None:
+async def test_a_download_that_is_cut_off_keeps_what_came(context: Context, make: Make) -> None:
     """A cancelled download leaves what can be continued."""
     whole = large(300_000)
     first, _ = make(Answer(whole))
     with trio.CancelScope() as scope:
 
-        class Stop(trio.abc.Instrument):
-            def before_task_step(self, task: trio.lowlevel.Task) -> None:
-                if context.tally.bytes_downloaded > 200_000:
-                    scope.cancel()
+        def stop(_step: int) -> None:
+            if context.tally.bytes_downloaded > 200_000:
+                scope.cancel()
 
-        stop = Stop()
-        trio.lowlevel.add_instrument(stop)
+        watcher = AtSteps(stop)
+        trio.lowlevel.add_instrument(watcher)
         await first.have(job())
-    trio.lowlevel.remove_instrument(stop)
+    trio.lowlevel.remove_instrument(watcher)
     assert scope.cancelled_caught
     second, origin = make(Answer(whole))
     assert content(context, await second.have(job())) == whole
@@ -233,7 +226,7 @@ async def test_a_download_that_is_cut_off_keeps_what_came(
 
 
 async def test_a_photo_without_an_address_fails(
-    make: Callable[..., tuple[Downloader, Origin]],
+    make: Make,
 ) -> None:
     """A listing without an address is that file's failure; nobody is asked."""
     downloader, origin = make(Answer(jpeg("x")))
@@ -244,17 +237,13 @@ async def test_a_photo_without_an_address_fails(
 
 
 @pytest.mark.parametrize("error", [PhotoError("404"), PassingError("500")])
-async def test_what_cannot_be_had_fails_with_its_reason(
-    make: Callable[..., tuple[Downloader, Origin]], error: Exception
-) -> None:
+async def test_what_cannot_be_had_fails_with_its_reason(make: Make, error: Exception) -> None:
     """Permanent faults, and passing ones that did not pass, are the file's failure."""
     downloader, _ = make(Answer(error=error))
     assert await downloader.have(job()) == Failed(job(), str(error))
 
 
-async def test_a_file_that_stands_is_not_fetched(
-    context: Context, make: Callable[..., tuple[Downloader, Origin]]
-) -> None:
+async def test_a_file_that_stands_is_not_fetched(context: Context, make: Make) -> None:
     """A file where a row last knew it, with the row's hash, is taken; one with another hash is fetched anew."""
     downloader, origin = make(Answer(jpeg("x")))
     ready = await downloader.have(job())
@@ -268,7 +257,7 @@ async def test_a_file_that_stands_is_not_fetched(
 
 
 async def test_web_pages_for_one_photo_after_the_other_end_the_run(
-    make: Callable[..., tuple[Downloader, Origin]],
+    make: Make,
 ) -> None:
     """Five photos that come as web pages are a captive portal; a user's name in an address is not repeated."""
     page = PassingError("a web page came", html=True)
@@ -281,7 +270,7 @@ async def test_web_pages_for_one_photo_after_the_other_end_the_run(
 
 
 async def test_web_pages_now_and_then_are_no_portal(
-    make: Callable[..., tuple[Downloader, Origin]],
+    make: Make,
 ) -> None:
     """A photo in between shows that the origin is itself."""
     page = Answer(error=PassingError("a web page came", html=True))
@@ -291,9 +280,7 @@ async def test_web_pages_now_and_then_are_no_portal(
         assert isinstance(await downloader.have(job(number)), Ready | Failed)
 
 
-async def test_a_vanished_root_ends_the_run(
-    context: Context, make: Callable[..., tuple[Downloader, Origin]]
-) -> None:
+async def test_a_vanished_root_ends_the_run(context: Context, make: Make) -> None:
     """Before bytes are taken the marker is looked at: nothing is written where the mirror is not."""
     downloader, _ = make(Answer(jpeg("x")))
     (context.store.tree.root / ".ninepic-mirror-root").unlink()
@@ -306,7 +293,7 @@ async def test_a_vanished_root_ends_the_run(
 )
 async def test_other_pixels_than_told_are_counted(
     context: Context,
-    make: Callable[..., tuple[Downloader, Origin]],
+    make: Make,
     told: tuple[int | None, int | None],
     count: int,
 ) -> None:

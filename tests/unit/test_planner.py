@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ninepic_mirror.archive.records import Hour
 from ninepic_mirror.sync.planner import Known, Plan, Remote, Tail, make_plan
 

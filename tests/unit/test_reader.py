@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import trio
+
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.listings import Listings, known_photos
 from ninepic_mirror.archive.manifest import Manifest
