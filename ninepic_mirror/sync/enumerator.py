@@ -86,7 +86,7 @@ class Enumerator:
         self._context, self._listings, self._timeline = context, listings, timeline
         self._reader = Reader(context, listings, send)
         self._done: dict[int | None, int] = {}
-        self._unread: tuple[str, ...] = ()
+        self._told: set[str] = set()
 
     async def counts(self) -> Remote:
         """Ask for the counts: two requests, one while the timeline is off.
@@ -109,8 +109,18 @@ class Enumerator:
                     "the timeline is switched off for this event: new photos go to undated/"
                 )
             else:
-                by_hour, self._unread = timeline.hours, timeline.rejected
+                by_hour = timeline.hours
+                self._tell(timeline.rejected)
         return Remote(by_hour, (await api.images(event_id, 1, 1)).total)
+
+    def _tell(self, unread: tuple[str, ...]) -> None:
+        """Name the days that could not be read, once: their photos are listed with the undated ones."""
+        for text in unread:
+            if text not in self._told:
+                self._told.add(text)
+                self._context.note(
+                    f"the timeline names what is no day or hour: {text}; its photos go to undated/"
+                )
 
     async def run(self, remote: Remote, *, everything: bool) -> Findings:
         """List what differs.
@@ -142,7 +152,7 @@ class Enumerator:
                 "the listing kept changing while it was read; sync again when uploads pause"
             )
         reader = self._reader
-        findings.faults = [*reader.faults.values(), *findings.faults, *self._unread]
+        findings.faults = [*reader.faults.values(), *findings.faults]
         findings.rejected = [row for rows in reader.rejected.values() for row in rows]
         return findings
 

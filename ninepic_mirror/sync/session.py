@@ -16,6 +16,7 @@ from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.pacing import GIVE_UP, Pacer, api_pace, photos_pace
 from ninepic_mirror.ninepic.photos import PhotoClient, open_photos
 from ninepic_mirror.sync.bandwidth import Allowance
+from ninepic_mirror.sync.openfiles import affordable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -102,6 +103,10 @@ async def open_session(
         UsageError: The key or a setting cannot be used.
     """
     limits = limits or Limits()
+    connections = affordable(config.mirror.connections)
+    if connections < config.mirror.connections:
+        progress.note(f"the limit on open files (ulimit -n) allows {connections} connections")
+        config = replace(config, mirror=replace(config.mirror, connections=connections))
     settings, api = config.mirror, config.api
     root = Root(settings.root, settings.state_dir, require_mount=settings.require_mount)
     await trio.to_thread.run_sync(lambda: root.prepare(make=make_root))
@@ -111,6 +116,7 @@ async def open_session(
         replace(
             api_pace(origin, requests_per_second=api.requests_per_second, give_up=give_up),
             backoff=limits.backoff,
+            connections=connections,
         ),
         _part(learned, "api"),
     )

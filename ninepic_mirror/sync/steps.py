@@ -1,0 +1,287 @@
+"""The steps of one pass, from what a crash left to the balance sheet (DESIGN §6).
+
+finish or undo what a crash left; look at what is on disk
+counts; where nothing differs and nothing is wanted, that was all
+list and download at once (`pipeline`)
+whole listing: mark what left, rename what moved, empty into the trash
+SHA256SUMS, event.json; look at the folders that changed
+balance
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Self
+
+import trio
+
+from ninepic_mirror.archive import about, partial, reconcile, sums, survey
+from ninepic_mirror.archive.balance import Balance, balance, failures
+from ninepic_mirror.archive.holdings import Holdings
+from ninepic_mirror.archive.listings import Listings
+from ninepic_mirror.sync import pipeline
+from ninepic_mirror.sync.download import Downloader
+from ninepic_mirror.sync.enumerator import Enumerator, Findings
+from ninepic_mirror.sync.report import Failure, PassReport
+from ninepic_mirror.sync.session import Session, StoppedError
+
+if TYPE_CHECKING:
+    from ninepic_mirror.archive.records import Job
+    from ninepic_mirror.model import Details
+    from ninepic_mirror.sync.context import Context
+    from ninepic_mirror.sync.planner import Remote
+
+
+@dataclass(slots=True)
+class Counters:
+    """The counters of the run at one moment; passes that overlap count each other's requests."""
+
+    time: float
+    api: int
+    photos: int
+    retries: int
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
+        """Read them."""
+        api, photos = session.client.pacer.statistics(), session.pacer.statistics()
+        requests = session.photos.statistics().requests
+        return cls(trio.current_time(), api.requests, requests, api.retries + photos.retries)
+
+
+class Pass:
+    """The steps of one pass, in order."""
+
+    def __init__(
+        self, session: Session, context: Context, details: Details, before: Counters
+    ) -> None:
+        self._session, self._context, self._details = session, context, details
+        self._manifest, self._store = context.manifest, context.store
+        self._holdings = Holdings(context.manifest, context.number)
+        self._listings = Listings(context.manifest, context.number, context.variants)
+        self._downloader = Downloader(context, self._holdings, session.allowance)
+        self._send: pipeline.Send = _nowhere
+        self._before = before
+        self._changed = False  # something was listed, fetched, moved or found missing
+
+    async def run(self) -> PassReport:
+        """Make the pass; what the operator stopped is reported as not whole.
+
+        Raises:
+            StopProgramError: Nothing else of the run can succeed.
+            StopEventError: The event cannot be listed.
+        """
+        context = self._context
+        everything = await context.in_manifest(self._prepare)
+        enumerator = Enumerator(
+            context, self._listings, self._forward, timeline=self._details.timeline_search
+        )
+        findings, stopped_removal = None, 0
+        try:
+            remote = await self._session.unless_stopped(enumerator.counts)
+            findings = await self._fetch(enumerator, remote, everything=everything)
+            if findings is not None:
+                stopped_removal = await context.in_manifest(self._reconcile, findings)
+                await self._conclude()
+        except StoppedError:
+            pass  # the report says what there is
+        report = await context.in_manifest(self._report, findings, stopped_removal)
+        after = Counters.of(self._session)
+        report.seconds = after.time - self._before.time
+        report.api_requests = after.api - self._before.api
+        report.photo_requests = after.photos - self._before.photos
+        report.retries = after.retries - self._before.retries
+        await context.in_manifest(self._close, report, findings)
+        return report
+
+    async def _forward(self, job: Job) -> None:
+        self._changed = True
+        await self._send(job)
+
+    # --- before the listing --------------------------------------------------------------------------------------
+
+    def _prepare(self) -> bool:
+        """Bring the folder and the manifest in line; return whether everything is to be listed."""
+        manifest, holdings, options = self._manifest, self._holdings, self._context.options
+        self._changed = bool(reconcile.recover(holdings, self._store))
+        partial.sweep(self._store.tree)
+        # until every file that stood here before this manifest has had its chance to be adopted
+        everywhere = manifest.meta("adopted") is None
+        missing = survey.survey(
+            self._store.tree, holdings, sizes=options.full, everywhere=everywhere
+        )
+        self._downloader.look_for_strays = holdings.has_strays()
+        settings = self._context.settings
+        layout, timezone = manifest.meta("layout"), manifest.meta("timezone")
+        if layout not in {None, settings.layout} or timezone not in {None, settings.timezone}:
+            holdings.misplace_all()
+            self._changed = True
+        manifest.set_meta({"layout": settings.layout, "timezone": settings.timezone})
+        if layout != settings.layout:
+            # before anything is fetched: in another layout its place may be where an old file still stands
+            self._context.tally.moved = reconcile.relocate(holdings, self._store)
+        had = manifest.meta("variants")
+        if not isinstance(had, list):  # a first pass that is cut off has made rows for these only
+            manifest.set_meta({"variants": list(settings.variants)})
+            had = settings.variants
+        added = not set(settings.variants) <= set(had)
+        self._changed = self._changed or bool(missing) or added or bool(self._context.tally.moved)
+        return options.full or added
+
+    # --- listing and fetching ------------------------------------------------------------------------------------
+
+    async def _fetch(
+        self, enumerator: Enumerator, remote: Remote, *, everything: bool
+    ) -> Findings | None:
+        """List and download; None when the operator stopped it."""
+        findings: Findings | None = None
+
+        async def produce(send: pipeline.Send) -> None:
+            nonlocal findings
+            self._send = send
+            await self._send_wanted()
+            findings = await enumerator.run(remote, everything=everything)
+
+        await pipeline.run(self._context, self._holdings, self._downloader, produce)
+        return None if self._context.stopping.is_set() else findings
+
+    async def _send_wanted(self) -> None:
+        """Send the files that earlier passes did not have."""
+        day = self._context.options.day or (None, None)
+        while jobs := await self._context.in_manifest(
+            self._holdings.want, self._context.variants, *day
+        ):
+            self._context.progress.expect(len(jobs))
+            for job in jobs:
+                await self._forward(job)
+
+    # --- after the listing ---------------------------------------------------------------------------------------
+
+    def _reconcile(self, findings: Findings) -> int:
+        """Mark what left, rename what moved; return how many photos' removal was stopped."""
+        context, holdings, store = self._context, self._holdings, self._store
+        self._changed = self._changed or findings.listed
+        stopped = 0
+        if not findings.faults and context.options.day is None:
+            accept = context.options.accept_removals
+            context.tally.gone, stopped = reconcile.remove_missed(
+                self._manifest, holdings, accept=accept
+            )
+        context.tally.moved += reconcile.relocate(holdings, store)
+        if context.options.full and context.settings.on_remote_removal == "trash":
+            started = self._manifest.count(
+                "SELECT started_at FROM passes WHERE id = ?", [context.number]
+            )
+            reconcile.empty_into_trash(holdings, store, started)
+        if context.options.full:
+            reconcile.purge_trash(holdings, store, context.settings.trash_keep)
+        self._changed = self._changed or bool(context.tally.gone or context.tally.moved)
+        return stopped
+
+    async def _conclude(self) -> None:
+        """Write what people read; have back what somebody took away meanwhile, once."""
+        if await self._context.in_manifest(self._tidy):
+
+            async def produce(send: pipeline.Send) -> None:
+                self._send = send
+                await self._send_wanted()
+
+            await pipeline.run(self._context, self._holdings, self._downloader, produce)
+            await self._context.in_manifest(self._tidy)
+
+    def _tidy(self) -> int:
+        tree, manifest = self._store.tree, self._manifest
+        sums.write_stale(tree, manifest)
+        # the counts of a million photos take a second: only when they, or what stands beside them, may have changed
+        subject = self._subject()
+        if self._changed or manifest.meta("described") != subject or tree.stat(about.NAME) is None:
+            about.write(tree, about.describe(self._details, self._context.settings, manifest))
+            manifest.set_meta({"described": subject})
+        return survey.conclude(tree, self._holdings)
+
+    def _subject(self) -> list[object]:
+        event, settings = self._details.event, self._context.settings
+        return [
+            *asdict(event).values(),
+            settings.timezone,
+            settings.layout,
+            list(settings.variants),
+        ]
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def _report(self, findings: Findings | None, stopped_removal: int) -> PassReport:
+        context, tally = self._context, self._context.tally
+        there = self._balance()
+        lacking = (
+            [Failure(None, None, text) for text in (*findings.faults, *findings.rejected)]
+            if findings
+            else []
+        )
+        if stopped_removal:
+            text = (
+                f"{stopped_removal} photos left the event at once; they are kept here."
+                " If that is right: sync --accept-removals"
+            )
+            lacking.append(Failure(None, None, text))
+        failed = [Failure(*one) for one in failures(self._manifest, context.variants)]
+        if there.missing > there.failed and findings is not None:
+            text = f"{there.missing - there.failed} files are still to be had; sync again"
+            lacking.append(Failure(None, None, text))
+        return PassReport(
+            event_id=context.event_id,
+            name=self._details.event.name,
+            folder=str(self._store.tree.root),
+            whole=findings is not None and not lacking and there.missing == 0,
+            photos=there.photos,
+            undated=there.undated,
+            downloaded=tally.downloaded,
+            present=there.present,
+            linked=tally.linked,
+            moved=tally.moved,
+            gone=tally.gone,
+            failed=there.failed,
+            missing=there.missing,
+            stopped_removal=stopped_removal,
+            bytes_downloaded=tally.bytes_downloaded,
+            resized=tally.resized,
+            repeated=findings.repeated if findings else 0,
+            failures=[*lacking, *failed],
+        )
+
+    def _balance(self) -> Balance:
+        """Count what is there; an unchanged mirror is not counted again, because a million photos take seconds."""
+        context, manifest = self._context, self._manifest
+        known = manifest.meta("balance")
+        if isinstance(known, dict) and known.pop("variants") == list(context.variants):
+            before = "SELECT count(*) FROM passes WHERE id = ? AND ended_at IS NOT NULL"
+            ended = manifest.count(before, [context.number - 1])
+            if ended and not self._changed and context.options.day is None:
+                return Balance(**known)
+        there = balance(manifest, context.variants, context.options.day)
+        counted = asdict(there) | {"variants": list(context.variants)}
+        manifest.set_meta({"balance": counted if context.options.day is None else None})
+        return there
+
+    def _close(self, report: PassReport, findings: Findings | None) -> None:
+        event, options = self._details.event, self._context.options
+        self._manifest.set_meta(
+            {"event_id": event.event_id, "name": event.name, "slug": event.slug}
+        )
+        if findings is not None and not findings.faults and options.day is None:
+            self._manifest.set_meta(
+                {
+                    "variants": list(self._context.variants),
+                    "total": findings.remote.total,
+                    "adopted": True,
+                }
+            )
+        kind = "full" if options.full else "partial" if self._changed else "quick"
+        if options.day is not None:
+            kind = "day"
+        self._manifest.end_pass(self._context.number, kind, report.as_json(), whole=report.whole)
+        self._manifest.checkpoint()
+
+
+async def _nowhere(_job: Job) -> None:
+    raise AssertionError("a job before the pipeline ran")
