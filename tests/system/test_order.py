@@ -123,8 +123,9 @@ class Trace:
         """Return every rename and link with source and target, relative to the event folder where below it."""
         found = []
         for call in self.calls:
-            if call.name.startswith(("rename", "link")):
-                source, target = (path.removeprefix(f"{self.folder}/") for path in call.paths())
+            # those without folder descriptors are Python's, which writes its bytecode at the first import
+            if call.name.startswith(("rename", "link")) and len(paths := call.paths()) == 2:
+                source, target = (path.removeprefix(f"{self.folder}/") for path in paths)
                 found.append((call, source, target))
         return found
 
