@@ -107,10 +107,8 @@ def serving() -> Iterator[Origin]:
     origin = Origin(folder, free_port(), free_port())
     config = folder / "nginx.conf"
     config.write_text(NGINX.format(folder=folder, port=origin.port, plain=origin.plain))
-    server = subprocess.Popen(
-        ["nginx", "-p", str(folder), "-c", str(config), "-e", str(folder / "error.log")],
-        preexec_fn=pin(-1),
-    )
+    command = ["nginx", "-p", str(folder), "-c", str(config), "-e", str(folder / "error.log")]
+    server = subprocess.Popen([*pinned(-1), *command])
     try:
         wait_until_open(origin.port)
         yield origin
@@ -120,10 +118,9 @@ def serving() -> Iterator[Origin]:
         shutil.rmtree(folder)
 
 
-def pin(which: int) -> object:
-    """Return what pins the process that calls it to one processor."""
-    chosen = {sorted(os.sched_getaffinity(0))[which]}
-    return lambda: os.sched_setaffinity(0, chosen)
+def pinned(which: int) -> list[str]:
+    """Return the words before a command that pin it to one processor."""
+    return ["taskset", "--cpu-list", str(sorted(os.sched_getaffinity(0))[which])]
 
 
 def wait_until_open(port: int) -> None:
@@ -143,10 +140,11 @@ async def fetch_all(client: Lanes | PhotoClient, urls: list[str], connections: i
 
     async def work() -> None:
         nonlocal total
+        room = bytearray(1024 * 1024)  # used again, as a pipeline does
         while waiting:
             async with client.stream(waiting.pop(), cap=CAP) as body:
                 if isinstance(body, FastBody):
-                    total += len(await body.read())
+                    total += len(await body.read(room))
                 else:
                     total += sum([len(chunk) async for chunk in body.chunks()])
 
@@ -177,19 +175,28 @@ def run_python(lane: str, ca_file: str, urls: list[str], connections: int) -> di
 def run_in_child(lane: str, ca_file: str, urls: list[str], connections: int) -> dict[str, float]:
     """Fetch in a fresh process, pinned."""
     job = json.dumps([lane, ca_file, urls, connections])
-    command = [sys.executable, "-m", "benchmarks.lane", "--job"]
-    done = subprocess.run(command, input=job, stdout=-1, check=True, text=True, preexec_fn=pin(0))
+    command = [*pinned(0), sys.executable, "-m", "benchmarks.lane", "--job"]
+    done = subprocess.run(command, input=job, stdout=-1, check=True, text=True)
     result: dict[str, float] = json.loads(done.stdout)
     return result
 
 
 def run_curl(ca_file: str, urls: list[str], connections: int) -> dict[str, float]:
     """Fetch with curl."""
-    options = ["-s", "--http1.1", "--parallel", "--parallel-max", str(connections)]
+    options = [
+        "-s",
+        "--no-progress-meter",
+        "--http1.1",
+        "--parallel",
+        "--parallel-max",
+        str(connections),
+    ]
     listing = "".join(f'url = "{url}"\noutput = "/dev/null"\n' for url in urls)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = ["curl", *options, "--cacert", ca_file, "-K", "-"]
-    subprocess.run(command, input=listing, check=True, text=True, preexec_fn=pin(0))
+    command = [*pinned(0), "curl", *options, "--cacert", ca_file, "-K", "-"]
+    subprocess.run(
+        command, input=listing, stderr=subprocess.DEVNULL, check=True, text=True
+    )
     wall = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

@@ -70,7 +70,7 @@ class FastBody:
         # Bytes beyond the length belong to no answer that we asked for: they end the connection.
         self._can_continue = head.can_continue and len(first) <= length
         self._first = first[:length]
-        self._buffer: bytes | bytearray = self._first
+        self._buffer = memoryview(self._first)
         self.received = len(self._first)
         connection.watch.begin_body(length, self.received)
         if self.received == length:
@@ -96,27 +96,32 @@ class FastBody:
         """The `Content-Type` as sent, None without. Not to be believed: the first bytes decide."""
         return self._head.fields.get(b"content-type")
 
-    async def read(self) -> bytes | bytearray:
+    async def read(self, room: bytearray | None = None) -> memoryview:
         """Return the whole body; for one that may stand in memory, and instead of `chunks`.
+
+        Args:
+            room: Where it may be put, at least `length` bytes; the caller leaves it alone until it is done with the
+                result. For a large body, room that is used again saves an eighth of all the work.
 
         Raises:
             PassingError: Silence, too slow, cut off, or broken; `partial` has what came.
         """
         connection = self._connection
         if connection is not None:
-            self._buffer = bytearray(self.length)
+            room = bytearray(self.length) if room is None else room
+            self._buffer = memoryview(room)[: self.length]
             self._buffer[: self.received] = self._first
             try:
-                await connection.fill(memoryview(self._buffer))
+                await connection.fill(self._buffer)
             except BROKEN as error:
                 raise self._broken(connection) from error
             self._release()
         return self._buffer
 
     def partial(self) -> memoryview:
-        """Return what came of the body before `read` failed, so that it can be kept and continued."""
+        """Return what came of the body before `read` failed or was cancelled, so that it can be kept and continued."""
         self.close()
-        return memoryview(self._buffer)[: self.received]
+        return self._buffer[: self.received]
 
     def chunks(self) -> FastBody:
         """Return the bytes: `async for chunk in body.chunks()`; it ends without an error only for a whole body."""
