@@ -194,9 +194,7 @@ def run_curl(ca_file: str, urls: list[str], connections: int) -> dict[str, float
     listing = "".join(f'url = "{url}"\noutput = "/dev/null"\n' for url in urls)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [*pinned(0), "curl", *options, "--cacert", ca_file, "-K", "-"]
-    subprocess.run(
-        command, input=listing, stderr=subprocess.DEVNULL, check=True, text=True
-    )
+    subprocess.run(command, input=listing, stderr=subprocess.DEVNULL, check=True, text=True)
     wall = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

@@ -25,7 +25,7 @@ class Plug(httpcore.AsyncNetworkStream):
         self.socket.close()
 
 
-class _Plugs(httpcore.AsyncNetworkBackend):
+class Plugs(httpcore.AsyncNetworkBackend):
     """Connects to a numeric address, without a stream on top."""
 
     async def connect_tcp(
@@ -71,7 +71,7 @@ async def connect(host: str, port: int, seconds: float, *, allow_private: bool) 
         httpcore.ConnectError: No address answered.
         httpcore.ConnectTimeout: Not within `seconds`.
     """
-    guard = Guard(allow_private=allow_private, backend=_Plugs())
+    guard = Guard(allow_private=allow_private, backend=Plugs())
     plug = await guard.connect_tcp(host, port, seconds)
     assert isinstance(plug, Plug)  # noqa: S101  the backend above makes nothing else
     return plug.socket

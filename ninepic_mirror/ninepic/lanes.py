@@ -43,13 +43,13 @@ async def open_lanes(
         base = httpx.URL(api.base_url)
         relaxed = api.allow_private or base.scheme == "http" or is_private_host(base.host)
         pool = Pool(tls_context(api), limits, allow_private=relaxed)
-        async with _watched(pool):
+        async with watched(pool):
             yield Lanes(FastLane(pool, pacer, limits, relaxed=relaxed), slow)
 
 
 @asynccontextmanager
-async def _watched(pool: Pool) -> AsyncIterator[None]:
-    """Watch the pool while the block runs; close it afterwards.
+async def watched(pool: Pool) -> AsyncIterator[None]:
+    """Watch a pool while the block runs; close it afterwards.
 
     The nursery is nobody's business: what the block raises leaves as it is, not in a group.
     """

@@ -257,9 +257,7 @@ class FastLane:
             raise SlowLane("the spelling of the address")
         origin = self._pool.origin(address)
         if origin is None:
-            checked = check_url(address.origin, relaxed=self._relaxed)
-            if checked.raw_host.decode("ascii") != address.host:
-                raise SlowLane("the spelling of the host")
+            check_url(address.origin, relaxed=self._relaxed)
             origin = self._pool.add(address)
         if origin.rest:
             origin.rest -= 1

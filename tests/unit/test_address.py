@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ninepic_mirror.ninepic.address import Address, split_url
@@ -62,6 +62,7 @@ def test_other_spellings(url: str) -> None:
     assert split_url(url) is None
 
 
+@settings(max_examples=60)  # the strategy is slow
 @given(PLAIN)
 def test_both_lanes_ask_for_the_same(url: str) -> None:
     """Host, port and target are those that httpx would ask for."""

@@ -14,7 +14,7 @@ import trio
 import trustme
 
 from ninepic_mirror.errors import CertificateError, PassingError, PhotoError
-from ninepic_mirror.ninepic.lanes import _watched
+from ninepic_mirror.ninepic.lanes import watched
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.pacing import Pacer, photos_pace
 from ninepic_mirror.ninepic.pool import Pool
@@ -114,7 +114,7 @@ async def serving(
         nursery.start_soon(trio.serve_listeners, handle, listen)
         port = listen[0].socket.getsockname()[1]
         pool = Pool(client_context(), limits, allow_private=True)
-        async with _watched(pool):
+        async with watched(pool):
             lane = FastLane(pool, Pacer(photos_pace("x")), limits, relaxed=True)
             yield lane, f"https://{f'[{host}]' if ':' in host else host}:{port}/a.jpg"
         nursery.cancel_scope.cancel()
