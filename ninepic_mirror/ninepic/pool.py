@@ -88,6 +88,7 @@ class Pool:
     def reuse(self, origin: Origin) -> Connection | None:
         """Return an idle connection that still stands, None when there is none. It is busy from now on."""
         while origin.idle:
+            # The last used first: what is too many becomes idle and expires.
             connection = origin.idle.pop()
             if connection.is_reusable():
                 self._busy.add(connection)
@@ -167,6 +168,7 @@ class Pool:
             self._expire_idle()
 
     def _expire_idle(self) -> None:
+        # Without connections the beat stops, so that a daemon between two passes sleeps.
         oldest = trio.current_time() - KEEPALIVE
         are_left = bool(self._busy)
         for origin in self._origins.values():

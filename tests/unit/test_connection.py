@@ -161,6 +161,30 @@ async def test_unread_body() -> None:
     assert server.connections == 3
 
 
+async def test_read_after_the_end() -> None:
+    """A body that was let go before its end is never taken for a whole one; one that was whole stays so."""
+    server = Server([Reply([answer(PHOTO)[:-1]], "hold"), Reply([answer(NEXT)])])
+    async with server.running() as lane:
+        with await lane.open(server.url, cap=10_000) as body:
+            pass
+        with pytest.raises(PassingError, match="left after 2999 of 3000"):
+            await body.read()
+        with await lane.open(server.url, cap=10_000) as body:
+            pass
+        assert await body.read() == NEXT
+
+
+async def test_small_room() -> None:
+    """A body is never cut to the room that it is given."""
+    server = Server([Reply([answer(LARGE)])])
+    async with server.running() as lane:
+        with (
+            await lane.open(server.url, cap=10**9) as body,
+            pytest.raises(ValueError, match="room"),
+        ):
+            await body.read(bytearray(len(LARGE) - 1))
+
+
 async def test_partial_body() -> None:
     """What came before a cut is there to be continued."""
     server = Server([Reply([answer(LARGE)[:-9]], "close")])

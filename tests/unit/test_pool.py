@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     Talk = Callable[["Peer"], Awaitable[None]]
 
 AUTHORITY: Final = trustme.CA()
-PHOTO: Final = random.Random(1).randbytes(100_000)
-GOOD: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + PHOTO
+PHOTO: Final = random.Random(1).randbytes(400_000)
+GOOD: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n" + PHOTO
 
 
 def server_context(cert: trustme.LeafCert) -> ssl.SSLContext:
@@ -259,7 +259,7 @@ async def alert(peer: Peer) -> None:
 async def test_broken_answers(talk: Talk, whole: bool) -> None:
     """Nothing that was cut or changed on the way is taken for a photo; the next one comes over a new connection."""
     async with serving(talk, good) as (lane, url):
-        with pytest.raises(PassingError, match=r"of 100000 bytes from https://127\.0\.0\.1"):
+        with pytest.raises(PassingError, match=r"of 400000 bytes from https://127\.0\.0\.1"):
             await fetch(lane, url, whole=whole)
         assert await fetch(lane, url, whole=whole) == PHOTO
 
