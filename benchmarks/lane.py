@@ -144,9 +144,10 @@ async def fetch_all(client: Lanes | PhotoClient, urls: list[str], connections: i
         while waiting:
             async with client.stream(waiting.pop(), cap=CAP) as body:
                 if isinstance(body, FastBody):
-                    total += len(await body.read(room))
+                    size = len(await body.read(room))
                 else:
-                    total += sum([len(chunk) async for chunk in body.chunks()])
+                    size = sum([len(chunk) async for chunk in body.chunks()])
+            total += size  # in a line of its own: `total` must not be read before the wait
 
     async with trio.open_nursery() as nursery:
         for _ in range(connections):
@@ -218,7 +219,7 @@ def measure(origin: Origin, runs: int, connections: int) -> None:
                     result = run_curl(ca_file, urls, connections)
                 else:
                     result = run_in_child(lane, ca_file, urls, connections)
-                    assert result["bytes"] == sizes
+                    assert result["bytes"] == sizes, lane
                 seen.setdefault(lane, []).append(result)
         for lane, results in seen.items():
             wall = statistics.median(result["wall"] for result in results)

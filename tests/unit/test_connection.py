@@ -13,7 +13,7 @@ from ninepic_mirror.errors import PassingError, PhotoError
 from ninepic_mirror.ninepic.connection import READ
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.transport import ODD, REST, SlowLane
-from tests.rawserver import LARGE, NEXT, PHOTO, Reply, Server, answer, fetch
+from tests.rawserver import IMPATIENT, LARGE, NEXT, PHOTO, Reply, Server, answer, fetch
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -110,6 +110,16 @@ async def test_kept_connection_that_breaks_off() -> None:
     assert len(server.requests) == 2
 
 
+async def test_kept_connection_that_stalls() -> None:
+    """Silence is a fault, not staleness: a request is not made twice because nobody answers it."""
+    server = Server([Reply([answer(PHOTO)]), Reply([], "hold")])
+    async with server.running(IMPATIENT) as lane:
+        assert await fetch(lane, server.url) == PHOTO
+        with pytest.raises(PassingError, match="no answer in"):
+            await fetch(lane, server.url)
+    assert len(server.requests) == 2
+
+
 @pytest.mark.parametrize("whole", [True, False])
 async def test_cancelled_body(whole: bool) -> None:
     """A body that is cancelled in the middle ends its connection; what came of it can be kept."""
@@ -145,6 +155,7 @@ async def test_cancelled_request() -> None:
             while len(server.requests) < 2:
                 await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
+        assert not lane._pool._busy
         assert await fetch(lane, server.url) == NEXT
     assert server.connections == 2
 
