@@ -30,8 +30,11 @@ async def test_guard_decides() -> None:
 
 async def test_only_numbers() -> None:
     """A name is never resolved a second time behind the guard's back."""
-    with pytest.raises(httpcore.ConnectError):
-        await Plugs().connect_tcp("localhost", 1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        pytest.raises(httpcore.ConnectError),
+    ):
+        await Plugs().connect_tcp("localhost", server.getsockname()[1])
 
 
 async def test_nobody_there() -> None:

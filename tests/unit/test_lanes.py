@@ -93,8 +93,8 @@ async def test_fast_lane_is_taken() -> None:
             assert (lanes.statistics().requests, lanes.statistics().bytes) == (1, 5)
             assert lanes.slow.statistics().requests == 0
             assert lanes.pacer is pacer
+            assert pacer._alive > 0
             assert await lanes.head(f"{origin.url}/a") == 5
-    assert pacer._alive > 0
     assert len(origin.requests) == 2
 
 
@@ -137,6 +137,17 @@ async def test_both_judge_alike(answer: bytes, requests: int) -> None:
         assert len(origin.requests) == requests
         async with open_photos(api, Pacer(photos_pace("x"))) as slow:
             assert await fetch(slow, f"{origin.url}/a") == by_both
+
+
+@pytest.mark.parametrize(("status", "lives"), [("404 N", True), ("403 N", True), ("500 E", False)])
+async def test_sign_of_life(status: str, lives: bool) -> None:
+    """A definite refusal is a sign of life of the origin; a fault is none."""
+    origin = Origin(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+    async with origin.running():
+        pacer = Pacer(photos_pace("x"))
+        async with open_lanes(Api(1, origin.url), pacer) as lanes:
+            assert isinstance(await fetch(lanes, f"{origin.url}/a"), tuple)
+    assert (pacer._alive > 0) is lives
 
 
 async def test_proxy_takes_the_slow_lane() -> None:
