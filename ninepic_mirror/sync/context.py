@@ -11,7 +11,7 @@ import trio
 from ninepic_mirror.ninepic.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from zoneinfo import ZoneInfo
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.store import Store
     from ninepic_mirror.config import Mirror
     from ninepic_mirror.model import Page, Timeline, Variant, Window
-    from ninepic_mirror.ninepic.photos import Body
     from ninepic_mirror.progress import Progress
 
 T = TypeVar("T")
@@ -44,13 +43,54 @@ class Api(Protocol):
         ...
 
 
+class PhotoBody(Protocol):
+    """The part of an answer, by either lane, that a pass needs."""
+
+    @property
+    def offset(self) -> int:
+        """The byte of the file that the body starts at."""
+        ...
+
+    @property
+    def length(self) -> int | None:
+        """The bytes that the body carries, None when only its end tells."""
+        ...
+
+    @property
+    def etag(self) -> str | None:
+        """As sent."""
+        ...
+
+    @property
+    def last_modified(self) -> str | None:
+        """As sent."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Return the bytes; they end without an error only for a whole body."""
+        ...
+
+
+class Counted(Protocol):
+    """What an origin's client did so far."""
+
+    @property
+    def requests(self) -> int:
+        """Requests sent, redirects included."""
+        ...
+
+
 class Photos(Protocol):
-    """The part of `ninepic.photos.PhotoClient` that a pass needs."""
+    """The part of `ninepic.lanes.Lanes` that a pass needs."""
 
     def stream(
         self, url: str, *, cap: int, offset: int = ..., validator: str | None = ...
-    ) -> AbstractAsyncContextManager[Body]:
+    ) -> AbstractAsyncContextManager[PhotoBody]:
         """Make one attempt at a body."""
+        ...
+
+    def statistics(self) -> Counted:
+        """Return what was done so far."""
         ...
 
 

@@ -22,9 +22,8 @@ from ninepic_mirror.errors import PassingError, PhotoError, UnreachableError
 if TYPE_CHECKING:
     from ninepic_mirror.archive.holdings import Holdings
     from ninepic_mirror.archive.records import Job
-    from ninepic_mirror.ninepic.photos import Body
     from ninepic_mirror.sync.bandwidth import Allowance
-    from ninepic_mirror.sync.context import Context
+    from ninepic_mirror.sync.context import Context, PhotoBody
 
 _GATHER: Final = 512 * 1024
 _PORTAL: Final = 5  # photos in a row that came as web pages: a captive portal answers for the origin (RELIABILITY N10)
@@ -129,7 +128,7 @@ class _Transfer:
         self._compare(digest)
         return Ready(self.job, file.path, digest, body.etag, body.last_modified)
 
-    async def _receive(self, body: Body) -> Digest:
+    async def _receive(self, body: PhotoBody) -> Digest:
         """Write the body as it comes. What arrived before a cut is kept for the next attempt."""
         gathered: list[bytes] = []
         size = 0
@@ -176,11 +175,9 @@ class _Transfer:
             self._context.tally.resized += 1
 
 
-def _validator(body: Body) -> str | None:
-    """Return what `If-Range` may use: a strong ETag, else the date (RFC 9110 §13.1.5)."""
-    if body.etag is not None and not body.etag.startswith("W/"):
-        return body.etag
-    return body.last_modified
+def _validator(body: PhotoBody) -> str | None:
+    """Return what `If-Range` may use: a strong ETag (RFC 9110 §13.1.5). A date is one for a second only."""
+    return None if body.etag is None or body.etag.startswith("W/") else body.etag
 
 
 def _epoch(last_modified: str | None) -> float | None:

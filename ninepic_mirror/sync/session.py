@@ -12,9 +12,9 @@ import trio
 from ninepic_mirror.archive.root import Root
 from ninepic_mirror.errors import MirrorError, StopEventError, StopProgramError
 from ninepic_mirror.ninepic.client import Client, open_client
+from ninepic_mirror.ninepic.lanes import open_lanes
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.pacing import GIVE_UP, Pacer, api_pace, photos_pace
-from ninepic_mirror.ninepic.photos import PhotoClient, open_photos
 from ninepic_mirror.sync.bandwidth import Allowance
 from ninepic_mirror.sync.openfiles import affordable
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.config import Config
     from ninepic_mirror.model import Key
     from ninepic_mirror.progress import Progress
+    from ninepic_mirror.sync.context import Photos
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class Session:
 
     config: Config
     client: Client
-    photos: PhotoClient
+    photos: Photos
     pacer: Pacer
     root: Root
     progress: Progress
@@ -129,7 +130,7 @@ async def open_session(
     )
     async with (
         open_client(api, key, api_pacer, limits) as client,
-        open_photos(api, pacer, limits, settings.connections) as photos,
+        open_lanes(api, pacer, limits, settings.connections) as photos,
     ):
         yield Session(
             config, client, photos, pacer, root, progress, limits, Allowance(settings.bandwidth)
