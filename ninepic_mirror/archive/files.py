@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import stat
+import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -26,6 +27,9 @@ FILE_MODE: Final = 0o666  # lessened by the umask, so that the service's UMask=0
 FOLDER_MODE: Final = 0o777
 _FICLONE: Final = 0x40049409  # linux/fs.h: share the source's blocks (btrfs, XFS, bcachefs)
 _COPY_CHUNK: Final = 1 << 20
+_MOST_HELD: Final = (
+    16  # folders that a batch keeps open: a layout may give each photo one of its own
+)
 
 _CURES: Final = {
     errno.ENOSPC: ("the disk is full", "make room or lower [mirror] min_free, then run sync again"),
@@ -151,6 +155,10 @@ class Tree:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def holding(self) -> HoldingTree:
+        """Return a view of this tree that keeps folders open, for a batch of work; use it in a `with` block."""
+        return HoldingTree(self)
 
     def name(self, path: str) -> str:
         """Return a path as people know it, for messages."""
@@ -319,6 +327,32 @@ class Tree:
         with suppress(FileNotFoundError), self.folder(parent) as above:
             os.unlink(name, dir_fd=above)
 
+    def create(self, path: str, data: bytes | memoryview, modified: float | None) -> None:
+        """Write a new file and bring it to the disk.
+
+        Args:
+            path: Where nothing stands yet.
+            data: All of it.
+            modified: Its modification time in epoch seconds, None for now.
+
+        Raises:
+            OSError: As the system says; FileExistsError when something stands there.
+        """
+        with self.opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
+            write_all(descriptor, data)
+            if modified is not None:
+                os.utime(descriptor, (modified, modified))
+            self.sync(descriptor)
+
+    def has_bytes(self, path: str, data: bytes | memoryview) -> bool:
+        """Compare a file with bytes in memory; False too when it is gone or no file."""
+        try:
+            with self.opened(path) as descriptor:
+                same_size = os.fstat(descriptor).st_size == len(data)
+                return same_size and _read_exactly(descriptor, len(data)) == data
+        except OSError:
+            return False
+
     def same_bytes(self, one: str, other: str) -> bool:
         """Compare two files byte by byte; False too when one of them is gone or no file."""
         try:
@@ -357,6 +391,40 @@ class Tree:
         """Return at most `limit` bytes of a file. Raises OSError."""
         with self.opened(path) as descriptor:
             return _read_exactly(descriptor, limit)
+
+
+class HoldingTree(Tree):
+    """A tree that opens each folder once and keeps it open until it is closed.
+
+    A batch of 256 files goes to a handful of folders. It is short-lived: a folder that somebody moves away meanwhile
+    is still written to where it went, which the comparison at the end of the pass notices. Threads may share it.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        super().__init__(tree.root, durable=tree._durable)
+        self._anchored = tree._anchored
+        self._held: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def folder(self, path: str, *, make: bool = False) -> Iterator[int]:
+        """See `Tree.folder`."""
+        with self._lock:
+            held = self._held.get(path)
+            if held is None and len(self._held) < _MOST_HELD:
+                with super().folder(path, make=make) as descriptor:
+                    held = self._held[path] = os.dup(descriptor)
+        if held is not None:
+            yield held
+            return
+        with super().folder(path, make=make) as descriptor:
+            yield descriptor
+
+    def close(self) -> None:
+        """Give every descriptor back. Idempotent."""
+        while self._held:
+            os.close(self._held.popitem()[1])
+        super().close()
 
 
 def _is_same(source_folder: int, old: str, target_folder: int, new: str) -> bool:

@@ -42,7 +42,7 @@ class Hashes:
         self._check = ContentCheck(variant)
         self.size = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """Take the next bytes. Raises PassingError or PhotoError for what is no whole photo."""
         self._xxh3.update(data)
         self._sha256.update(data)
@@ -53,6 +53,13 @@ class Hashes:
         """Return what went by. Raises PassingError or PhotoError for what is no whole photo."""
         content = self._check.finish()
         return Digest(self.size, self._xxh3.hexdigest(), self._sha256.hexdigest(), content)
+
+
+def digest_of(data: bytes | memoryview, variant: Variant) -> Digest:
+    """Hash and check a body that is all there. Raises PassingError or PhotoError for what is no whole photo."""
+    hashes = Hashes(variant)
+    hashes.update(data)
+    return hashes.finish()
 
 
 def read_hashes(tree: Tree, path: str, variant: Variant) -> Digest:
@@ -181,8 +188,11 @@ class Partial:
             self._tree.write_whole(self._note, [note], f"{self._note}.new")
 
 
-def sweep(tree: Tree) -> None:
+def sweep(tree: Tree) -> set[str]:
     """Make `partial/`, and remove what a killed run left there: all but files with a note to continue them by.
+
+    Returns:
+        Where those files stand.
 
     Raises:
         StorageError: The disk said no.
@@ -198,3 +208,5 @@ def sweep(tree: Tree) -> None:
                 tree.remove_folder(f"{FOLDER}/{name}")
             elif not {stem, f"{stem}.resume"} <= files:
                 tree.remove(f"{FOLDER}/{name}")
+        notes = {name.removesuffix(".resume") for name in files if name.endswith(".resume")}
+        return {f"{FOLDER}/{name}" for name in notes & files}

@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from ninepic_mirror.archive.files import Tree, split, translated
@@ -27,7 +28,7 @@ from ninepic_mirror.archive.sums import NamedHashes
 from ninepic_mirror.errors import MirrorError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from zoneinfo import ZoneInfo
 
     from ninepic_mirror.archive.moves import Move
@@ -51,6 +52,8 @@ class Ready:
         digest: What it is.
         etag: As the origin gave it, None for a file that was found.
         last_modified: Likewise.
+        data: The bytes, where they are only in memory so far and `source` is where they will be written.
+        modified: `last_modified` in epoch seconds, for `data`.
     """
 
     job: Job
@@ -58,6 +61,8 @@ class Ready:
     digest: Digest
     etag: str | None = None
     last_modified: str | None = None
+    data: bytes | memoryview | None = None
+    modified: float | None = None
 
     @property
     def was_fetched(self) -> bool:
@@ -67,11 +72,19 @@ class Ready:
 
 @dataclass(slots=True)
 class _Settling:
-    """One file of a batch on its way: `twin` is the place of equal bytes that it becomes a link to."""
+    """One file of a batch on its way.
+
+    Args:
+        ready: The file.
+        target: Its final place.
+        twin: The place of equal bytes that it becomes a link to.
+        model: Where equal bytes stand whose blocks it may share.
+    """
 
     ready: Ready
     target: str
     twin: str | None = None
+    model: str | None = None
 
 
 class Store:
@@ -159,13 +172,16 @@ class Store:
                 found by the next pass.
         """
         self.check_room()
-        with translated(self.tree.name("")):
-            settling = self._choose(batch, equal)
-            self._sync_files([one.ready.source for one in settling if one.twin is None])
+        with translated(self.tree.name("")), self.tree.holding() as tree:
+            settling = self._choose(tree, batch, equal)
+            _write_and_sync(tree, [one for one in settling if one.twin is None])
             for one in settling:
-                self._name(one)
+                self._name(tree, one)
             sources = (one.ready.source for one in settling if not one.ready.was_fetched)
-            self._sync_folders([*(one.target for one in settling), *sources])
+            for folder in {
+                split(path)[0] for path in (*(one.target for one in settling), *sources)
+            }:
+                tree.sync_folder(folder)
         return [
             Placed(
                 one.ready.job.image_id,
@@ -182,29 +198,25 @@ class Store:
         ]
 
     def _choose(
-        self, batch: Sequence[Ready], equal: Mapping[str, Sequence[str]]
+        self, tree: Tree, batch: Sequence[Ready], equal: Mapping[str, Sequence[str]]
     ) -> list[_Settling]:
         """Decide each file's place, and of which it becomes a link. The bytes are compared, not only the hashes."""
         settling: list[_Settling] = []
         first: dict[str, _Settling] = {}
         for ready in batch:
             sha256 = ready.digest.sha256
-            target = (
-                self.stem(ready.job.taken, ready.job.variant, ready.job.image_id)
-                + ready.digest.content.ext
-            )
-            one = _Settling(ready, target)
+            stem = self.stem(ready.job.taken, ready.job.variant, ready.job.image_id)
+            one = _Settling(ready, stem + ready.digest.content.ext)
             settling.append(one)
             if not ready.was_fetched:
                 continue
             before = first.setdefault(sha256, one)
-            # where equal bytes stand now, and where they will when this file gets its name
-            places = [(place, place) for place in equal.get(sha256, ()) if place != target]
-            if before is not one:
-                places.insert(0, (before.ready.source, before.target))
-            for now, later in places:
-                if self.tree.same_bytes(now, ready.source):
-                    self._share(one, now, later)
+            if before is not one and _is_equal(tree, ready, before.ready):
+                self._share(one, before.ready.source, before.target)
+                continue
+            for place in equal.get(sha256, ()):
+                if place != one.target and _stands(tree, ready, place):
+                    self._share(one, place, place)
                     break
         return settling
 
@@ -213,41 +225,33 @@ class Store:
         if self._duplicates == "hardlink":
             one.twin = later
         else:
-            self.tree.clone(now, one.ready.source)
+            one.model = now
 
-    def _sync_files(self, paths: Sequence[str]) -> None:
-        if len(paths) < 2:
-            for path in paths:
-                self.tree.sync_file(path)
+    def _name(self, tree: Tree, one: _Settling) -> None:
+        ready = one.ready
+        if ready.source == one.target:
             return
-        with ThreadPoolExecutor(_SYNC_THREADS, "sync") as pool:
-            for _ in pool.map(self.tree.sync_file, paths):
-                pass  # the iteration is what raises a thread's error here
-
-    def _name(self, one: _Settling) -> None:
-        if one.ready.source == one.target:
-            return
-        self._make_way(one.target)
-        held = one.ready.job.held
-        if one.ready.was_fetched and held is not None and not held.startswith(TRASH):
-            self._make_way(
-                held
-            )  # damaged, or it would not have been fetched; its photo may have moved on
+        self._make_way(tree, one.target)
+        held = ready.job.held
+        if ready.was_fetched and held is not None and not held.startswith(TRASH):
+            # damaged, or it would not have been fetched; its photo may have moved on
+            self._make_way(tree, held)
         if one.twin is not None:
             try:
-                self.tree.link(one.twin, one.target)
+                tree.link(one.twin, one.target)
             except OSError:  # EMLINK, EPERM, EXDEV: this file system or file takes no (more) links
                 one.twin = None
-                self.tree.sync_file(one.ready.source)
+                _bring(tree, one)
             else:
-                self.tree.remove(one.ready.source)
+                if ready.data is None:
+                    tree.remove(ready.source)
                 return
-        self.tree.move(one.ready.source, one.target)
+        tree.move(ready.source, one.target)
 
-    def _make_way(self, target: str) -> None:
+    def _make_way(self, tree: Tree, target: str) -> None:
         """Whatever stands at a final name without being the photo goes to the trash: nothing is deleted."""
-        if self.tree.stat(target) is not None:
-            self.tree.move(target, self.trash_place(target))
+        if tree.stat(target) is not None:
+            tree.move(target, self.trash_place(target))
 
     def trash_place(self, path: str) -> str:
         """Return a free place in the trash for a file: a folder for each day, then the path it had."""
@@ -257,10 +261,6 @@ class Store:
             number += 1
             place = f"{TRASH}{day}/{path}.{number}"
         return place
-
-    def _sync_folders(self, paths: Iterable[str]) -> None:
-        for folder in {split(path)[0] for path in paths}:
-            self.tree.sync_folder(folder)
 
     def carry(self, moves: Sequence[Move]) -> list[str | None]:
         """Make journalled moves, or finish those that a crash cut off; each is safe to repeat.
@@ -298,3 +298,42 @@ class Store:
             return read_hashes(self.tree, path, move.variant).sha256 == move.sha256
         except (OSError, MirrorError):
             return False
+
+
+def _is_equal(tree: Tree, one: Ready, other: Ready) -> bool:
+    """Compare the bytes of two fetched files, each in memory or on the disk."""
+    if one.data is not None and other.data is not None:
+        return one.data == other.data
+    if one.data is not None:
+        return tree.has_bytes(other.source, one.data)
+    return _stands(tree, other, one.source)
+
+
+def _stands(tree: Tree, ready: Ready, place: str) -> bool:
+    """Whether a file holds the very bytes of a fetched one."""
+    if ready.data is not None:
+        return tree.has_bytes(place, ready.data)
+    return tree.same_bytes(place, ready.source)
+
+
+def _bring(tree: Tree, one: _Settling) -> None:
+    """Bring one file's bytes to the disk under its first name."""
+    ready = one.ready
+    if ready.data is not None:
+        tree.create(ready.source, ready.data, ready.modified)
+    if one.model is not None:
+        tree.clone(one.model, ready.source)
+    if ready.data is None or one.model is not None:
+        tree.sync_file(ready.source)
+
+
+def _write_and_sync(tree: Tree, settling: Sequence[_Settling]) -> None:
+    """Bring files' bytes to the disk, several at a time.
+
+    Those that share the blocks of another of this batch come after it.
+    """
+    with ThreadPoolExecutor(_SYNC_THREADS, "sync") as pool:
+        for later in (False, True):
+            some = [one for one in settling if (one.model is not None) is later]
+            for _ in pool.map(partial(_bring, tree), some):
+                pass  # the iteration is what raises a thread's error here

@@ -36,6 +36,11 @@ class Allowance:
         self._bandwidth, self._minute = bandwidth, minute
         self._free_at = -math.inf  # when all bytes so far will have been paid for
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether bytes have to wait at this hour."""
+        return self._bandwidth.at(self._minute()) is not None
+
     async def spend(self, count: int) -> None:
         """Account for bytes that came, and wait until they are within the rate."""
         rate = self._bandwidth.at(self._minute())

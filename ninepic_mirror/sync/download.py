@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import trio
 
-from ninepic_mirror.archive.partial import RESUMABLE, Digest, Partial
+from ninepic_mirror.archive.partial import RESUMABLE, Digest, Partial, digest_of
 from ninepic_mirror.archive.store import Ready
 from ninepic_mirror.errors import PassingError, PhotoError, UnreachableError
+from ninepic_mirror.ninepic.transport import FastBody
 
 if TYPE_CHECKING:
     from ninepic_mirror.archive.holdings import Holdings
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     from ninepic_mirror.sync.context import Context, PhotoBody
 
 _GATHER: Final = 512 * 1024
+SMALL: Final = (
+    64 * 1024
+)  # bytes of a body that waits for its batch in memory: 256 of them are 16 MiB
+_ROOM: Final = (
+    1 << 20
+)  # bytes from which a single body is worth a look at the free space; each batch takes one
 _PORTAL: Final = 5  # photos in a row that came as web pages: a captive portal answers for the origin (RELIABILITY N10)
 
 
@@ -55,6 +62,7 @@ class Downloader:
             set()
         )  # photos that came as web pages since the last that came as a photo
         self.look_for_strays = False
+        self.resumable: set[str] = set()
 
     async def have(self, job: Job) -> Outcome:
         """Find the file or fetch it.
@@ -68,10 +76,13 @@ class Downloader:
         if job.url is None:
             return Failed(job, "the listing gives no address for it")
         transfer = _Transfer(self._context, job, job.url, self._allowance)
-        await trio.to_thread.run_sync(transfer.file.resume)
+        if transfer.file.path in self.resumable:
+            await trio.to_thread.run_sync(transfer.file.resume)
         try:
             ready = await self._context.pace.run(partial(self._watched, transfer))
         except (PassingError, PhotoError) as error:
+            if transfer.file.size:  # the same pass may come to it again
+                self.resumable.add(transfer.file.path)
             return Failed(job, error.reason)
         return ready
 
@@ -117,9 +128,12 @@ class _Transfer:
             async with self._context.photos.stream(
                 self.url, cap=cap, offset=file.size, validator=file.validator
             ) as body:
+                if isinstance(body, FastBody) and self._is_small(body):
+                    return await self._whole(body)
                 if body.offset != file.size:
                     await trio.to_thread.run_sync(file.restart)
-                self._context.store.check_room(body.length or 0)
+                if body.length is None or body.length >= _ROOM:
+                    self._context.store.check_room(body.length or 0)
                 digest = await self._receive(body)
         except PassingError as error:
             if error.restart:
@@ -127,6 +141,20 @@ class _Transfer:
             raise
         self._compare(digest)
         return Ready(self.job, file.path, digest, body.etag, body.last_modified)
+
+    def _is_small(self, body: FastBody) -> bool:
+        return not self.file.size and body.length <= SMALL and not self._allowance.is_limited
+
+    async def _whole(self, body: FastBody) -> Ready:
+        """Take a small body into memory and check it there: no thread is asked, and commit writes it with its batch."""
+        data = await body.read()
+        self._context.tally.bytes_downloaded += len(data)
+        digest = digest_of(data, self.job.variant)
+        self._compare(digest)
+        modified = _epoch(body.last_modified)
+        return Ready(
+            self.job, self.file.path, digest, body.etag, body.last_modified, data, modified
+        )
 
     async def _receive(self, body: PhotoBody) -> Digest:
         """Write the body as it comes. What arrived before a cut is kept for the next attempt."""
@@ -180,6 +208,7 @@ def _validator(body: PhotoBody) -> str | None:
     return None if body.etag is None or body.etag.startswith("W/") else body.etag
 
 
+@lru_cache(maxsize=1024)  # photos come in the order of their time, many with the same second
 def _epoch(last_modified: str | None) -> float | None:
     """Return `Last-Modified` in epoch seconds, None for one that cannot be read."""
     if last_modified is None:

@@ -104,7 +104,7 @@ class Pass:
         """Bring the folder and the manifest in line; return whether everything is to be listed."""
         manifest, holdings, options = self._manifest, self._holdings, self._context.options
         self._changed = bool(reconcile.recover(holdings, self._store))
-        partial.sweep(self._store.tree)
+        self._downloader.resumable = partial.sweep(self._store.tree)
         # until every file that stood here before this manifest has had its chance to be adopted
         everywhere = manifest.meta("adopted") is None
         missing = survey.survey(
