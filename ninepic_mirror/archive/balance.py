@@ -67,12 +67,16 @@ def balance(
     return Balance(photos, undated, present, failed, missing)
 
 
-def failures(manifest: Manifest, variants: tuple[Variant, ...]) -> list[tuple[str, str, str]]:
-    """Return `image_id`, variant and reason of every file that the last try could not have."""
+def failures(
+    manifest: Manifest, variants: tuple[Variant, ...], day: tuple[int, int] | None = None
+) -> list[tuple[str, str, str]]:
+    """Return `image_id`, variant and reason of every file that the last try could not have, of all or one span."""
     marks = ",".join("?" * len(variants))
+    source = "files" if day is None else "files JOIN photos USING (image_id)"
+    span = "" if day is None else " AND taken >= ? AND taken < ?"
     found = manifest.rows(
-        f"SELECT image_id, variant, error FROM files WHERE state = 'failed' AND variant IN ({marks})"
+        f"SELECT image_id, variant, error FROM {source} WHERE state = 'failed' AND variant IN ({marks}){span}"
         " ORDER BY image_id, variant",
-        variants,
+        [*variants, *(day or ())],
     )
     return [(str(image_id), str(variant), str(error or "")) for image_id, variant, error in found]

@@ -62,6 +62,10 @@ _CURES: Final = {
         "a folder stands where a file is due",
         "move it away, then run sync again",
     ),
+    errno.EEXIST: (
+        "something else stands where a new file or folder is due",
+        "move it away, then run sync again",
+    ),
     errno.EMFILE: (
         "too many open files",
         "raise the limit (ulimit -n) or lower [mirror] connections",
@@ -331,13 +335,14 @@ class Tree:
         """Write a new file and bring it to the disk.
 
         Args:
-            path: Where nothing stands yet.
+            path: Where nothing of worth stands: what is there is taken away.
             data: All of it.
             modified: Its modification time in epoch seconds, None for now.
 
         Raises:
-            OSError: As the system says; FileExistsError when something stands there.
+            OSError: As the system says.
         """
+        self.remove(path)
         with self.opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
             write_all(descriptor, data)
             if modified is not None:
@@ -401,8 +406,10 @@ class HoldingTree(Tree):
     """
 
     def __init__(self, tree: Tree) -> None:
-        super().__init__(tree.root, durable=tree._durable)
-        self._anchored = tree._anchored
+        # not by its path, as `Tree` does: something else may stand there by now
+        self.root, self._durable, self._anchored = tree.root, tree._durable, tree._anchored
+        with translated(str(tree.root)):
+            self._descriptor = os.dup(tree._descriptor)
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.manifest import Manifest, now
-from ninepic_mirror.archive.moves import Moves, top_of, touch
-from ninepic_mirror.archive.records import Job
+from ninepic_mirror.archive.moves import Moves, top_of, touch, vouch
+from ninepic_mirror.archive.records import Job, Stray
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -115,6 +115,7 @@ class Holdings:
                 ],
             )  # fmt: skip
             touch(self._manifest, (file.path for file in files))
+            vouch(self._manifest, (file.path for file in files))
             self._manifest.change_each(
                 "UPDATE files SET state = 'failed', attempts = attempts + 1, error = ?"
                 " WHERE image_id = ? AND variant = ? AND state <> 'present'",
@@ -169,7 +170,7 @@ class Holdings:
                 " WHERE path NOT IN (SELECT path FROM files WHERE folder = ?)",
                 [folder],
             )
-            if missing:
+            if missing or self._named_are_gone(folder):
                 manifest.change("UPDATE sums SET stale = 1 WHERE folder = ?", [top_of(folder)])
             strays = not final and self._has_strays(folder)
             manifest.change(
@@ -177,6 +178,18 @@ class Holdings:
                 [folder, None if strays else mtime_ns],
             )
         return missing
+
+    def _named_are_gone(self, folder: str) -> bool:
+        """Whether SHA256SUMS names a file of a folder that is gone, though no row called it present."""
+        gone = "path NOT IN (SELECT path FROM seen)"
+        return bool(
+            self._manifest.rows(
+                f"SELECT 1 FROM files WHERE folder = ? AND state <> 'present' AND sha256 IS NOT NULL AND {gone}"
+                # '0' is the character behind '/'; a file further down costs no more than sums written for nothing
+                f" UNION ALL SELECT 1 FROM named WHERE path > ? AND path < ? AND {gone} LIMIT 1",
+                [folder, f"{folder}/" if folder else "", f"{folder}0" if folder else "\x7f"],
+            )
+        )
 
     def _has_strays(self, folder: str) -> bool:
         return bool(
@@ -235,18 +248,58 @@ class Holdings:
             )
             self._manifest.change("UPDATE sums SET stale = 1 WHERE folder = ?", [top_of(folder)])
 
-    def stray(self, stem: str) -> str | None:
+    def stray(self, stem: str) -> Stray | None:
         """Return a file without a row that stands where `stem` belongs, with whatever extension."""
         found = self._manifest.rows(
             # '/' is the character behind '.': what lies between is the stem with an extension
-            "SELECT path FROM strays WHERE path = ? OR (path > ? AND path < ?) LIMIT 1",
+            "SELECT path, named.sha256 FROM strays LEFT JOIN named USING (path)"
+            " WHERE path = ? OR (path > ? AND path < ?) LIMIT 1",
             [stem, f"{stem}.", f"{stem}/"],
         )
-        return str(found[0][0]) if found else None
+        return Stray(*found[0]) if found else None  # type: ignore[arg-type]  # texts, by the schema
 
     def has_strays(self) -> bool:
         """Whether any file without a row was seen in this pass."""
         return bool(self._manifest.rows("SELECT 1 FROM strays LIMIT 1"))
+
+    def name(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Keep what the SHA256SUMS on disk say of files that no row vouches for.
+
+        A new manifest over an old mirror would otherwise write them anew from its own few rows, and lose the only
+        record of what the other files were.
+
+        Args:
+            lines: Path and SHA-256, of any number.
+        """
+        with self._manifest.transaction():
+            self._manifest.change_each("INSERT OR REPLACE INTO named VALUES (?, ?)", lines)
+            self._manifest.change(
+                "DELETE FROM named WHERE path IN (SELECT path FROM files WHERE state = 'present')"
+            )
+
+    def doubt(self, lines: Iterable[tuple[str, str]]) -> int:
+        """The manifest is an older copy: a file that SHA256SUMS names with another hash is looked at again.
+
+        Args:
+            lines: Path and SHA-256, of any number.
+
+        Returns:
+            How many rows are no longer believed.
+        """
+        with self._manifest.transaction():
+            self._manifest.change_each("INSERT OR REPLACE INTO named VALUES (?, ?)", lines)
+            hash_now = "(SELECT named.sha256 FROM named WHERE named.path = files.path)"
+            return self._manifest.change(
+                f"UPDATE files SET state = 'pending', queued = 0, sha256 = {hash_now}"
+                f" WHERE state = 'present' AND sha256 <> {hash_now}"
+            )
+
+    def wanted(self) -> Iterator[tuple[str, Variant]]:
+        """Yield `image_id` and variant of every file that is still to be had, of whatever variant."""
+        for image_id, variant in self._manifest.each(
+            "SELECT image_id, variant FROM files WHERE state IN ('pending', 'failed')"
+        ):
+            yield str(image_id), variant  # type: ignore[misc]  # a variant, by the schema
 
     def misplace_all(self) -> None:
         """Layout or zone changed: every photo is to be looked at."""

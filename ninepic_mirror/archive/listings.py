@@ -251,9 +251,15 @@ def known_photos(manifest: Manifest) -> int:
     return manifest.count("SELECT count(*) FROM photos WHERE gone_since IS NULL AND missed = 0")
 
 
-def missed_photos(manifest: Manifest) -> int:
-    """Count the photos that are to be marked gone."""
-    return manifest.count("SELECT count(*) FROM photos WHERE missed")
+def missed_photos(manifest: Manifest, day: tuple[int, int] | None = None) -> int:
+    """Count the photos that are to be marked gone.
+
+    Args:
+        manifest: The manifest.
+        day: Only those taken in this span, `[from, to)` in epoch seconds; None: all.
+    """
+    span = "" if day is None else " AND taken >= ? AND taken < ?"
+    return manifest.count(f"SELECT count(*) FROM photos WHERE missed{span}", day or ())
 
 
 def undated_photos(manifest: Manifest) -> int:

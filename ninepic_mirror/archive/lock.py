@@ -27,12 +27,16 @@ class Lock:
     Args:
         path: The lock file; it is made when it is not there.
 
+    Attributes:
+        last_pass: The number of the last pass that held the lock, once it is held; 0: none.
+
     Raises:
         StorageError: It cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.last_pass = 0
         with translated(str(path)):
             self._descriptor = os.open(
                 path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE
@@ -51,14 +55,26 @@ class Lock:
                 if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
                     return False
                 raise
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+            _, _, last = os.pread(self._descriptor, 64, 0).partition(b"\n")
+            self.last_pass = int(last) if last.strip().isdigit() else 0
+            self.note(self.last_pass)
         return True
+
+    def note(self, number: int) -> None:
+        """Write down the pass that holds the lock; the next one sees by it whether its manifest is an older copy.
+
+        Raises:
+            StorageError: The disk said no.
+        """
+        with translated(str(self.path)):
+            text = f"{os.getpid()}\n{number}\n".encode()
+            os.pwrite(self._descriptor, text, 0)
+            os.ftruncate(self._descriptor, len(text))
 
     def holder(self) -> int | None:
         """Return the process that wrote itself down last, None when that cannot be read."""
         try:
-            return int(os.pread(self._descriptor, 32, 0))
+            return int(os.pread(self._descriptor, 64, 0).partition(b"\n")[0])
         except (OSError, ValueError):
             return None
 

@@ -7,16 +7,17 @@ Passing from a lost or broken manifest to a new one is safe, because files are a
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import sqlite3
 import time
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from ninepic_mirror.archive.files import translated
+from ninepic_mirror.archive.files import storage_error, translated
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.errors import StorageError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 NAME: Final = "manifest.sqlite3"
+_ROOM: Final = 64 * 1024  # bytes; twice what SQLite's shared memory takes
 _BUSY_SECONDS: Final = 10.0  # another reader of ours may hold the file for a moment
 _CACHE_KIB: Final = 16 * 1024  # page cache; keeps the process flat at a million photos
 
@@ -208,7 +210,7 @@ class Manifest:
                 "UPDATE passes SET ended_at = ?, kind = ?, whole = ?, report = ? WHERE id = ?",
                 [now(), kind, int(whole), json.dumps(report), number],
             )
-            if whole and kind != "day":
+            if whole and kind not in {"day", "variant"}:
                 self.set_meta({"last_whole": now()})
 
 
@@ -233,8 +235,8 @@ def reading(path: Path, lock: Path) -> Iterator[tuple[Manifest, bool]]:
     """Open a manifest to read from it, also without permission to write.
 
     With permission to write its folder the snapshot of the write-ahead log is read, beside a running pass. Without,
-    SQLite cannot set up its shared memory: the file alone is read (`immutable`), under the shared lock, and what a
-    log still holds is not seen.
+    or on a full disk, SQLite cannot set up its shared memory: the file alone is read (`immutable`), under the shared
+    lock, and what a log still holds is not seen.
 
     Args:
         path: The SQLite file.
@@ -246,14 +248,41 @@ def reading(path: Path, lock: Path) -> Iterator[tuple[Manifest, bool]]:
     Raises:
         StorageError: It cannot be read.
     """
-    writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
-    how = "mode=rw" if writable else "mode=ro&immutable=1"
-    with nullcontext() if writable else _shared(path, lock):
-        unread = not writable and _size(Path(f"{path}-wal")) > 0
-        with Manifest(path, _connect(path, f"{path.absolute().as_uri()}?{how}")) as manifest:
-            manifest.change("PRAGMA query_only = ON")
-            manifest.version()
+    manifest = _beside_a_pass(path)
+    if manifest is not None:
+        with manifest:
+            yield manifest, False
+        return
+    with _shared(path, lock):
+        unread = _size(Path(f"{path}-wal")) > 0
+        with _to_read(path, "mode=ro&immutable=1") as manifest:
             yield manifest, unread
+
+
+def _beside_a_pass(path: Path) -> Manifest | None:
+    """Open a manifest to read, its log included; None where the shared memory for that is not to be had.
+
+    Not only without permission: on a full disk, too, the file that it lives in cannot be made.
+    """
+    if not (os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)):
+        return None
+    try:
+        return _to_read(path, "mode=rw")
+    except StorageError as error:
+        if _code(error.__cause__) in {"SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_FULL"}:
+            return None
+        raise
+
+
+def _to_read(path: Path, how: str) -> Manifest:
+    manifest = Manifest(path, _connect(path, f"{path.absolute().as_uri()}?{how}"))
+    try:
+        manifest.change("PRAGMA query_only = ON")
+        manifest.version()
+    except BaseException:
+        manifest.close()
+        raise
+    return manifest
 
 
 @contextmanager
@@ -301,15 +330,22 @@ def _translated(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise _storage(path, error) from error
     except sqlite3.DatabaseError as error:
-        name = getattr(error, "sqlite_errorname", "")
-        if not name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        if _code(error) not in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}:
             raise
         raise ManifestError(str(path), str(error), _REBUILD) from error
 
 
+def _code(error: BaseException | None) -> str:
+    """Return the name of SQLite's primary result code: of SQLITE_IOERR_WRITE, SQLITE_IOERR."""
+    return "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+
+
 def _storage(path: Path, error: sqlite3.OperationalError) -> StorageError:
     """Say what SQLite could not do, and what to do about it (sqlite.org/rescode.html)."""
-    code = getattr(error, "sqlite_errorname", "")
+    code = _code(error)
+    if code in {"SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_FULL"} and _is_full(path.parent):
+        # where it cannot make room for its shared memory, SQLite calls a full disk an I/O error
+        return storage_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), str(path))
     cure = {
         "SQLITE_FULL": "make room on the disk, then run sync again",
         "SQLITE_READONLY": "make the folder writable, or run as the user who owns the mirror",
@@ -317,3 +353,13 @@ def _storage(path: Path, error: sqlite3.OperationalError) -> StorageError:
         "SQLITE_BUSY": "another program holds the manifest open; close it, then run sync again",
     }.get(code, "look at the kernel log and the disk's health; a lost manifest is rebuilt by sync")
     return StorageError(str(path), f"the manifest cannot be used: {error}", cure)
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether a file system has no room for a few pages more, or for one more file."""
+    try:
+        state = os.statvfs(folder)
+    except OSError:
+        return False
+    # file systems that make inodes as they need them report none at all
+    return state.f_bavail * state.f_frsize < _ROOM or (state.f_files > 0 and state.f_favail == 0)

@@ -85,6 +85,7 @@ class Moves:
                 key = [move.image_id, move.variant]
                 touch(self._manifest, (move.source, move.target))
                 if place is not None:
+                    vouch(self._manifest, [place])
                     self._manifest.change(
                         "UPDATE files SET path = ?, folder = ?, moving_to = NULL WHERE image_id = ? AND variant = ?",
                         [place, split(place)[0], *key],
@@ -177,6 +178,11 @@ def touch(manifest: Manifest, paths: Iterable[str]) -> None:
         "INSERT INTO sums VALUES (?, 1, 1) ON CONFLICT DO UPDATE SET stale = 1",
         [(top,) for top in {top_of(folder) for folder in folders}],
     )
+
+
+def vouch(manifest: Manifest, paths: Iterable[str]) -> None:
+    """Note, within a transaction, that rows vouch for these files from now on: what was named there is done with."""
+    manifest.change_each("DELETE FROM named WHERE path = ?", [(path,) for path in paths])
 
 
 def top_of(folder: str) -> str:

@@ -16,6 +16,8 @@ from ninepic_mirror.archive.placement import safe_name
 from ninepic_mirror.errors import MirrorError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ninepic_mirror.model import Variant
 
 FOLDER: Final = ".ninepic-mirror/partial"
@@ -92,7 +94,7 @@ class Partial:
     """
 
     def __init__(self, tree: Tree, image_id: str, variant: Variant) -> None:
-        self.path = f"{FOLDER}/{variant}-{safe_name(image_id)}"
+        self.path = _place(image_id, variant)
         self._note = f"{self.path}.resume"
         self._tree, self._variant = tree, variant
         self._hashes = Hashes(variant)
@@ -139,8 +141,11 @@ class Partial:
         self._taking(data)
         flags = os.O_WRONLY | os.O_APPEND
         flags |= os.O_CREAT | os.O_EXCL if is_first else 0
-        with translated(self._tree.name(self.path)), self._tree.opened(self.path, flags) as file:
-            write_all(file, data)
+        with translated(self._tree.name(self.path)):
+            if is_first:
+                self._tree.remove(self.path)  # what an earlier attempt left and nobody continues
+            with self._tree.opened(self.path, flags) as file:
+                write_all(file, data)
 
     def _taking(self, data: bytes) -> None:
         try:
@@ -188,8 +193,13 @@ class Partial:
             self._tree.write_whole(self._note, [note], f"{self._note}.new")
 
 
-def sweep(tree: Tree) -> set[str]:
+def sweep(tree: Tree, wanted: Iterable[tuple[str, Variant]] | None = None) -> set[str]:
     """Make `partial/`, and remove what a killed run left there: all but files with a note to continue them by.
+
+    Args:
+        tree: The event folder.
+        wanted: `image_id` and variant of every file still to be had; read only where there is something to continue,
+            of which the rest goes. None: not known yet, because the manifest is a new one.
 
     Returns:
         Where those files stand.
@@ -209,4 +219,15 @@ def sweep(tree: Tree) -> set[str]:
             elif not {stem, f"{stem}.resume"} <= files:
                 tree.remove(f"{FOLDER}/{name}")
         notes = {name.removesuffix(".resume") for name in files if name.endswith(".resume")}
-        return {f"{FOLDER}/{name}" for name in notes & files}
+        kept = {f"{FOLDER}/{name}" for name in notes & files}
+        if kept and wanted is not None:
+            useful = {place for one in wanted if (place := _place(*one)) in kept}
+            for place in kept - useful:
+                tree.remove(place)
+                tree.remove(f"{place}.resume")
+            kept = useful
+        return kept
+
+
+def _place(image_id: str, variant: Variant) -> str:
+    return f"{FOLDER}/{variant}-{safe_name(image_id)}"

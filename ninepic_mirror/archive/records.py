@@ -35,6 +35,19 @@ class Hour:
 
 
 @dataclass(frozen=True, slots=True)
+class Stray:
+    """A file without a row.
+
+    Args:
+        path: Where it stands, relative to the event folder.
+        sha256: What a SHA256SUMS says of it, None where none names it.
+    """
+
+    path: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One file to be had.
 

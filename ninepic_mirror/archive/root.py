@@ -6,9 +6,12 @@ pacers learned, so that nothing else of ours has to stand in the root.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
+import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -21,8 +24,8 @@ from ninepic_mirror.errors import StorageError, UsageError
 MARKER: Final = ".ninepic-mirror-root"
 OWN_FOLDER: Final = ".ninepic-mirror"
 _MARKER_LIMIT: Final = 1 << 20  # bytes
-# Made by mkfs.ext4, and by ourselves when the very first write of the marker failed.
-_NOT_CONTENT: Final = {"lost+found", f"{MARKER}.new"}
+_UNFINISHED: Final = f"{MARKER}.new"  # how the names begin under which the marker is written
+_ABANDONED: Final = 3600  # seconds after which such a file is what a killed process left
 
 
 class Root:
@@ -58,6 +61,7 @@ class Root:
                 "mount the mirror's file system, or set [mirror] require_mount = false",
             )
         with translated(str(self.path)):
+            self._check_kind()
             if not self._has_marker():
                 self._mark(make=make)
             self._check_owner()
@@ -78,13 +82,28 @@ class Root:
                 "mount it again",
             )
 
+    def _check_kind(self) -> None:
+        """What stands in the root's place must be a folder; nothing is fine, too."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            text = "symbolic links lead round in a circle"
+            raise StorageError(str(self.path), text, "remove one of them") from error
+        if not stat.S_ISDIR(found.st_mode):
+            cure = "name a folder as the mirror root, or move the file away"
+            raise StorageError(str(self.path), "a file stands where the mirror root is due", cure)
+
     def _has_marker(self) -> bool:
         return (self.path / MARKER).is_file()
 
     def _mark(self, *, make: bool) -> None:
         exists = self.path.is_dir()
         known = self._state_dir is not None and any(self._state_dir.glob(f"*/{NAME}"))
-        names = set(os.listdir(self.path)) - _NOT_CONTENT if exists else set()
+        names = {name for name in os.listdir(self.path) if _is_content(name)} if exists else set()
         fresh = not exists or (make and (not names or self._holds_events(names)))
         if known or not fresh:
             raise StorageError(
@@ -95,7 +114,7 @@ class Root:
             )
         self.path.mkdir(parents=True, exist_ok=True)
         _sync_upwards(self.path)
-        self.remember({})
+        self._write({})
 
     def _holds_events(self, names: set[str]) -> bool:
         return any((self.path / name / OWN_FOLDER / NAME).is_file() for name in names)
@@ -111,6 +130,8 @@ class Root:
                 f"run it as that user: sudo -u {name} ninepic-mirror …",
             )
         if not os.access(self.path, os.W_OK | os.X_OK):
+            if os.statvfs(self.path).f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
             raise StorageError(
                 str(self.path),
                 f"not writable for {_user(os.geteuid())}",
@@ -126,29 +147,48 @@ class Root:
         pacers = found.get("pacers") if isinstance(found, dict) else None
         return pacers if isinstance(pacers, dict) else {}
 
-    def remember(self, pacers: dict[str, object]) -> None:
-        """Write the marker anew, durably.
+    def remember(self, pacers: dict[str, object]) -> StorageError | None:
+        """Keep what the pacers learned, in the marker.
 
-        Raises:
-            StorageError: The disk said no; the old marker then stands.
+        Of two processes that do so at once, the later wins.
+
+        Returns:
+            Why it could not be kept; the old marker then stands. It only makes the next pass start slower, so it is
+            no reason to end this one.
         """
+        try:
+            # A marker written into a bare mount point would make a mirror root of it.
+            self.check()
+            self._write(pacers)
+        except StorageError as error:
+            return error
+        return None
+
+    def _write(self, pacers: dict[str, object]) -> None:
+        """Write the marker anew, durably."""
         text = {
             "what": "the root of a 9Pic mirror; ninepic-mirror refuses to write where this file is missing",
             "pacers": pacers,
         }
         with translated(str(self.path / MARKER)), Tree(self.path) as tree:
-            tree.write_whole(MARKER, [json.dumps(text, indent=1).encode(), b"\n"], f"{MARKER}.new")
+            # a name of its own: two processes, perhaps of two machines, may do so at once
+            unfinished = f"{_UNFINISHED}-{secrets.token_hex(8)}"
+            try:
+                tree.write_whole(MARKER, [json.dumps(text, indent=1).encode(), b"\n"], unfinished)
+            finally:
+                tree.remove(unfinished)
+            _sweep(tree)
 
     def folder_of(self, event_id: int, slug: str | None = None) -> Path | None:
         """Return the event's folder if there is one, whatever its slug has become.
 
         Raises:
             UsageError: Two folders hold a manifest of this event.
+            StorageError: They cannot be looked at.
         """
-        with translated(str(self.path)):
-            names = sorted(name for name in os.listdir(self.path) if is_folder_of(name, event_id))
-        found = [self.path / name for name in names if (self.path / name).is_dir()]
-        with_manifest = [path for path in found if self.manifest_path(path).is_file()]
+        names = sorted(name for name in self._names() if is_folder_of(name, event_id))
+        found = [path for name in names if _is_folder(path := self.path / name)]
+        with_manifest = [path for path in found if self._has_manifest(path)]
         if len(with_manifest) > 1:
             raise UsageError(
                 f"two folders are mirrors of event {event_id}: {', '.join(path.name for path in with_manifest)}",
@@ -183,17 +223,28 @@ class Root:
         ) / NAME
 
     def events(self) -> list[tuple[int, Path]]:
-        """Return the events mirrored here: their ids and folders, by id."""
-        if not self.path.is_dir():
-            return []
-        with translated(str(self.path)):
-            names = os.listdir(self.path)
+        """Return the events mirrored here: their ids and folders, by id.
+
+        Raises:
+            StorageError: One of them cannot be looked at: it is not taken for none.
+        """
         found = []
-        for name in names:
+        for name in self._names():
             digits = name.partition("-")[0]
-            if digits.isdecimal() and self.manifest_path(self.path / name).is_file():
+            if digits.isdecimal() and self._has_manifest(self.path / name):
                 found.append((int(digits), self.path / name))
         return sorted(found)
+
+    def _names(self) -> list[str]:
+        """Return what stands in the root; nothing where there is no root yet."""
+        with translated(str(self.path)), suppress(FileNotFoundError):
+            return os.listdir(self.path)
+        return []
+
+    def _has_manifest(self, folder: Path) -> bool:
+        path = self.manifest_path(folder)
+        with translated(str(path.parent)):
+            return path.is_file()
 
     def free(self) -> int:
         """Return the bytes that we may still use of the root's file system."""
@@ -217,6 +268,27 @@ def _sync_upwards(folder: Path) -> None:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def _is_content(name: str) -> bool:
+    """Whether a name in a root without a marker says that it is somebody's: not what mkfs.ext4 made, or we began."""
+    return name != "lost+found" and not name.startswith(_UNFINISHED)
+
+
+def _sweep(tree: Tree) -> None:
+    """Remove the unfinished markers of processes that were killed over them."""
+    # written just now: its time is the file system's own, whatever our clock says
+    marker = tree.stat(MARKER)
+    oldest = marker.mtime_ns - _ABANDONED * 1_000_000_000 if marker is not None else 0
+    for name, _ in list(tree.entries("")):
+        found = tree.stat(name) if name.startswith(_UNFINISHED) else None
+        if found is not None and found.is_file and found.mtime_ns < oldest:
+            tree.remove(name)
+
+
+def _is_folder(path: Path) -> bool:
+    with translated(str(path)):
+        return path.is_dir()
 
 
 def _user(number: int) -> str:

@@ -75,11 +75,16 @@ CREATE TABLE sums (
     filled INTEGER NOT NULL            -- 1: it holds files, so a SHA256SUMS should stand
 ) WITHOUT ROWID;
 
+CREATE TABLE named (
+    path TEXT PRIMARY KEY,             -- relative to the event folder; no row is present there
+    sha256 TEXT NOT NULL               -- what a SHA256SUMS that was found here says of it
+) WITHOUT ROWID;
+
 CREATE TABLE passes (
     id INTEGER PRIMARY KEY,
     started_at INTEGER NOT NULL,
     ended_at INTEGER,                  -- NULL: under way, or cut off
-    kind TEXT NOT NULL,                -- quick, partial, full or day
+    kind TEXT NOT NULL,                -- quick, partial, full, day or variant
     whole INTEGER,                     -- 1: every listed photo was present in every variant
     report TEXT                        -- JSON: what sync --json prints of it
 );

@@ -24,7 +24,7 @@ from ninepic_mirror.archive.files import Tree, split, translated
 from ninepic_mirror.archive.holdings import Placed
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
 from ninepic_mirror.archive.partial import Digest, read_hashes
-from ninepic_mirror.archive.sums import NamedHashes
+from ninepic_mirror.archive.records import Stray
 from ninepic_mirror.errors import MirrorError, StorageError
 
 if TYPE_CHECKING:
@@ -111,7 +111,6 @@ class Store:
         self.tree, self._root = tree, root
         self._layout, self._zone = layout, zone
         self._duplicates, self._min_free = duplicates, min_free
-        self._named = NamedHashes(tree)
 
     def stem(self, taken: int | None, variant: Variant, image_id: str) -> str:
         """Return where a file belongs, without its extension."""
@@ -135,7 +134,7 @@ class Store:
                 "make room, or lower [mirror] min_free, then run sync again",
             )
 
-    def find(self, job: Job, stray: str | None) -> Ready | None:
+    def find(self, job: Job, stray: Stray | None) -> Ready | None:
         """Look whether a job's file already stands somewhere, whole: nothing is fetched twice (DESIGN §7).
 
         Args:
@@ -145,16 +144,15 @@ class Store:
         Returns:
             The file, its bytes read and checked; None when it is to be fetched.
         """
-        for path, sha256 in ((job.held, job.sha256), (stray, None)):
-            if path is None or self.tree.stat(path) is None:
-                continue
+        places = [] if job.held is None else [Stray(job.held, job.sha256)]
+        places += [] if stray is None else [stray]
+        for place in places:
             try:
-                digest = read_hashes(self.tree, path, job.variant)
+                digest = read_hashes(self.tree, place.path, job.variant)
             except (OSError, MirrorError):
-                continue  # not readable, or not whole: it is fetched anew, and this one goes to the trash
-            expected = sha256 or self._named.get(path)
-            if expected in {None, digest.sha256}:
-                return Ready(job, path, digest)
+                continue  # gone, not readable, or not whole: it is fetched anew, and this one goes to the trash
+            if place.sha256 in {None, digest.sha256}:
+                return Ready(job, place.path, digest)
         return None
 
     def settle(self, batch: Sequence[Ready], equal: Mapping[str, Sequence[str]]) -> list[Placed]:
@@ -171,7 +169,7 @@ class Store:
             StorageError: The disk said no. Nothing of the batch may be recorded; what has got its name already is
                 found by the next pass.
         """
-        self.check_room()
+        self.check_room(sum(len(one.data) for one in batch if one.data is not None))
         with translated(self.tree.name("")), self.tree.holding() as tree:
             settling = self._choose(tree, batch, equal)
             _write_and_sync(tree, [one for one in settling if one.twin is None])
@@ -212,7 +210,8 @@ class Store:
                 continue
             before = first.setdefault(sha256, one)
             if before is not one and _is_equal(tree, ready, before.ready):
-                self._share(one, before.ready.source, before.target)
+                # its own model, where it has one: as a file it may be only half written by another thread by then
+                self._share(one, before.model or before.ready.source, before.target)
                 continue
             for place in equal.get(sha256, ()):
                 if place != one.target and _stands(tree, ready, place):

@@ -1,15 +1,22 @@
-"""SHA256SUMS, one for each top-level folder of the layout, for `sha256sum -c` (DESIGN §5)."""
+"""SHA256SUMS, one for each top-level folder of the layout, for `sha256sum -c` (DESIGN §5).
+
+When a manifest is lost they are the only record of what the files were. So a line goes only when its file is gone
+from the disk, or a row vouches for it again: until then the manifest keeps it in `named`, and it is written with the
+rest.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.files import Tree, translated
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
-from ninepic_mirror.archive.placement import top_folder
+from ninepic_mirror.archive.root import OWN_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +24,10 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.manifest import Manifest
 
 NAME: Final = "SHA256SUMS"
-_LINE: Final = re.compile(rb"^([0-9a-f]{64}) [ *]([^\n]+)$", re.MULTILINE)
-_LIMIT: Final = 1 << 30  # bytes; ten million lines
+_LINE: Final = re.compile(rb"([0-9a-f]{64}) [ *]([^\n]+)\n?")
+_LONGEST: Final = 8192  # bytes of a line; a path of ours has at most some hundred
+_NAME_MAX: Final = 255  # bytes of one name, in every file system here
+_CHUNK: Final = 500  # rows a query, where a result is worked on while the manifest changes
 
 
 def sums_path(top: str) -> str:
@@ -48,7 +57,8 @@ def _write(tree: Tree, manifest: Manifest, top: str) -> bool:
     """Write one file, or remove it where its folder holds no photo any more; return whether it stands."""
     path = sums_path(top)
     with translated(tree.name(path)):
-        lines = _lines(manifest, top)
+        _drop_gone(tree, manifest, top)
+        lines = _lines(tree, manifest, top)
         first = next(lines, None)
         if first is not None:
             tree.write_whole(path, chain([first], lines), f"{PARTIAL}/{NAME}")
@@ -60,19 +70,34 @@ def _write(tree: Tree, manifest: Manifest, top: str) -> bool:
     return False
 
 
-def _lines(manifest: Manifest, top: str) -> Iterator[bytes]:
+def _drop_gone(tree: Tree, manifest: Manifest, top: str) -> None:
+    """Forget what is named below a top-level folder and does not stand there any more."""
+    where, values = _below(top)
+    after = ""
+    while found := [
+        str(row[0])
+        for row in manifest.rows(
+            f"SELECT path FROM named WHERE {where} AND path > ? ORDER BY path LIMIT {_CHUNK}",
+            [*values, after],
+        )
+    ]:
+        after = found[-1]
+        gone = [(path,) for path in found if not _stands(tree, path)]
+        with manifest.transaction():
+            manifest.change_each("DELETE FROM named WHERE path = ?", gone)
+
+
+def _lines(tree: Tree, manifest: Manifest, top: str) -> Iterator[bytes]:
     """Yield the lines of one file in chunks of some hundred kilobytes, ordered by path."""
-    # the folder itself, and what lies between "top/" and "top0", the character behind "/"
-    where = "folder = ''" if not top else "(folder = ? OR (folder > ? AND folder < ?))"
-    values = [top, f"{top}/", f"{top}0"] if top else []
-    found = manifest.each(
-        f"SELECT sha256, path FROM files WHERE {where} AND state = 'present' ORDER BY folder, path",
-        values,
-    )
     cut = len(top) + 1 if top else 0
-    chunk = []
-    for sha256, path in found:
-        chunk.append(f"{sha256}  {str(path)[cut:]}\n")
+    chunk: list[str] = []
+    last = None
+    for path, sha256, kind in _recorded(manifest, top):
+        # two rows may name one place, of which at most one is present, and comes first
+        if path == last or (kind == "kept" and not _stands(tree, path)):
+            continue
+        last = path
+        chunk.append(f"{sha256}  {path[cut:]}\n")
         if len(chunk) == 4096:
             yield "".join(chunk).encode()
             chunk.clear()
@@ -80,30 +105,64 @@ def _lines(manifest: Manifest, top: str) -> Iterator[bytes]:
         yield "".join(chunk).encode()
 
 
-class NamedHashes:
-    """What the SHA256SUMS files name, one folder at a time: a rebuild asks for a folder's files one after the other.
+def _recorded(manifest: Manifest, top: str) -> Iterator[tuple[str, str, str]]:
+    """Yield path, hash, and what is known of it, of all below a top-level folder, ordered by path.
 
-    Args:
-        tree: The event folder.
+    Besides the present files also what lies there of photos that left, and what is to be had anew because it was
+    damaged: as long as a file stands, the record of what it was must.
     """
+    # the folder itself, and what lies between "top/" and "top0", the character behind "/"
+    where = "folder = ''" if not top else "(folder = ? OR (folder > ? AND folder < ?))"
+    values = [top, f"{top}/", f"{top}0"] if top else []
+    named, span = _below(top)
+    found = manifest.each(
+        "SELECT path, sha256, CASE state WHEN 'present' THEN 'a present' ELSE 'kept' END AS kind FROM files"
+        f" WHERE {where} AND sha256 IS NOT NULL"
+        f" UNION ALL SELECT path, sha256, 'named' FROM named WHERE {named} ORDER BY path, kind",
+        [*values, *span],
+    )
+    for path, sha256, kind in found:
+        yield str(path), str(sha256), str(kind)
 
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
-        self._last: tuple[str | None, dict[bytes, str]] = (None, {})
 
-    def get(self, path: str) -> str | None:
-        """Return the hash that the SHA256SUMS above a file names for it, None when it names none."""
-        top = top_folder(path)
-        # As one value: several workers ask at the same time, and one must not read in the folder of another.
-        known, named = self._last
-        if top != known:
-            named = self._read(top)
-            self._last = (top, named)
-        return named.get(path[len(top) + 1 if top else 0 :].encode())
+def _below(top: str) -> tuple[str, list[str]]:
+    """Return the condition on a path that the SHA256SUMS of a top-level folder covers, and its values."""
+    if not top:
+        return "instr(path, '/') = 0", []
+    return "path > ? AND path < ?", [f"{top}/", f"{top}0"]
 
-    def _read(self, top: str) -> dict[bytes, str]:
-        try:
-            text = self._tree.read(sums_path(top), _LIMIT)
-        except OSError:
-            return {}
-        return {found[2]: found[1].decode() for found in _LINE.finditer(text)}
+
+def _stands(tree: Tree, path: str) -> bool:
+    found = tree.stat(path)
+    return found is not None and found.is_file
+
+
+def named_lines(tree: Tree) -> Iterator[tuple[str, str]]:
+    """Yield path and SHA-256 of every line in every SHA256SUMS, of those paths that may be a file of ours.
+
+    Raises:
+        OSError: One stands there and cannot be read: it must not be written anew, either.
+    """
+    tops = [
+        name
+        for name, kind in tree.entries("")
+        if kind == "folder" and name != OWN_FOLDER and name.isascii()
+    ]
+    for top in ["", *tops]:
+        if not _stands(tree, sums_path(top)):
+            continue
+        with (
+            tree.opened(sums_path(top)) as descriptor,
+            os.fdopen(os.dup(descriptor), "rb") as file,
+        ):
+            for line in iter(partial(file.readline, _LONGEST), b""):
+                if (found := _LINE.fullmatch(line)) and _is_plain(found[2], nested=bool(top)):
+                    path = found[2].decode("ascii")
+                    yield (f"{top}/{path}" if top else path), found[1].decode("ascii")
+
+
+def _is_plain(path: bytes, *, nested: bool) -> bool:
+    """Whether a path of a SHA256SUMS may be ours: a name that can stand, within the folders that the file is for."""
+    parts = path.split(b"/")
+    can_stand = path.isascii() and path.decode().isprintable() and max(map(len, parts)) <= _NAME_MAX
+    return can_stand and (nested or len(parts) == 1) and not {b"", b".", b".."} & set(parts)

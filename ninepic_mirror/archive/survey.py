@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ninepic_mirror.archive.files import Tree, translated
 from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.sums import NAME as SUMS
-from ninepic_mirror.archive.sums import sums_path
+from ninepic_mirror.archive.sums import named_lines, sums_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +46,7 @@ def survey(tree: Tree, holdings: Holdings, *, sizes: bool, everywhere: bool) -> 
                 _compare_sizes(tree, holdings, folder) for folder, _ in holdings.folders()
             )
         if everywhere:
+            holdings.name(named_lines(tree))
             known = {folder for folder, _ in holdings.folders()}
             for folder in _walk(tree):
                 if folder not in known:

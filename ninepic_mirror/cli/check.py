@@ -10,7 +10,8 @@ from ninepic_mirror.cli.options import API, MIRROR, read_config, read_key, takes
 from ninepic_mirror.cli.outcome import code_of, cure_of
 from ninepic_mirror.cli.probes import Check, examine
 from ninepic_mirror.cli.remote import open_api
-from ninepic_mirror.errors import ConfigError, MirrorError
+from ninepic_mirror.cli.wishes import refuse_originals
+from ninepic_mirror.errors import ConfigError, MirrorError, UsageError
 from ninepic_mirror.ninepic.clock import clock_offset
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ def _checks(run: Run, flags: dict[str, object]) -> Iterator[Check]:
         yield from _faults("key", error)
     else:
         yield from run.signals.run(lambda _: _service(run.console, config, key))
+    try:
+        refuse_originals(config, config.events.ids)
+    except UsageError as error:
+        yield Check("variants", "FAIL", str(error), error.cure, code_of(error))
     # Also after a refused key: a person wants the whole list at once.
     yield from examine(config.mirror)
 

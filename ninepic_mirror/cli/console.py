@@ -16,10 +16,15 @@ import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
+
+from ninepic_mirror import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class Console:
@@ -41,6 +46,11 @@ class Console:
         self._fault: OSError | None = None
 
     @property
+    def gone(self) -> bool:
+        """Whether standard output takes no more: its reader went away, or its disk is full."""
+        return self._gone
+
+    @property
     def quiet(self) -> bool:
         """Whether only errors and results are wanted."""
         return self.verbosity < 0
@@ -54,6 +64,9 @@ class Console:
         levels = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
         logging.basicConfig(handlers=[handler], level=logging.WARNING)
         logging.getLogger("ninepic_mirror").setLevel(levels.get(verbosity, logging.DEBUG))
+        logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
+        python = ".".join(map(str, sys.version_info[:3]))
+        _LOG.debug("ninepic-mirror %s, Python %s, %s", __version__, python, sys.platform)
 
     # --- results -------------------------------------------------------------------------------------------------
 
@@ -77,6 +90,7 @@ class Console:
             document, self.document = self.document, None
             self.print(json.dumps({**document, "exit_code": code}))
         self.flush()
+        self._flush_error()
         if self._fault is not None:
             text = f"standard output cannot be written to: {self._fault.strerror}"
             self.error(text, "make room where it is redirected to")
@@ -92,9 +106,14 @@ class Console:
             self._gone = True
             if error.errno != errno.EPIPE:
                 self._fault = error
-            # What is still buffered would make the interpreter complain at its end.
-            with suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            _silence(1)
+
+    def _flush_error(self) -> None:
+        # The log, which goes its own way, may have left something there that cannot be written.
+        try:
+            sys.stderr.flush()
+        except OSError:
+            _silence(2)
 
     def end_at_once(self, code: int) -> None:
         """Print the document from a signal handler, past every buffer."""
@@ -120,6 +139,16 @@ class Console:
         lines = [f"error: {text}"] + ([f"  next: {cure}"] if cure else [])
         self._tell({"level": "error", "message": text, "next": cure}, "\n".join(lines))
 
+    def shout(self, text: str) -> None:
+        """Say something from a signal handler: past Python's buffers, which are not reentrant."""
+        line = json.dumps({"level": "warning", "message": text}) if self.json_log else text
+        with suppress(OSError):
+            os.write(2, f"{line}\n".encode())
+
+    def show(self, text: str) -> None:
+        """Show a text of several lines, such as the help."""
+        self._tell({"level": "error", "message": text}, text)
+
     def crash(self, text: str) -> None:
         """Show a traceback, without the queries of addresses, because they may be signed."""
         clean = re.sub(r"(https?://[^\s?'\"]*)\?[^\s'\"]*", r"\1?…", text)
@@ -127,8 +156,10 @@ class Console:
 
     def _tell(self, fields: dict[str, str], text: str) -> None:
         if sys.stderr is not None:
-            with suppress(OSError, ValueError):
+            try:
                 print(json.dumps(fields) if self.json_log else text, file=sys.stderr, flush=True)  # noqa: T201  this is where it is printed
+            except OSError:
+                _silence(2)
 
 
 class _JsonLines(logging.Formatter):
@@ -137,6 +168,12 @@ class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {"level": record.levelname.lower(), "message": record.getMessage()}
         return json.dumps({**fields, "logger": record.name})
+
+
+def _silence(number: int) -> None:
+    """Let a broken stream lead nowhere: what is still buffered would make the interpreter complain at its end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def forgive(stream: TextIO | None) -> None:

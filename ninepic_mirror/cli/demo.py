@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from ninepic_mirror.cli.signals import Run
     from ninepic_mirror.sync.report import PassReport
 
+_USUAL: Final = 200  # photos
+_USUAL_EVENT: Final = 456
 KEY: Final = "demo-key"  # of the sandbox in this process; good for nothing else
 
 
 @click.command()
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default="demo-mirror")
-@click.option("--photos", type=click.IntRange(1, 100_000), default=200, help="How many.")
+@click.option("--photos", type=click.IntRange(1, 100_000), default=_USUAL, help="How many.")
 @click.pass_obj
 def demo(run: Run, /, folder: Path, photos: int) -> int:
     """Start the sandbox, mirror a generated event from it into DIR, say what to look at.
@@ -47,7 +49,9 @@ def demo(run: Run, /, folder: Path, photos: int) -> int:
 
 
 async def _show(console: Console, folder: Path, photos: int, stopping: trio.Event) -> int:
-    spec = EventSpec(photos=photos, undated=4, duplicates=4)
+    # An event of its own for every number of photos: of one event a smaller demo after a larger one would be a mass
+    # removal, which a pass stops at. The usual number gives 456, the event of every example.
+    spec = EventSpec(_USUAL_EVENT - _USUAL + photos, photos=photos, undated=4, duplicates=4)
     console.say(
         f"A generated race of {count(photos, 'photo')} is served on this machine and mirrored into {folder}."
     )
@@ -75,7 +79,13 @@ def _words(report: PassReport, root: Path) -> Iterator[str]:
     if report.whole:
         yield f"whole: {count(report.photos, 'photo')}, {count(report.present, 'file')} in {folder}"
     else:
-        yield f"NOT whole: {count(report.missing, 'file')} missing of {count(report.photos, 'photo')} in {folder}"
+        doubt = "it is not certain that everything is here"
+        lack = (
+            f"{count(report.missing, 'file')} missing"
+            if report.missing > 0 and not report.stopped
+            else doubt
+        )
+        yield f"NOT whole: {lack}; of {count(report.photos, 'photo')} in {folder}"
         yield from map(describe, report.failures[:5])
     fetched = (
         f"{count(report.downloaded, 'file')} fetched"

@@ -16,11 +16,13 @@ from zoneinfo import ZoneInfo
 
 import trio
 
+from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.listings import known_photos
 from ninepic_mirror.archive.placement import cut
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.forecast import USUAL, Forecast, Local, Sample
-from ninepic_mirror.cli.outcome import code_of, fail, worst
+from ninepic_mirror.cli.losses import count_lost
+from ninepic_mirror.cli.outcome import code_of, fail, is_of_one_event, worst
 from ninepic_mirror.cli.remote import open_api, open_origin
 from ninepic_mirror.cli.wishes import chosen, day_span
 from ninepic_mirror.errors import (
@@ -28,8 +30,6 @@ from ninepic_mirror.errors import (
     NotMirroredError,
     PassingError,
     PhotoError,
-    StopProgramError,
-    UsageError,
 )
 from ninepic_mirror.model import HOUR, Window
 from ninepic_mirror.sync.enumerator import known_of
@@ -62,11 +62,12 @@ async def explore(
         open_api(config.api, key) as client,
         open_origin(config.api, config.mirror.connections) as photos,
     ):
+        await trio.to_thread.run_sync(mirrors.refuse_foreign, config.mirror)
         for event_id in await chosen(client, config, wishes):
             try:
                 found = await _forecast(client, photos, config, wishes, event_id)
             except MirrorError as error:
-                if isinstance(error, StopProgramError) and not isinstance(error, UsageError):
+                if not is_of_one_event(error):
                     raise
                 codes.append(code_of(error))
                 fail(console, error)
@@ -90,7 +91,9 @@ async def _forecast(
     day = None
     if wishes.day is not None:
         day = day_span(config, event_id, wishes.day, by_hour or ())
-    local = await trio.to_thread.run_sync(_look, config, event_id, settings, day)
+    local = await trio.to_thread.run_sync(
+        lambda: _look(config, event_id, settings, day, sizes=wishes.full)
+    )
     # The same decision as a pass makes, by the same function: a dry run that guesses would be worse than none.
     everything = wishes.full or local.everything
     plan = make_plan(local.known, remote, lambda hour: cut(zone, hour), everything=everything)
@@ -113,21 +116,31 @@ def _narrow(plan: Plan, remote: Remote, local: Local, day: tuple[int, int]) -> t
     return Plan(hours), sum(max(0, more) for more in new)
 
 
-def _look(config: Config, event_id: int, settings: Mirror, day: tuple[int, int] | None) -> Local:
-    """Read what the manifest knows.
+def _look(
+    config: Config,
+    event_id: int,
+    settings: Mirror,
+    day: tuple[int, int] | None,
+    *,
+    sizes: bool,
+) -> Local:
+    """Read what the manifest knows, and see which of its files are there.
 
     Raises:
         StorageError: There is one, but it cannot be read.
     """
     try:
-        with mirrors.opened(mirrors.root_of(config), event_id) as (manifest, _):
+        root = mirrors.root_of(config)
+        with mirrors.opened(root, event_id) as (manifest, _):
             # A variant that was added has to be listed everywhere for its addresses (sync.mirror does likewise).
             had = manifest.meta("variants")
             added = [v for v in settings.variants if isinstance(had, list) and v not in had]
             photos = known_photos(manifest)
             wanted = _wanted(manifest, settings.variants, day) + photos * len(added)
             known = known_of(manifest, settings.variants)
-            return Local(known, photos, wanted, bool(added), _rate(manifest))
+            with Tree(root.folder_of(event_id) or root.path) as tree:
+                lost = count_lost(manifest, tree, settings.variants, day, sizes=sizes)
+            return Local(known, photos, wanted, bool(added), _rate(manifest), lost)
     except NotMirroredError:
         return Local()
 

@@ -8,9 +8,10 @@ import click
 
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.options import API, PLACE, read_config, read_key, takes
+from ninepic_mirror.cli.outcome import code_of, is_of_one_event, worst
 from ninepic_mirror.cli.remote import open_api
 from ninepic_mirror.cli.summary import count
-from ninepic_mirror.errors import NotMirroredError, StopEventError, StorageError
+from ninepic_mirror.errors import MirrorError, NotMirroredError
 from ninepic_mirror.progress import plain
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def events(run: Run, /, *, with_flags: bool, json: bool, **flags: object) -> int
     if json:
         console.document = {"events": entries}
     ask_details = with_flags or console.verbosity > 0
-    found = run.signals.run(lambda _: _listed(console, config, key, details=ask_details))
+    codes: list[int] = []
+    found = run.signals.run(lambda _: _listed(console, config, key, codes, details=ask_details))
     for event, details in found:
         standing = _standing(console, config, event.event_id)
         entries.append(_entry(event, details, standing))
@@ -48,13 +50,16 @@ def events(run: Run, /, *, with_flags: bool, json: bool, **flags: object) -> int
             console.print(_line(event, details, standing))
     if not found and not json:
         console.print("the organisation has no events")
-    return 0
+    return worst(codes)
 
 
 async def _listed(
-    console: Console, config: Config, key: Key, *, details: bool
+    console: Console, config: Config, key: Key, codes: list[int], *, details: bool
 ) -> list[tuple[Event, Details | None]]:
-    """Ask for the events and, one after the other, for their flags; an event that refuses them has none."""
+    """Ask for the events and, one after the other, for their flags; an event that refuses them has none.
+
+    The codes of such refusals are added to `codes`.
+    """
     async with open_api(config.api, key) as client:
         found: list[tuple[Event, Details | None]] = []
         async for event in client.events():
@@ -63,7 +68,10 @@ async def _listed(
                 # One event that is gone meanwhile must not hide the others.
                 try:
                     flags = await client.details(event.event_id)
-                except StopEventError as error:
+                except MirrorError as error:
+                    if not is_of_one_event(error):
+                        raise
+                    codes.append(code_of(error))
                     console.warn(str(error))
             found.append((event, flags))
         return found
@@ -74,7 +82,7 @@ def _standing(console: Console, config: Config, event_id: int) -> Standing | Non
         return mirrors.stand(config, event_id)
     except NotMirroredError:
         return None
-    except StorageError as error:
+    except MirrorError as error:
         console.warn(f"event {event_id}: {error}")
         return None
 
@@ -94,6 +102,10 @@ def _progress(standing: Standing | None) -> str:
     there = standing.there
     if standing.whole:
         return f"mirrored, {count(there.photos, 'photo')}"
+    if standing.unlisted:
+        return f"mirrored in part, {there.photos:,} of {count(there.photos + standing.unlisted, 'photo')} listed"
+    if not there.missing:
+        return f"{count(there.photos, 'photo')} mirrored, not certain to be all"
     wanted = there.photos * len(standing.variants)
     return f"mirrored in part, {there.present:,} of {count(wanted, 'file')}"
 
@@ -111,6 +123,7 @@ def _entry(event: Event, details: Details | None, standing: Standing | None) -> 
         else {
             "whole": standing.whole,
             "photos": standing.there.photos,
+            "unlisted": standing.unlisted,
             "files": {
                 "present": standing.there.present,
                 "pending": standing.pending,

@@ -27,6 +27,7 @@ class Local:
         wanted: Files still to be had of the photos that are known.
         everything: All hours would be listed, because a variant was added.
         rate: Bytes per second of the last pass that fetched something, None when there was none.
+        lost: Files that were fetched and are not in place any more.
     """
 
     known: Known = field(default_factory=Known)
@@ -34,6 +35,7 @@ class Local:
     wanted: int = 0
     everything: bool = False
     rate: float | None = None
+    lost: int = 0
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ class Forecast:
     @property
     def files(self) -> int:
         """Files that would be fetched."""
-        return self.new * len(self.variants) + self.local.wanted
+        return self.new * len(self.variants) + self.local.wanted + self.local.lost
 
     def size(self) -> int | None:
         """Bytes that would be fetched, None when the sample says nothing."""
@@ -99,6 +101,7 @@ class Forecast:
         yield f"  the service has {there}; known here: {local.photos:,}; new: {self.new:,}"
         yield f"  to be listed: {self._listings()}"
         pending = f"{local.wanted:,} of them pending from earlier"
+        pending += f", {local.lost:,} missing from the disk" if local.lost else ""
         yield f"  to be fetched: {count(self.files, 'file')}, {pending}"
         if self.files:
             yield from self._estimates(settings)
@@ -133,6 +136,7 @@ class Forecast:
             "hours_to_list": len(self.plan.hours),
             "files_to_fetch": self.files,
             "pending": self.local.wanted,
+            "lost": self.local.lost,
             "estimated_bytes": self.size(),
             "estimated_seconds": None if estimate is None else round(estimate[0], 1),
             "estimated_from": None if estimate is None else estimate[1],

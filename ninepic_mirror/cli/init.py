@@ -24,9 +24,10 @@ import click
 from ninepic_mirror.archive.files import translated
 from ninepic_mirror.archive.root import Root
 from ninepic_mirror.cli.console import command, is_terminal
-from ninepic_mirror.cli.options import API, MIRROR, overrides, takes
+from ninepic_mirror.cli.options import API, MIRROR, event_number, overrides, takes
 from ninepic_mirror.cli.remote import open_api
 from ninepic_mirror.cli.summary import WATERMARK, count
+from ninepic_mirror.cli.wishes import refuse_originals
 from ninepic_mirror.config import CONFIG_VARIABLE, KEY_VARIABLE, Config, find_key, load, places
 from ninepic_mirror.errors import ConfigError, UsageError
 from ninepic_mirror.model import Key
@@ -59,7 +60,7 @@ class Answers:
     "--event",
     "event_ids",
     multiple=True,
-    type=click.IntRange(min=1),
+    type=event_number,
     help="An event to mirror; may be given again.",
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing config file.")
@@ -77,7 +78,8 @@ def init(
     named = path or console.config
     variable = os.environ.get(CONFIG_VARIABLE)
     target = (named or (Path(variable) if variable else places()[1])).absolute()
-    if target.exists() and not force:
+    # Also a link that leads nowhere: somebody put it there.
+    if os.path.lexists(target) and not force:
         raise UsageError(f"{target} exists", "give --force to overwrite it, or another PATH")
     answers = Answers({key: value for key, value in overrides(flags).items() if value is not None})
     _complete(answers, target)
@@ -90,6 +92,7 @@ def init(
         # Read back by the very code that will read it later: a file that stands can be used.
         _write(draft, render(answers.values), 0o644)
         config = replace(_read_back(draft), source=target)
+        refuse_originals(config, config.events.ids)
         # A typed key is tried before it is written anywhere.
         key = (
             Key(answers.key, "the terminal") if answers.key else find_key(config.api, os.environ)[0]
@@ -143,7 +146,42 @@ def _complete(answers: Answers, target: Path) -> None:
     for key in ("mirror.root", "mirror.state_dir", "api.key_file", "api.ca_file"):
         if key in values:
             values[key] = str(Path(os.path.expanduser(str(values[key]))).absolute())  # noqa: PTH111  leaves an unknown ~user as it is
+            _require_text(str(values[key]))
     _ask_key(answers, target)
+    _require_key_file(answers)
+
+
+def _require_text(path: str) -> None:
+    """Refuse a path that a config file cannot hold: TOML is UTF-8.
+
+    Raises:
+        UsageError: Its bytes are none.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{path}: the name is not UTF-8, and a config file can hold nothing else",
+            "choose another folder, or do without a config file: every setting is a flag too",
+        ) from error
+
+
+def _require_key_file(answers: Answers) -> None:
+    """Refuse to name a file that is not there and will not be: later runs would fail for want of it.
+
+    Raises:
+        UsageError: It is not there.
+    """
+    named = answers.values.get("api.key_file")
+    if named is None or answers.key:
+        return
+    with translated(str(named)):
+        there = Path(str(named)).exists()
+    if not there:
+        raise UsageError(
+            f"the key file {named} does not exist",
+            f"write the key into it first, or leave --key-file out and set ${KEY_VARIABLE}",
+        )
 
 
 def _ask_key(answers: Answers, target: Path) -> None:
@@ -171,7 +209,9 @@ def _ask_key(answers: Answers, target: Path) -> None:
         click.prompt("File of the key", default=str(target.with_name("key")), err=True)
     ).expanduser().absolute()  # fmt: skip
     answers.values["api.key_file"] = str(file)
-    if not file.exists():
+    with translated(str(file)):
+        there = file.exists()
+    if not there:
         answers.key = click.prompt(
             f"API key (not shown; goes to {file})", hide_input=True, err=True
         ).strip()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from ninepic_mirror.cli import mirrors
-from ninepic_mirror.cli.options import PLACE, read_config, takes
+from ninepic_mirror.cli.options import PLACE, event_number, read_config, takes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ _CHUNK: Final = 500  # lines in one write
 
 
 @click.command()
-@click.argument("event_id", type=click.IntRange(min=1))
+@click.argument("event_id", type=event_number)
 @click.option(
     "--format",
     "shape",
@@ -57,7 +57,9 @@ def manifest(run: Run, /, event_id: int, shape: Literal["csv", "jsonl"], **flags
     """
     config = read_config(run.console, flags, local=True)
     encode = _csv if shape == "csv" else _json
-    with mirrors.opened(mirrors.root_of(config), event_id) as (opened, unread):
+    root = mirrors.root_of(config)
+    mirrors.require_root(root)
+    with mirrors.opened(root, event_id) as (opened, unread):
         if unread:
             run.console.warn(
                 "without permission to write, the newest changes of a pass cannot be seen"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import re
 import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive import lock
 from ninepic_mirror.archive.balance import balance, failures
+from ninepic_mirror.archive.files import translated
 from ninepic_mirror.archive.listings import hours
-from ninepic_mirror.archive.manifest import Manifest, reading
-from ninepic_mirror.archive.root import Root
-from ninepic_mirror.errors import NotMirroredError, StorageError, UsageError
+from ninepic_mirror.archive.manifest import NAME, Manifest, reading
+from ninepic_mirror.archive.root import MARKER, Root
+from ninepic_mirror.errors import MirrorError, NotMirroredError, StorageError
 from ninepic_mirror.model import VARIANTS, Variant
 from ninepic_mirror.sync.report import Failure, PassReport
 
@@ -22,7 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ninepic_mirror.archive.balance import Balance
-    from ninepic_mirror.config import Config
+    from ninepic_mirror.config import Config, Mirror
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class Standing:
         last_pass: When the last finished pass ended, likewise.
         whole: Everything known is present, and the last comparison found nothing else missing.
         unread: A log was left unread for want of permission, so that the newest is not seen.
+        unlisted: Photos that the service reported beyond those that its listings named.
         failures: What could not be had, and why.
     """
 
@@ -55,6 +62,7 @@ class Standing:
     last_pass: int | None
     whole: bool
     unread: bool
+    unlisted: int = 0
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -74,10 +82,15 @@ def opened(root: Root, event_id: int) -> Iterator[tuple[Manifest, bool]]:
         NotMirroredError: There is none.
         StorageError: It cannot be read, or is damaged.
     """
-    folder = root.folder_of(event_id) if root.path.is_dir() else None
-    if folder is None or not root.manifest_path(folder).is_file():
+    # pathlib's questions raise what is neither "no such" nor "no folder", above all that we may not look.
+    with translated(str(root.path)):
+        folder = root.folder_of(event_id) if root.path.is_dir() else None
+    if folder is None:
         raise NotMirroredError(event_id, str(root.path))
     path = root.manifest_path(folder)
+    with translated(str(path)):
+        if not path.is_file():
+            raise NotMirroredError(event_id, str(root.path))
     try:
         with reading(path, folder / lock.PATH) as found:
             yield found
@@ -86,6 +99,69 @@ def opened(root: Root, event_id: int) -> Iterator[tuple[Manifest, bool]]:
     ) as error:  # what `reading` leaves: not busy or out of reach, but damaged
         cure = "run sync: it keeps the damaged file aside and rebuilds the manifest from the photos"
         raise StorageError(str(path), f"the manifest is damaged: {error}", cure) from error
+
+
+def here(root: Root) -> list[int]:
+    """Return the events that are mirrored in a root, by number; one whose folder is closed to us is among them.
+
+    Not `Root.events`, which is for those who write: one closed folder must not hide the others from `status`.
+
+    Raises:
+        StorageError: The root itself cannot be read.
+    """
+    with translated(str(root.path)):
+        names = os.listdir(root.path) if root.path.is_dir() else []
+    return sorted({int(number) for name in names if (number := _number(root, name))})
+
+
+def _number(root: Root, name: str) -> str | None:
+    digits = name.partition("-")[0]
+    if not re.fullmatch("[1-9][0-9]{0,17}", digits):
+        return None
+    try:
+        return digits if root.manifest_path(root.path / name).is_file() else None
+    except OSError:
+        return digits  # whoever reads it says what is wrong
+
+
+def require_root(root: Root) -> list[int]:
+    """Return the events that are mirrored in a root.
+
+    Raises:
+        StorageError: It is no mirror root, so that nothing can be said of what is mirrored: unmounted, perhaps.
+    """
+    found = here(root)
+    with translated(str(root.path)):
+        if found or (root.path / MARKER).is_file():
+            return found
+        text = "this is no mirror root" if root.path.is_dir() else "there is no such folder"
+    cure = "look at --root or [mirror] root, and whether its disk is mounted"
+    raise StorageError(str(root.path), text, cure)
+
+
+def refuse_foreign(settings: Mirror) -> None:
+    """Refuse a root that a typed `sync` would refuse, and make nothing.
+
+    Raises:
+        StorageError: No mirror root, not mounted, or another user's.
+    """
+    root = Root(settings.root, settings.state_dir, require_mount=settings.require_mount)
+    with translated(str(root.path)):
+        content = set(os.listdir(root.path)) if root.path.is_dir() else None
+        known = settings.state_dir is not None and any(settings.state_dir.glob(f"*/{NAME}"))
+        unmounted = settings.require_mount and not os.path.ismount(root.path)
+    # Wherever `prepare` would make a new root of it there is nothing to refuse yet, and `prepare` is not asked.
+    if content is None:
+        new = not os.path.lexists(root.path)
+    else:
+        kept = {
+            name
+            for name in content
+            if name != "lost+found" and not name.startswith(f"{MARKER}.new")
+        }
+        new = not kept or (MARKER not in kept and bool(here(root)))
+    if known or unmounted or not new:
+        root.prepare(make=False)
 
 
 def stand(config: Config, event_id: int) -> Standing:
@@ -99,11 +175,11 @@ def stand(config: Config, event_id: int) -> Standing:
     with opened(root, event_id) as (manifest, unread):
         variants = _variants(config, event_id, manifest)
         there = balance(manifest, variants)
-        name = manifest.meta("name")
+        name, total = manifest.meta("name"), _integer(manifest.meta("total")) or 0
         last = manifest.rows(
-            "SELECT whole, report FROM passes WHERE ended_at IS NOT NULL AND kind <> 'day' ORDER BY id DESC LIMIT 1"
+            "SELECT whole, report FROM passes WHERE ended_at IS NOT NULL AND kind NOT IN ('day', 'variant') ORDER BY id DESC LIMIT 1"
         )
-        # Passes over a day say nothing about the rest, and one that was cut off (no end) says nothing at all.
+        # Passes over a part say nothing about the rest, and one that was cut off (no end) says nothing at all.
         found_whole = bool(last and last[0][0])
         return Standing(
             event_id=event_id,
@@ -113,11 +189,13 @@ def stand(config: Config, event_id: int) -> Standing:
             there=there,
             pending=there.missing - there.failed,
             gone=manifest.count("SELECT count(*) FROM photos WHERE gone_since IS NOT NULL"),
-            last_whole=_moment(manifest.meta("last_whole")),
+            last_whole=_integer(manifest.meta("last_whole")),
             last_pass=manifest.count("SELECT max(ended_at) FROM passes") or None,
             # Both: the manifest may know of nothing missing because the last listing could not be trusted.
             whole=there.missing == 0 and found_whole,
             unread=unread,
+            # The total of a whole pass may count rows that repeat a photo.
+            unlisted=0 if found_whole else max(0, total - there.photos),
             failures=[
                 *(_doubts(str(last[0][1])) if last and not found_whole else ()),
                 *(Failure(*one) for one in failures(manifest, variants)),
@@ -129,13 +207,13 @@ def _variants(config: Config, event_id: int, manifest: Manifest) -> tuple[Varian
     """Return the variants that ought to be here: by the config file, else those of the last pass."""
     # Without a file nobody wrote down which variants are wanted; a mirror of thumbnails alone must not be called
     # incomplete because the default is two variants.
-    had = manifest.meta("variants")
+    had = manifest.meta("wanted") or manifest.meta("variants")
     if config.source is None and isinstance(had, list):
         return tuple(variant for variant in VARIANTS if variant in had)
     return config.mirror_for(event_id).variants
 
 
-def _moment(value: object) -> int | None:
+def _integer(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
@@ -153,7 +231,7 @@ def known_hours(config: Config, event_id: int) -> list[int]:
     try:
         with opened(root_of(config), event_id) as (manifest, _):
             return list(hours(manifest))
-    except (NotMirroredError, StorageError):
+    except (MirrorError, OSError):
         return []
 
 
@@ -161,8 +239,9 @@ def fill(report: PassReport, config: Config) -> None:
     """Complete the report of an event that ended too early for one of its own, as far as the manifest can be read."""
     try:
         found = stand(config, report.event_id)
-    except (NotMirroredError, StorageError, UsageError):
-        return  # the reason why the run ended is in the report already
+    except Exception as error:  # noqa: BLE001  the reason why the run ended is in the report already, and comes first
+        _LOG.debug("event %s: its manifest could not be read: %s", report.event_id, error)
+        return
     report.name, report.folder = found.name, str(found.folder)
     report.photos, report.undated = found.there.photos, found.there.undated
     report.present, report.failed, report.missing = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.config import Api, Config
     from ninepic_mirror.model import Key
 
+_LOG: Final = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -41,7 +44,19 @@ class Flag:
     switch: bool = False
 
 
-_PATH: Final = click.Path()
+def event_number(text: str) -> int:
+    """Read the number of an event; the manifest keeps it as an SQLite integer.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    if not re.fullmatch("0*[1-9][0-9]{0,17}", text):
+        raise click.BadParameter(f"{text} is no event number; `ninepic-mirror events` lists them.")
+    return int(text)
+
+
+# Whether it can be read is for whoever reads it to say: an unreadable root is no usage error (DESIGN §3).
+_PATH: Final = click.Path(readable=False)
 # By dotted key. `api.proxy` may hold a password, which a list of processes would show: in the file only.
 API: Final = {
     "api.org_id": Flag("--org", "The organisation's number.", int),
@@ -139,12 +154,14 @@ def read_config(
 
     given = overrides(flags)
     try:
-        return load(console.config, given, local=local)
+        config = load(console.config, given, local=local)
     except ConfigError as error:
         if not rootless or [problem.key for problem in error.problems] != ["mirror.root"]:
             raise
-    # A root that is there but wrong is a fault in this reading too.
-    return load(console.config, given | {"mirror.root": os.devnull}, local=local)
+        # A root that is there but wrong is a fault in this reading too.
+        config = load(console.config, given | {"mirror.root": os.devnull}, local=local)
+    _LOG.info("config: %s; mirror root: %s", config.source or "flags alone", config.mirror.root)
+    return config
 
 
 def read_key(console: Console, api: Api) -> Key:
@@ -160,4 +177,5 @@ def read_key(console: Console, api: Api) -> Key:
     os.environ.pop(KEY_VARIABLE, None)
     for line in warnings:
         console.warn(line)
+    _LOG.info("API key: from %s", key.source)
     return key

@@ -18,6 +18,7 @@ from ninepic_mirror.errors import (
     NotMirroredError,
     PassingError,
     RejectedError,
+    StopProgramError,
     StorageError,
     UnreachableError,
     UsageError,
@@ -123,6 +124,18 @@ def worst(codes: Iterable[int]) -> int:
     """Return the code of a run from those of its events."""
     seen = set(codes)
     return next((code for code in _ORDER if code in seen), Code.WHOLE)
+
+
+def is_of_one_event(error: MirrorError) -> bool:
+    """Say whether an error concerns the event alone at which it came, so that others can still be looked at.
+
+    Nothing is asked or looked at here: a storage error is taken for one folder's, see `sweep` for when it is not.
+    """
+    if isinstance(error, KeyRefusedError):
+        # 401 says that no key arrived, which no other event changes (API.md, Errors).
+        return error.event_id is not None and error.status != 401
+    # Two folders of one event, or a day without photos: usage errors that are one event's.
+    return isinstance(error, UsageError | StorageError) or not isinstance(error, StopProgramError)
 
 
 def report(console: Console, error: Exception) -> Code:

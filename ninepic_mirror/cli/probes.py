@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final, Literal
 from ninepic_mirror.archive.files import storage_error
 from ninepic_mirror.archive.root import MARKER, Root
 from ninepic_mirror.cli.outcome import Code
+from ninepic_mirror.errors import StorageError
 from ninepic_mirror.progress import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ninepic_mirror.config import Mirror
-    from ninepic_mirror.errors import StorageError
 
 _FICLONE: Final = 0x40049409  # linux/fs.h
 # SQLite's write-ahead log needs shared memory (sqlite.org/wal.html); exFAT and FAT lack owners and links.
@@ -65,7 +65,16 @@ def failed(name: str, error: StorageError) -> Check:
 
 
 def examine(settings: Mirror) -> Iterator[Check]:
-    """Yield what there is to say about the mirror root."""
+    """Yield what there is to say about the mirror root; what the system does not let us see is a failure too."""
+    try:
+        yield from _examine(settings)
+    except OSError as error:
+        yield failed("mirror root", storage_error(error, str(settings.root)))
+    except StorageError as error:
+        yield failed("mirror root", error)
+
+
+def _examine(settings: Mirror) -> Iterator[Check]:
     root = settings.root
     if settings.require_mount:
         yield _mount(root)
@@ -82,7 +91,8 @@ def examine(settings: Mirror) -> Iterator[Check]:
 
 
 def _absent(root: Path) -> Check:
-    if root.exists():
+    # A link that leads round in a circle "exists" to nobody, and yet nothing can be made there.
+    if os.path.lexists(root) and not (root.is_symlink() and _is_dangling(root)):
         return Check(
             "mirror root",
             "FAIL",
@@ -106,6 +116,16 @@ def _absent(root: Path) -> Check:
         f"{root} does not exist yet",
         "sync makes it; mount its disk first if it has one",
     )
+
+
+def _is_dangling(link: Path) -> bool:
+    try:
+        link.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _mount(root: Path) -> Check:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -28,6 +30,10 @@ COMMANDS: Final = {
     "sandbox": "Serve a synthetic 9Pic on this machine.",
     "demo": "Mirror a generated event, without an account.",
 }
+
+
+_VALUED: Final = ("--config", "--log-format")  # options of the group whose value is no command
+_COMPLETE: Final = "_NINEPIC_MIRROR_COMPLETE"  # click's variable for completions (README)
 
 
 class Program(click.Group):
@@ -100,7 +106,7 @@ def _explain(console: Console, error: click.ClickException, arguments: Sequence[
     """Say what click does not understand, in our own form; without any argument, what there is."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     if not arguments:
-        error.show()
+        console.show(error.format_message())
     else:
         path = context.command_path if context is not None else "ninepic-mirror"
         console.error(error.format_message().rstrip("."), f"{path} --help")
@@ -118,10 +124,21 @@ def start(arguments: Sequence[str]) -> int:
     signals = Signals(console)
     signals.install()
     if "--json" in arguments:  # one object, even when the arguments cannot be read (DESIGN §3)
-        console.document = {"events": []}
-    code = _guarded(Run(console, signals), arguments)
-    # A run that was told to stop says so, even when it had just become whole: whoever sent the signal waits for it.
-    return console.end(signals.code or code)
+        console.document = {"checks" if _named(arguments) == "check" else "events": []}
+    try:
+        code = _guarded(Run(console, signals), arguments)
+        # A run that was told to stop says so, even when it had just become whole: whoever sent the signal waits for it.
+        return console.end(signals.code or code)
+    except KeyboardInterrupt:  # between two steps, where nothing is under way
+        return console.end(signals.code or 130)
+
+
+def _named(arguments: Sequence[str]) -> str | None:
+    """Return the command of a command line that may be wrong, None when there is none."""
+    words = zip(("", *arguments), arguments, strict=False)
+    return next(
+        (word for before, word in words if word in COMMANDS and before not in _VALUED), None
+    )
 
 
 def _guarded(run: Run, arguments: Sequence[str]) -> int:
@@ -139,5 +156,26 @@ def _guarded(run: Run, arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         _explain(run.console, error, arguments)
         return Code.USAGE
+    except (OSError, SystemExit) as error:
+        return _unwritten(run.console, error)
     except Exception as error:  # noqa: BLE001  the last resort: what is not known is a bug, and shown whole
         return fail(run.console, error)
+
+
+def _unwritten(console: Console, error: OSError | SystemExit) -> int:
+    """Return the code after a system fault: is it that the help, which click prints itself, did not arrive?
+
+    Raises:
+        SystemExit: A completion ended.
+    """
+    # click ends so after a completion, and when a pipe broke, as that of the help does without a reader.
+    if isinstance(error, SystemExit):
+        if _COMPLETE in os.environ:
+            raise error
+        error = BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    if sys.__stdout__ is not None:
+        sys.stdout = sys.__stdout__  # click puts something around it that hides the fault
+    # A blank line tells: where the help could not be written neither can it, and `end` says why.
+    console.print()
+    console.flush()
+    return Code.WHOLE if console.gone else fail(console, error)

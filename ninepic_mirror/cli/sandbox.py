@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json as jsonlib
+import shlex
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -105,9 +107,11 @@ async def _serve(console: Console, world: Sandbox, port: int, *, json: bool) -> 
             _announce(console, world, json=json)
             await trio.sleep_forever()
     except OSError as error:
-        raise UsageError(
-            f"port {port} or {port + 1} is taken", "choose another --port, or 0"
-        ) from error
+        if error.errno == errno.EACCES:
+            text, cure = f"port {port} is for root alone", "choose a --port from 1024 on, or 0"
+        else:
+            text, cure = f"port {port} or {port + 1} is taken", "choose another --port, or 0"
+        raise UsageError(text, cure) from error
 
 
 def _announce(console: Console, world: Sandbox, *, json: bool) -> None:
@@ -145,7 +149,7 @@ def _announce(console: Console, world: Sandbox, *, json: bool) -> None:
             "sandbox-mirror",
         ]
         console.print(
-            f"\nIn another terminal:\n\n  NINEPIC_API_KEY={key} {command('sync', str(FIRST), *words)}\n"
+            f"\nIn another terminal:\n\n  NINEPIC_API_KEY={shlex.quote(key)} {command('sync', str(FIRST), *words)}\n"
         )
         console.print("Ctrl-C ends it.")
     console.flush()

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
-from ninepic_mirror.archive.placement import parts
+from ninepic_mirror.archive.placement import local_time, parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ninepic_mirror.config import Events
     from ninepic_mirror.model import Event
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# The first and last moments that datetime knows, in epoch seconds: 0001-01-01 and the end of 9999-12-31.
+_FIRST: Final = int(datetime(1, 1, 1, tzinfo=UTC).timestamp())
+_END: Final = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) + 86400
 
 
 def needs_list(events: Events) -> bool:
@@ -58,19 +60,23 @@ def fits(events: Events, event: Event, now: datetime) -> bool:
 
 def span(day: date, zone: ZoneInfo) -> tuple[int, int]:
     """Return `[from, to)` of a day in its zone, in epoch seconds: 23 or 25 hours where the clocks change."""
-    first = datetime(day.year, day.month, day.day, tzinfo=zone)
+    # Cameras and services do say such years (API.md). What lies beyond has no local time, and counts by its UTC day
+    # as its folder does (`placement.local_time`).
+    if day == date.max:
+        return _midnight(day, zone), _END
     # Where midnight is skipped, fold=0 reads it with the old offset, which is the very moment of the change; where
     # it comes twice, the first (PEP 495). Wall-clock arithmetic on the date, not 24 hours.
-    after = day + timedelta(days=1)
-    last = datetime(after.year, after.month, after.day, tzinfo=zone)
-    return int(first.timestamp()), int(last.timestamp())
+    first = _midnight(day, zone) if day > date.min else min(_FIRST, _midnight(day, zone))
+    return first, _midnight(day + timedelta(days=1), zone)
+
+
+def _midnight(day: date, zone: ZoneInfo) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
 
 
 def days_of(starts: Iterable[int], zone: ZoneInfo) -> set[date]:
     """Return the days in the zone that may hold photos of these UTC hours."""
     # Both parts of an hour that midnight cuts: what is in which is known only after listing.
-    found = set()
-    for start in starts:
-        for window in parts(zone, start):
-            found.add((_EPOCH + timedelta(seconds=window.start)).astimezone(zone).date())
-    return found
+    return {
+        local_time(zone, window.start).date() for start in starts for window in parts(zone, start)
+    }

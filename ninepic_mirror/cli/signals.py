@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -50,7 +49,7 @@ class Signals:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self._number is not None:
-            self._shout("stopped at once; the next run goes on from here")
+            self._console.shout("stopped at once; the next run goes on from here")
             self._console.end_at_once(128 + self._number)
             os._exit(128 + self._number)
         self._number = number
@@ -58,11 +57,6 @@ class Signals:
         if self._soften is None:
             raise KeyboardInterrupt
         self._soften()
-
-    def _shout(self, text: str) -> None:
-        # A handler may come in the middle of a print: past Python's buffers, which are not reentrant.
-        with suppress(OSError):
-            os.write(2, f"{text}\n".encode())
 
     def run(self, work: Callable[[trio.Event], Awaitable[T]], *, gentle: bool = False) -> T:
         """Run a command on trio.
@@ -80,7 +74,9 @@ class Signals:
 
         def soften() -> None:
             if gentle:
-                self._shout("stopping; what is under way is finished, once more to stop at once")
+                self._console.shout(
+                    "stopping; what is under way is finished, once more to stop at once"
+                )
             if tell is not None:
                 tell()
 

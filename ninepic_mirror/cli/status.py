@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from ninepic_mirror.archive.root import MARKER
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
-from ninepic_mirror.cli.options import PLACE, again, read_config, takes
-from ninepic_mirror.cli.outcome import Code, code_of, fail, worst
+from ninepic_mirror.cli.options import PLACE, again, event_number, read_config, takes
+from ninepic_mirror.cli.outcome import Code, fail, worst
 from ninepic_mirror.cli.summary import count, describe
 from ninepic_mirror.errors import MirrorError, StorageError, UsageError
 from ninepic_mirror.progress import plain
+from ninepic_mirror.sync.report import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ninepic_mirror.cli.mirrors import Standing
     from ninepic_mirror.cli.signals import Run
-    from ninepic_mirror.config import Config
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 @click.command()
-@click.argument("event_ids", metavar="[EVENT_ID]…", nargs=-1, type=click.IntRange(min=1))
+@click.argument("event_ids", metavar="[EVENT_ID]…", nargs=-1, type=event_number)
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 @takes(PLACE)
 @click.pass_obj
@@ -41,12 +43,23 @@ def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: obje
     if json:
         console.document = {"events": entries}
     codes: list[int] = []
-    for event_id in dict.fromkeys(event_ids or _all(config)):
+    root = mirrors.root_of(config)
+    try:
+        there = mirrors.require_root(root)
+    except StorageError as error:
+        entries += [_lacking(number, error) for number in event_ids or config.events.ids]
+        return fail(console, error)
+    _LOG.info("%s holds the events %s", root.path, there)
+    # An event that ought to be here and is not must not go unnoticed.
+    wanted = event_ids or (*there, *config.events.ids)
+    if not wanted:
+        raise UsageError(f"no event is mirrored in {root.path} yet", "run sync first")
+    for event_id in dict.fromkeys(wanted):
         try:
             found = mirrors.stand(config, event_id)
         except MirrorError as error:
-            codes.append(code_of(error))
-            fail(console, error)
+            codes.append(fail(console, error))
+            entries.append(_lacking(event_id, error))
             continue
         codes.append(Code.WHOLE if found.whole else Code.NOT_WHOLE)
         entries.append(_entry(found))
@@ -63,26 +76,6 @@ def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: obje
     return worst(codes)
 
 
-def _all(config: Config) -> list[int]:
-    """Return every event that is mirrored in the root or that the config names.
-
-    Raises:
-        StorageError: There is no mirror root.
-        UsageError: There is no event at all.
-    """
-    root = mirrors.root_of(config)
-    found = [event_id for event_id, _ in root.events()]
-    if not found and not (root.path / MARKER).is_file():
-        text = "this is no mirror root" if root.path.is_dir() else "there is no such folder"
-        cure = "look at --root or [mirror] root, and whether its disk is mounted"
-        raise StorageError(str(root.path), text, cure)
-    # An event that ought to be here and is not must not go unnoticed.
-    wanted = [*found, *config.events.ids]
-    if not wanted:
-        raise UsageError(f"no event is mirrored in {root.path} yet", "run sync first")
-    return wanted
-
-
 def _lines(found: Standing, sync_command: str) -> Iterator[str]:
     there = found.there
     name = plain(found.name or f"event {found.event_id}")
@@ -90,6 +83,8 @@ def _lines(found: Standing, sync_command: str) -> Iterator[str]:
     undated = f", {there.undated:,} of them undated" if there.undated else ""
     yield f"{title}: {'whole' if found.whole else 'NOT whole'}"
     yield f"  {count(there.photos, 'photo')}{undated}; {count(there.present, 'file')} present ({' and '.join(found.variants)})"
+    if found.unlisted:
+        yield f"  the service reports {count(found.unlisted, 'photo')} more, not listed yet"
     if found.pending > 0:
         yield f"  {count(found.pending, 'file')} pending"
     if there.failed:
@@ -122,8 +117,19 @@ def _entry(found: Standing) -> dict[str, object]:
         "undated": there.undated,
         "variants": list(found.variants),
         "files": {"present": there.present, "pending": found.pending, "failed": there.failed},
+        "unlisted": found.unlisted,
         "gone": found.gone,
         "last_whole": found.last_whole,
         "last_pass": found.last_pass,
         "failures": [failure.as_json() for failure in found.failures],
+    }
+
+
+def _lacking(event_id: int, error: MirrorError) -> dict[str, object]:
+    """Return the entry of an event of which nothing can be said but why."""
+    return {
+        "event_id": event_id,
+        "name": None,
+        "whole": False,
+        "failures": [Failure(None, None, str(error)).as_json()],
     }

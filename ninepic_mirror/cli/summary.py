@@ -40,6 +40,9 @@ def summarize(
         yield f"{title}: whole: everything is here: {_contents(report, variants)} in {report.folder}"
     else:
         yield from _lack(report, title, next_command)
+    if report.repeated:
+        verb = "repeats" if report.repeated == 1 else "repeat"
+        yield f"  {count(report.repeated, 'row')} of the listing {verb} a photo: no file is lacking for it"
     yield _work(report)
 
 
@@ -49,7 +52,13 @@ def _contents(report: PassReport, variants: Sequence[str]) -> str:
 
 
 def _lack(report: PassReport, title: str, next_command: str) -> Iterator[str]:
-    if report.missing > 0:
+    # Before everything was listed the number of missing files is not known, and any number would be taken for it.
+    if report.stopped:
+        listed = "before everything was listed"
+        if report.total is not None:
+            listed = f"{report.photos:,} of {count(report.total, 'photo')} were listed so far"
+        yield f"{title}: NOT whole: stopped: {listed}:"
+    elif report.missing > 0:
         verb = "is" if report.missing == 1 else "are"
         yield f"{title}: NOT whole: {count(report.missing, 'file')} {verb} missing:"
     else:
@@ -61,7 +70,8 @@ def _lack(report: PassReport, title: str, next_command: str) -> Iterator[str]:
         yield f"  … and {hidden:,} more: {next_command}"
     # What a stopped pass never came to has no failure; without this line the numbers would not add up.
     untried = report.missing - sum(failure.image_id is not None for failure in report.failures)
-    if untried > 0:
+    # Stopped before everything was listed, what is missing is known only roughly.
+    if untried > 0 and not report.stopped:
         yield f"  {count(untried, 'file')} had not been tried when the pass ended"
     yield f"  {count(report.present, 'file')} of {count(report.photos, 'photo')} are safe in {report.folder or '?'}"
     yield "  next: run the same command again; it fetches what is missing and nothing else"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -11,10 +14,17 @@ import trio
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command, is_terminal
 from ninepic_mirror.cli.options import PLACE, again
-from ninepic_mirror.cli.outcome import Code, code_of, fail, worst
+from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
 from ninepic_mirror.cli.summary import WATERMARK, summarize
 from ninepic_mirror.cli.wishes import chosen, day_span
-from ninepic_mirror.errors import StopProgramError, UsageError
+from ninepic_mirror.errors import (
+    KeyRefusedError,
+    PassingError,
+    StopEventError,
+    StopProgramError,
+    StorageError,
+    UnreachableError,
+)
 from ninepic_mirror.progress import choose
 from ninepic_mirror.sync.context import Options
 from ninepic_mirror.sync.mirror import sync_event
@@ -27,6 +37,8 @@ if TYPE_CHECKING:
     from ninepic_mirror.config import Config
     from ninepic_mirror.model import Key
 
+_LOG: Final = logging.getLogger(__name__)
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, "SQLITE_FULL"}
 _SILENCE: Final = (
     10.0  # seconds in which nothing but faults came, after which a person wants to know
 )
@@ -61,12 +73,16 @@ class Sweep:
         try:
             async with open_session(self.config, key, progress) as session:
                 session.stopping = stopping
+                if _LOG.isEnabledFor(logging.INFO):
+                    found = await trio.to_thread.run_sync(mirrors.here, session.root)
+                    _LOG.info("%s holds the events %s", session.root.path, found)
                 with unwrapped():
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(_tell_of_silence, session)
                         left = await session.unless_stopped(
                             lambda: chosen(session.client, self.config, self.wishes)
                         )
+                        _LOG.info("events of this run: %s", left)
                         while left and not stopping.is_set():
                             await self._pass(session, left[0])
                             del left[0]
@@ -90,15 +106,18 @@ class Sweep:
                 self.wishes.full,
                 await session.unless_stopped(lambda: self._span(session, event_id)),
                 self.wishes.accept_removals,
+                self.wishes.narrowed,
             )
             report = await sync_event(session, event_id, options)
         except StoppedError:
             raise
         except StopProgramError as error:
-            # Two folders of one event, or a day without photos, concern that event alone. A refused key, a disk that
-            # says no, a service out of reach: nothing else can succeed (errors.py).
-            if not isinstance(error, UsageError):
+            if not is_of_one_event(error):
                 raise
+            if isinstance(error, KeyRefusedError):
+                await _require_key(session)
+            if isinstance(error, StorageError):
+                await trio.to_thread.run_sync(_require_storage, session, error)
             self._failed(event_id, error)
         except Exception as error:  # noqa: BLE001  a bug in one event must not keep the others from being mirrored
             self._failed(event_id, error)
@@ -145,6 +164,29 @@ class Sweep:
         on = details.timeline_search
         reported = (await session.client.timeline_days(event_id)).hours if on else ()
         return day_span(self.config, event_id, self.wishes.day, reported)
+
+
+async def _require_key(session: Session) -> None:
+    """See, after a refusal for one event, that the key is still good: a revoked one is refused event by event too.
+
+    Raises:
+        KeyRefusedError: It is not.
+    """
+    with suppress(PassingError, UnreachableError, StopEventError):  # says nothing about the key
+        await session.unless_stopped(lambda: session.client.events_page(1, 1))
+
+
+def _require_storage(session: Session, error: StorageError) -> None:
+    """See, after a storage error in one event, that others can still be stored.
+
+    Raises:
+        StorageError: The root vanished, or the disk is full.
+    """
+    session.root.check()
+    cause = error.__cause__
+    code = cause.errno if isinstance(cause, OSError) else getattr(cause, "sqlite_errorname", None)
+    if code in _FULL or session.root.free() < session.config.mirror.min_free:
+        raise error
 
 
 async def _tell_of_silence(session: Session) -> None:

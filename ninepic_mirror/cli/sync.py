@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ninepic_mirror.cli import dryrun
-from ninepic_mirror.cli.options import API, MIRROR, read_config, read_key, takes
+from ninepic_mirror.cli.options import API, MIRROR, event_number, read_config, read_key, takes
 from ninepic_mirror.cli.sweep import Sweep
 from ninepic_mirror.cli.wishes import Wishes, refuse_originals
 from ninepic_mirror.errors import UsageError
@@ -15,11 +15,13 @@ from ninepic_mirror.errors import UsageError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.signals import Run
+    from ninepic_mirror.config import Config
 
 
 @click.command()
-@click.argument("event_ids", metavar="[EVENT_ID]…", nargs=-1, type=click.IntRange(min=1))
+@click.argument("event_ids", metavar="[EVENT_ID]…", nargs=-1, type=event_number)
 @click.option(
     "--all", "everything", is_flag=True, help="The events that [events] takes, or every one."
 )
@@ -59,7 +61,8 @@ def sync(  # noqa: PLR0913  click hands over one argument an option
         raise click.UsageError("name events or give --all, not both.")
     config = read_config(run.console, flags)
     wishes = Wishes(
-        tuple(dict.fromkeys(event_ids)), everything, full, day.date() if day else None, accept_removals, flags
+        tuple(dict.fromkeys(event_ids)), everything, full, day.date() if day else None, accept_removals, flags,
+        _is_narrowed(run.console, config, flags),
     )  # fmt: skip
     refuse_originals(config, wishes.ids or config.events.ids)
     if not (wishes.ids or everything or config.events.ids):
@@ -74,3 +77,11 @@ def sync(  # noqa: PLR0913  click hands over one argument an option
         )
     sweep = Sweep(run.console, config, wishes, json=json)
     return run.signals.run(lambda stopping: sweep.run(key, stopping), gentle=True)
+
+
+def _is_narrowed(console: Console, config: Config, flags: dict[str, object]) -> bool:
+    """Say whether `--variant` leaves out what the config file wants; without a file the flag is what is wanted."""
+    if config.source is None or not flags.get("mirror__variants"):
+        return False
+    usual = read_config(console, flags | {"mirror__variants": None})
+    return not set(usual.mirror.variants) <= set(config.mirror.variants)

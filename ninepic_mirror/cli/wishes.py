@@ -29,6 +29,7 @@ class Wishes:
         day: Only this day, in each event's zone.
         accept_removals: Mark photos gone even when more than a tenth of the event would go.
         flags: Of the settings, as click gives them.
+        narrowed: `--variant` names fewer variants than the config file.
     """
 
     ids: tuple[int, ...]
@@ -37,6 +38,7 @@ class Wishes:
     day: date | None
     accept_removals: bool
     flags: dict[str, object]
+    narrowed: bool = False
 
 
 def refuse_originals(config: Config, ids: Iterable[int]) -> None:

@@ -110,11 +110,14 @@ class Options:
         full: List every hour anew and look at every file's size.
         day: Only photos of this span, `[from, to)` in epoch seconds; None: all.
         accept_removals: Mark photos gone even when more than a tenth of the event would go.
+        narrowed: Fewer variants than the configuration has were asked for, this once: such a pass says nothing about
+            when the mirror was whole.
     """
 
     full: bool = False
     day: tuple[int, int] | None = None
     accept_removals: bool = False
+    narrowed: bool = False
 
 
 @dataclass(slots=True)
@@ -166,6 +169,7 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     tally: Tally = field(default_factory=Tally)
     stopping: trio.Event = field(default_factory=trio.Event)
+    restored: bool = False
     announced: set[str] = field(default_factory=set)
     _one: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 

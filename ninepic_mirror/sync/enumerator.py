@@ -29,7 +29,7 @@ from ninepic_mirror.archive.listings import (
 )
 from ninepic_mirror.archive.placement import cut, parts
 from ninepic_mirror.archive.records import Hour, Job, Listing
-from ninepic_mirror.errors import FeatureOffError
+from ninepic_mirror.errors import EventNotFoundError, FeatureOffError
 from ninepic_mirror.model import HOUR
 from ninepic_mirror.sync.planner import Known, Plan, Remote, Tail, make_plan
 from ninepic_mirror.sync.reader import PAGE_SIZE, Reader, Reading
@@ -101,9 +101,8 @@ class Enumerator:
         if self._timeline:
             try:
                 timeline = await api.timeline_days(event_id)
-            except (
-                FeatureOffError
-            ):  # the flag said otherwise; every known hour is kept (RELIABILITY N18)
+            except (FeatureOffError, EventNotFoundError):
+                # The flag said otherwise; every known hour is kept (RELIABILITY N18). The event itself was just found.
                 self._timeline = False
                 self._context.note(
                     "the timeline is switched off for this event: new photos go to undated/"
@@ -147,6 +146,10 @@ class Enumerator:
             restless = bool(await self._plan(findings.remote, everything=everything))
         if self._context.options.day is None:
             await self._settle(findings, restless=restless)
+        else:
+            findings.faults += await self._context.in_manifest(
+                self._short, self._context.options.day
+            )
         if restless:
             findings.faults.append(
                 "the listing kept changing while it was read; sync again when uploads pause"
@@ -237,6 +240,14 @@ class Enumerator:
         elif gap < 0:
             findings.faults.append(f"the listings name {-gap} more photos than the service reports")
         findings.repeated = await context.in_manifest(self._repeated)
+
+    def _short(self, day: tuple[int, int]) -> list[str]:
+        """Name the hours of a span of which the service reports more photos than it lists."""
+        return [
+            f"the hour {hour_name(start)}: the service reports {hour.reported} photos and lists {hour.listed}"
+            for start, hour in hours(self._context.manifest).items()
+            if day[0] - HOUR < start < day[1] and hour.listed + hour.repeated < hour.reported
+        ]
 
     def _gap(self, remote: Remote) -> int:
         """Return how many photos of the total are not known; negative when there are too many."""

@@ -78,6 +78,8 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
         zone = ZoneInfo(settings.timezone)
         layout = Layout.parse(settings.layout)
         number = await trio.to_thread.run_sync(manifest.begin_pass, "quick")
+        restored = held.last_pass >= number > 1
+        await trio.to_thread.run_sync(held.note, number)
         yield Context(
             event_id=event_id,
             settings=settings,
@@ -92,6 +94,7 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
             number=number,
             limits=session.limits,
             stopping=session.stopping,
+            restored=restored,
         )
 
 

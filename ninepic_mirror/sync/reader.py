@@ -109,8 +109,8 @@ class Reader:
                     return await self._accept(listing, reading, agreed=agreed)
                 self.moved = self.moved or not reading.steady
                 previous = reading
-        except (PassingError, RejectedError, FeatureOffError) as error:
-            # A timeline that is switched off meanwhile keeps every known hour, too (RELIABILITY N18).
+        except (PassingError, RejectedError, FeatureOffError, EventNotFoundError) as error:
+            # The event itself was found a moment ago, so a 404 is this listing's. A timeline that is switched off meanwhile keeps every known hour, too (RELIABILITY N18).
             self.faults[listing] = f"{name} could not be listed: {error}"
         else:
             self.faults[listing] = (

@@ -26,6 +26,8 @@ class PassReport:
         whole: Every photo of the remote listing is present in every configured variant.
         stopped_removal: Photos that left the listing but are kept, because they are too many at once.
         missing: Files that are still to be had, failed ones included.
+        total: Photos that the service reports, None when it was not asked any more.
+        stopped: The operator ended the pass before everything was listed.
     """
 
     event_id: int
@@ -41,6 +43,8 @@ class PassReport:
     gone: int = 0
     failed: int = 0
     missing: int = 0
+    total: int | None = None
+    stopped: bool = False
     stopped_removal: int = 0
     bytes_downloaded: int = 0
     api_requests: int = 0

@@ -137,7 +137,9 @@ async def open_session(
         )
     if pacer.statistics().requests:  # an unchanged mirror is not written to
         now_learned: dict[str, object] = {"api": api_pacer.learned(), "photos": pacer.learned()}
-        await trio.to_thread.run_sync(root.remember, now_learned)
+        fault = await trio.to_thread.run_sync(root.remember, now_learned)
+        if fault is not None:
+            progress.note(f"what the pacers learned could not be kept: {fault}")
 
 
 def _part(learned: dict[str, object], name: str) -> dict[str, object]:

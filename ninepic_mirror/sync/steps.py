@@ -18,7 +18,7 @@ import trio
 from ninepic_mirror.archive import about, partial, reconcile, sums, survey
 from ninepic_mirror.archive.balance import Balance, balance, failures
 from ninepic_mirror.archive.holdings import Holdings
-from ninepic_mirror.archive.listings import Listings
+from ninepic_mirror.archive.listings import Listings, missed_photos
 from ninepic_mirror.sync import pipeline
 from ninepic_mirror.sync.download import Downloader
 from ninepic_mirror.sync.enumerator import Enumerator, Findings
@@ -63,6 +63,7 @@ class Pass:
         self._send: pipeline.Send = _nowhere
         self._before = before
         self._changed = False  # something was listed, fetched, moved or found missing
+        self._total: int | None = None  # photos that the service reports
 
     async def run(self) -> PassReport:
         """Make the pass; what the operator stopped is reported as not whole.
@@ -79,6 +80,9 @@ class Pass:
         findings, stopped_removal = None, 0
         try:
             remote = await self._session.unless_stopped(enumerator.counts)
+            self._total = remote.total
+            total: dict[str, object] = {"total": remote.total}
+            await context.in_manifest(self._manifest.set_meta, total)
             findings = await self._fetch(enumerator, remote, everything=everything)
             if findings is not None:
                 stopped_removal = await context.in_manifest(self._reconcile, findings)
@@ -102,31 +106,54 @@ class Pass:
 
     def _prepare(self) -> bool:
         """Bring the folder and the manifest in line; return whether everything is to be listed."""
-        manifest, holdings, options = self._manifest, self._holdings, self._context.options
-        self._changed = bool(reconcile.recover(holdings, self._store))
-        self._downloader.resumable = partial.sweep(self._store.tree)
-        # until every file that stood here before this manifest has had its chance to be adopted
-        everywhere = manifest.meta("adopted") is None
+        context, manifest, holdings = self._context, self._manifest, self._holdings
+        if context.restored:
+            context.note(
+                "the manifest is an older copy: what stands in the folders is compared with it"
+            )
+            manifest.set_meta({"adopted": None, "last_whole": None})
+            holdings.doubt(sums.named_lines(self._store.tree))
+        recovered = reconcile.recover(holdings, self._store)
+        adopted = manifest.meta("adopted") is not None
+        # a manifest that never saw a whole listing may not know yet what a kept part is for
+        wanted = holdings.wanted() if adopted else None
+        self._downloader.resumable = partial.sweep(self._store.tree, wanted)
+        added = self._note_variants()
+        # `everywhere` until every file that stood here before its row has had its chance to be adopted
         missing = survey.survey(
-            self._store.tree, holdings, sizes=options.full, everywhere=everywhere
+            self._store.tree, holdings, sizes=context.options.full, everywhere=added or not adopted
         )
         self._downloader.look_for_strays = holdings.has_strays()
-        settings = self._context.settings
-        layout, timezone = manifest.meta("layout"), manifest.meta("timezone")
-        if layout not in {None, settings.layout} or timezone not in {None, settings.timezone}:
-            holdings.misplace_all()
-            self._changed = True
-        manifest.set_meta({"layout": settings.layout, "timezone": settings.timezone})
-        if layout != settings.layout:
-            # before anything is fetched: in another layout its place may be where an old file still stands
-            self._context.tally.moved = reconcile.relocate(holdings, self._store)
+        moved = self._follow_settings()
+        # hours that were listed while the timeline was off say nothing of the photos that came meanwhile
+        switched_on = manifest.meta("timeline") is False and self._details.timeline_search
+        self._changed = any((recovered, added, missing, moved, context.restored))
+        return context.options.full or added or switched_on or context.restored
+
+    def _note_variants(self) -> bool:
+        """Keep account of the variants; return whether one is wanted of which not every photo has a row."""
+        manifest, variants = self._manifest, self._context.variants
         had = manifest.meta("variants")
         if not isinstance(had, list):  # a first pass that is cut off has made rows for these only
-            manifest.set_meta({"variants": list(settings.variants)})
-            had = settings.variants
-        added = not set(settings.variants) <= set(had)
-        self._changed = self._changed or bool(missing) or added or bool(self._context.tally.moved)
-        return options.full or added
+            had = list(variants)
+        # photos that come in this pass get rows for its variants only; `_close` adds the others once all have theirs
+        manifest.set_meta({"variants": [variant for variant in had if variant in variants]})
+        if manifest.meta("wanted") is None or not self._context.options.narrowed:
+            manifest.set_meta({"wanted": list(variants)})
+        return not set(variants) <= set(had)
+
+    def _follow_settings(self) -> bool:
+        """See whether layout or zone are others than last time; return whether files have to move."""
+        manifest, settings = self._manifest, self._context.settings
+        layout, timezone = manifest.meta("layout"), manifest.meta("timezone")
+        manifest.set_meta({"layout": settings.layout, "timezone": settings.timezone})
+        same = layout in {None, settings.layout} and timezone in {None, settings.timezone}
+        if not same:
+            self._holdings.misplace_all()
+        if layout not in {None, settings.layout}:
+            # before anything is fetched: in another layout its place may be where an old file still stands
+            self._context.tally.moved = reconcile.relocate(self._holdings, self._store)
+        return not same
 
     # --- listing and fetching ------------------------------------------------------------------------------------
 
@@ -139,8 +166,12 @@ class Pass:
         async def produce(send: pipeline.Send) -> None:
             nonlocal findings
             self._send = send
-            await self._send_wanted()
+            if (
+                not self._context.restored
+            ):  # else its rows may name hours that have long been others
+                await self._send_wanted()
             findings = await enumerator.run(remote, everything=everything)
+            await self._send_wanted()
 
         await pipeline.run(self._context, self._holdings, self._downloader, produce)
         return None if self._context.stopping.is_set() else findings
@@ -162,18 +193,21 @@ class Pass:
         context, holdings, store = self._context, self._holdings, self._store
         self._changed = self._changed or findings.listed
         stopped = 0
-        if not findings.faults and context.options.day is None:
+        is_whole_listing = (
+            not (findings.faults or findings.rejected) and context.options.day is None
+        )
+        if is_whole_listing:
             accept = context.options.accept_removals
             context.tally.gone, stopped = reconcile.remove_missed(
                 self._manifest, holdings, accept=accept
             )
         context.tally.moved += reconcile.relocate(holdings, store)
-        if context.options.full and context.settings.on_remote_removal == "trash":
-            started = self._manifest.count(
-                "SELECT started_at FROM passes WHERE id = ?", [context.number]
-            )
-            reconcile.empty_into_trash(holdings, store, started)
-        if context.options.full:
+        if context.options.full and is_whole_listing:
+            if context.settings.on_remote_removal == "trash":
+                started = self._manifest.count(
+                    "SELECT started_at FROM passes WHERE id = ?", [context.number]
+                )
+                reconcile.empty_into_trash(holdings, store, started)
             reconcile.purge_trash(holdings, store, context.settings.trash_keep)
         self._changed = self._changed or bool(context.tally.gone or context.tally.moved)
         return stopped
@@ -213,26 +247,32 @@ class Pass:
     def _report(self, findings: Findings | None, stopped_removal: int) -> PassReport:
         context, tally = self._context, self._context.tally
         there = self._balance()
-        lacking = (
-            [Failure(None, None, text) for text in (*findings.faults, *findings.rejected)]
-            if findings
-            else []
-        )
+        day = context.options.day
+        lacking = [] if findings is None else [*findings.faults, *findings.rejected]
+        stopped = findings is None
+        if stopped:
+            lacking.append("stopped before everything was listed; sync again, it goes on from here")
         if stopped_removal:
-            text = (
+            lacking.append(
                 f"{stopped_removal} photos left the event at once; they are kept here."
                 " If that is right: sync --accept-removals"
             )
-            lacking.append(Failure(None, None, text))
-        failed = [Failure(*one) for one in failures(self._manifest, context.variants)]
-        if there.missing > there.failed and findings is not None:
-            text = f"{there.missing - there.failed} files are still to be had; sync again"
-            lacking.append(Failure(None, None, text))
+        missed = missed_photos(self._manifest, day) if day is not None else 0
+        if missed:
+            lacking.append(
+                f"{missed} photos of this day are not listed any more; a sync of the whole event decides"
+            )
+        missing = there.missing
+        if stopped and self._total is not None and day is None:
+            missing = max(missing, self._total * len(context.variants) - there.present)
+        elif missing > there.failed:
+            lacking.append(f"{missing - there.failed} files are still to be had; sync again")
+        failed = [Failure(*one) for one in failures(self._manifest, context.variants, day)]
         return PassReport(
             event_id=context.event_id,
             name=self._details.event.name,
             folder=str(self._store.tree.root),
-            whole=findings is not None and not lacking and there.missing == 0,
+            whole=not lacking and missing == 0,
             photos=there.photos,
             undated=there.undated,
             downloaded=tally.downloaded,
@@ -241,12 +281,14 @@ class Pass:
             moved=tally.moved,
             gone=tally.gone,
             failed=there.failed,
-            missing=there.missing,
+            missing=missing,
+            total=self._total,
+            stopped=stopped,
             stopped_removal=stopped_removal,
             bytes_downloaded=tally.bytes_downloaded,
             resized=tally.resized,
             repeated=findings.repeated if findings else 0,
-            failures=[*lacking, *failed],
+            failures=[*(Failure(None, None, text) for text in lacking), *failed],
         )
 
     def _balance(self) -> Balance:
@@ -272,13 +314,13 @@ class Pass:
             self._manifest.set_meta(
                 {
                     "variants": list(self._context.variants),
-                    "total": findings.remote.total,
                     "adopted": True,
+                    "timeline": self._details.timeline_search,
                 }
             )
         kind = "full" if options.full else "partial" if self._changed else "quick"
-        if options.day is not None:
-            kind = "day"
+        if options.day is not None or options.narrowed:
+            kind = "variant" if options.day is None else "day"
         self._manifest.end_pass(self._context.number, kind, report.as_json(), whole=report.whole)
         self._manifest.checkpoint()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -357,8 +359,6 @@ async def test_a_refused_timeline_keeps_every_hour(open_bench: OpenBench) -> Non
 
 async def test_sums_and_event_are_readable_without_us(open_bench: OpenBench) -> None:
     """SHA256SUMS names every file of its day with its hash, and event.json says what there is."""
-    import hashlib
-
     async with open_bench(undated=2, wrong_clock=2) as bench:
         await bench.sync()
 
@@ -424,3 +424,148 @@ async def test_no_marker_no_writing(open_bench: OpenBench) -> None:
             await bench.sync()
 
         assert [path.name for path in bench.root.iterdir()] == ["holiday.jpg"]
+
+
+async def test_an_older_manifest_over_a_newer_tree_is_noticed(open_bench: OpenBench) -> None:
+    """A manifest restored from a backup fetches nothing that stands there whole, and believes no stale row."""
+    async with open_bench() as bench:
+        event = bench.sandbox.event(456)
+        await bench.sync()
+        manifest = bench.folder / ".ninepic-mirror/manifest.sqlite3"
+        backup = manifest.read_bytes()
+        replaced = event.photos[5].image_id
+        event.replace(replaced)
+        bench.photos()[f"large/{replaced}"].unlink()
+        event.retime(event.photos[8].image_id, FIRST_HOUR + 3 * HOUR)
+        event.add(10, hour=FIRST_HOUR + 30 * HOUR)
+        await bench.sync()
+        manifest.write_bytes(backup)
+        bench.sandbox.clear_requests()
+
+        report = await bench.sync()
+
+        assert report.whole, report.failures
+        assert bench.sandbox.count("photos") == 0
+        for line in (bench.folder / "2026-01-19/SHA256SUMS").read_text().splitlines():
+            sha256, _, name = line.partition("  ")
+            path = bench.folder / "2026-01-19" / name
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+
+
+async def test_a_listing_of_one_hour_that_is_not_found_is_no_missing_event(
+    open_bench: OpenBench,
+) -> None:
+    """A 404 of one window is a fault of that listing; the other hours are mirrored, and the pass is not whole."""
+    async with open_bench() as bench:
+        window = rf"timeline/images\?from={FIRST_HOUR}"
+        bench.sandbox.faults.add(Fault(kind="404", origin="api", path=window))
+
+        report = await bench.sync()
+
+        assert not report.whole
+        assert 0 < report.present < 120
+        assert "404" in report.failures[0].error
+
+
+async def test_one_day_that_lists_less_than_reported_is_not_whole(open_bench: OpenBench) -> None:
+    """A day of which the service reports more photos than it names is not called whole."""
+    midnight = 1768780800  # 2026-01-19 00:00 UTC
+    async with open_bench() as bench:
+        bench.sandbox.faults.add(Fault(kind="count_lie", amount=3))
+
+        report = await bench.sync(day=(midnight, midnight + 24 * HOUR))
+
+        assert not report.whole
+        assert "the service reports" in report.failures[0].error
+
+
+async def test_one_day_that_vanished_is_not_whole(open_bench: OpenBench) -> None:
+    """Photos of a day that are not listed any more are for a pass over the whole event to judge."""
+    midnight = 1768780800  # 2026-01-19 00:00 UTC
+    async with open_bench() as bench:
+        await bench.sync()
+        event = bench.sandbox.event(456)
+        for photo in [one for one in event.photos if (one.captured or 0) >= midnight]:
+            event.remove(photo.image_id)
+
+        report = await bench.sync(day=(midnight, midnight + 24 * HOUR))
+
+        assert not report.whole
+        assert "not listed any more" in report.failures[0].error
+
+
+async def test_a_variant_left_out_once_comes_later(open_bench: OpenBench) -> None:
+    """Photos that came in a pass for one variant get the others in the next, and the pass for one says nothing of whole."""
+    async with open_bench() as bench:
+        both = bench.settings
+        await bench.sync()
+        bench.sandbox.event(456).add(3, hour=FIRST_HOUR)
+        bench.settings = replace(both, variants=("thumbnail",))
+        narrow = await bench.sync(narrowed=True, day=(FIRST_HOUR, FIRST_HOUR + HOUR))
+        bench.settings = both
+
+        report = await bench.sync()
+
+        assert (narrow.whole, narrow.downloaded) == (True, 3)
+        assert (report.whole, report.downloaded) == (True, 3)
+
+
+async def test_rows_that_are_no_photo_remove_nothing(open_bench: OpenBench) -> None:
+    """A listing with a row that cannot be read is not whole: what it does not name is not gone."""
+    async with open_bench() as bench:
+        await bench.sync()
+        event = bench.sandbox.event(456)
+        event.remove(event.photos[0].image_id)
+        event.add_raw(image_id=None, hour=FIRST_HOUR)
+        event.add(1, hour=FIRST_HOUR)
+
+        report = await bench.sync()
+
+        assert (report.whole, report.gone) == (False, 0)
+
+
+async def test_photos_that_came_while_the_timeline_was_off_move_to_their_hours(
+    open_bench: OpenBench,
+) -> None:
+    """When the timeline comes back every hour is listed, although no count of an hour changed."""
+    async with open_bench() as bench:
+        event = bench.sandbox.event(456)
+        await bench.sync()
+        event.set(timeline_search=False)
+        event.remove(event.photos[0].image_id)
+        (new,) = event.add(1, hour=FIRST_HOUR)
+        await bench.sync()
+        event.set(timeline_search=True)
+
+        report = await bench.sync()
+
+        assert report.whole
+        assert bench.photos()[f"large/{new}"].parent.parent.name == "23"
+        assert not (bench.folder / "undated").exists()
+
+
+async def test_a_rebuild_in_parts_keeps_the_only_record_of_the_hashes(
+    open_bench: OpenBench,
+) -> None:
+    """A damaged file is not adopted by a later pass because an earlier one rewrote SHA256SUMS without its line."""
+    async with open_bench() as bench:
+        await bench.sync()
+        for path in (bench.folder / ".ninepic-mirror").glob("manifest.sqlite3*"):
+            path.unlink()
+        damaged = sorted(
+            path for name, path in bench.photos().items() if name.startswith("large/")
+        )[9]
+        content = bytearray(damaged.read_bytes())
+        content[-20] ^= 1
+        damaged.write_bytes(content)
+        for folder in [path for path in bench.folder.rglob("*") if path.is_dir()]:
+            os.utime(folder, (1_700_000_000, 1_700_000_000))  # long ago, as it is after a disaster
+        both = bench.settings
+        bench.settings = replace(both, variants=("thumbnail",))
+        await bench.sync()
+        bench.settings = both
+
+        report = await bench.sync()
+
+        assert (report.whole, report.downloaded) == (True, 1)
+        assert bench.check_content() == 120

@@ -77,17 +77,41 @@ def test_never_overwrites(commands: Commands, service: Service, tmp_path: Path) 
         (["--timezone", "Moon/Base"], 2),
         (["--root", "/proc/none/m"], 6),
         (["--key-file", "missing"], 2),
+        (["--variant", "original"], 2),
+        (["--root", b"caf\xe9"], 2),
     ],
 )
 def test_a_refusal_leaves_nothing(
-    commands: Commands, service: Service, tmp_path: Path, words: list[str], code: int
+    commands: Commands, service: Service, tmp_path: Path, words: list[str | bytes], code: int
 ) -> None:
     """When key, setting or root is no good there is no config file, so that the command can be typed again."""
     if "--key-file" in words:
         del commands.environ["NINEPIC_API_KEY"]
-    done = commands.run("init", "mine.toml", *service.flags, "--root", "m", *words)
+    given = [os.fsdecode(word) for word in words]
+    done = commands.run("init", "mine.toml", *service.flags, "--root", "m", *given)
     assert (done.code, done.says_one_line_and_cure()) == (code, True)
     assert not list(tmp_path.glob("*mine.toml*"))
+
+
+def test_names_no_key_file_that_is_missing(
+    commands: Commands, service: Service, tmp_path: Path
+) -> None:
+    """With a key in the environment, too, a config never names a key file that is not there."""
+    words = (*service.flags, "--root", "m", "--key-file", "later")
+    done = commands.run("init", "mine.toml", *words)
+    assert (done.code, done.says_one_line_and_cure()) == (2, True)
+    assert f"{tmp_path / 'later'} does not exist" in done.err
+    assert not (tmp_path / "mine.toml").exists()
+
+
+def test_a_link_that_leads_nowhere_stands(
+    commands: Commands, service: Service, tmp_path: Path
+) -> None:
+    """A dangling link in the place of the config file is somebody's: it is not overwritten without --force."""
+    (tmp_path / "mine.toml").symlink_to("elsewhere.toml")
+    done = commands.run("init", "mine.toml", *service.flags, "--root", "m")
+    assert (done.code, done.says_one_line_and_cure()) == (2, True)
+    assert (tmp_path / "mine.toml").is_symlink()
 
 
 def test_nobody_to_ask(commands: Commands) -> None:
@@ -234,6 +258,20 @@ def test_check_of_a_read_only_disk(
     small_disk("ro")
     done = commands.run("check", *service.flags, "--root", root, "--min-free", 0, "--json")
     assert (done.code, states(done.document)["writable"]) == (6, "FAIL")
+
+
+def test_check_of_originals(commands: Commands, service: Service) -> None:
+    """A variant that every sync refuses fails in `check`, too: 2, with the cure."""
+    done = commands.run("check", *service.flags, "--root", "m", "--variant", "original", "--json")
+    found = {one["name"]: one for one in done.document["checks"]}
+    assert (done.code, found["variants"]["state"]) == (2, "FAIL")
+    assert "take it out" in found["variants"]["cure"]
+
+
+@pytest.mark.parametrize("words", [("check", "--frobnicate"), ("--config", "sync", "check", "x")])
+def test_check_json_of_a_usage_error(commands: Commands, words: tuple[str, ...]) -> None:
+    """`check --json` prints its own kind of object also when its arguments cannot be read."""
+    assert commands.run(*words, "--json").document == {"checks": [], "exit_code": 2}
 
 
 def test_check_of_an_untrusted_service(commands: Commands, serve: Serve) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ninepic_mirror import __version__
+from tests.system.conftest import PROGRAM
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.system.conftest import Commands, Serve, Service
 
 HEAVY = {
@@ -102,6 +103,31 @@ def test_sandbox_prints_a_command_that_works(commands: Commands, tmp_path: Path)
     assert (done.returncode, "whole: everything is here: 5 photos" in done.stdout) == (0, True)
 
 
+def test_sandbox_quotes_its_key(commands: Commands, serve: Serve) -> None:
+    """A key that means something to a shell is printed so that the command can be pasted all the same."""
+    process = commands.start("sandbox", "--look", "cheap", "--photos", 1, "--key", "a&b;$c")
+    assert process.stdout is not None
+    with process:
+        found = next(line for line in process.stdout if "NINEPIC_API_KEY=" in line)
+        process.terminate()
+    assert "NINEPIC_API_KEY='a&b;$c' " in found
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="root may take every port")
+def test_sandbox_on_a_port_of_root(commands: Commands) -> None:
+    """A port that only root may take is not called taken: 2, with the numbers that are free to all."""
+    limit = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    if not limit.exists() or int(limit.read_text()) <= 80:
+        pytest.skip("here everybody may take port 80")
+    drop = ["setpriv", "--bounding-set", "-net_bind_service"] if os.geteuid() == 0 else []
+    words = [*drop, *PROGRAM, "sandbox", "--port", "80"]
+    done = subprocess.run(
+        words, env=commands.environ, capture_output=True, text=True, check=False, timeout=20
+    )
+    assert (done.returncode, "port 80 is for root alone" in done.stderr) == (2, True)
+    assert "from 1024 on" in done.stderr
+
+
 def test_sandbox_faults(commands: Commands, serve: Serve) -> None:
     """`--fault` and `--rate-limit` let things go wrong, and a pass gets through them."""
     service = serve(
@@ -152,6 +178,13 @@ def test_demo(commands: Commands, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["demo-mirror"]
 
 
+def test_demo_of_another_size(commands: Commands) -> None:
+    """A demo of fewer photos after a larger one is whole, too: nothing counts as removed."""
+    for photos in (30, 10):
+        done = commands.run("demo", "--photos", photos)
+        assert (done.code, f"whole: {photos} photos" in done.out) == (0, True)
+
+
 def test_demo_needs_no_configuration(commands: Commands, tmp_path: Path) -> None:
     """Neither a config file nor a key of the person's leaks into the demo."""
     (tmp_path / "ninepic-mirror.toml").write_text('[mirror]\nroot = "/proc/none"\nvariants = []\n')
@@ -159,6 +192,8 @@ def test_demo_needs_no_configuration(commands: Commands, tmp_path: Path) -> None
     (tmp_path / "elsewhere").mkdir()
     assert commands.run("demo", "elsewhere/here", "--photos", 5).code == 0
     described = json.loads(
-        next((tmp_path / "elsewhere" / "here").glob("456-*/event.json")).read_text()
+        next(
+            (tmp_path / "elsewhere" / "here").glob("*-mumbai-marathon-2026/event.json")
+        ).read_text()
     )
     assert described["variants"] == ["thumbnail", "large"]

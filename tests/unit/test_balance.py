@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ninepic_mirror.archive.balance import Balance, balance, failures
+from ninepic_mirror.archive.listings import missed_photos
 from ninepic_mirror.archive.records import Listing
 from ninepic_mirror.model import HOUR
 from tests.shelf import SIX, VARIANTS, photo, window
@@ -39,6 +40,20 @@ def test_a_day_is_counted_alone(shelf: Shelf) -> None:
     shelf.read(window(SEVEN), [photo("c")])
     assert balance(shelf.manifest, VARIANTS, (SIX, SEVEN)) == Balance(2, 0, 4, 0, 0)
     assert balance(shelf.manifest, VARIANTS, (SEVEN, SEVEN + 1)) == Balance(1, 0, 0, 0, 2)
+
+
+def test_failures_and_missed_photos_of_a_day(shelf: Shelf) -> None:
+    """A pass over one span lists the failures of that span, and counts what left of it, alone."""
+    shelf.read(window(SIX), [photo("a")])
+    shelf.read(window(SEVEN), [photo("b")])
+    shelf.read(Listing(offset=100), [photo("u")])
+    shelf.holdings.commit([], [(image_id, "large", "404") for image_id in "abu"])
+    shelf.manifest.change("UPDATE photos SET missed = 1")
+    assert failures(shelf.manifest, VARIANTS, (SIX, SEVEN)) == [("a", "large", "404")]
+    assert failures(shelf.manifest, ("thumbnail",), (SIX, SEVEN)) == []
+    assert [one[0] for one in failures(shelf.manifest, VARIANTS)] == ["a", "b", "u"]
+    assert missed_photos(shelf.manifest, (SEVEN, SEVEN + HOUR)) == 1
+    assert missed_photos(shelf.manifest) == 3
 
 
 def test_photos_that_left_do_not_make_up_for_others(shelf: Shelf) -> None:

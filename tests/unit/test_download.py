@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from ninepic_mirror.archive.holdings import Holdings
-from ninepic_mirror.archive.partial import RESUMABLE
+from ninepic_mirror.archive.partial import RESUMABLE, sweep
 from ninepic_mirror.archive.records import Job
 from ninepic_mirror.archive.store import Ready
 from ninepic_mirror.config import Bandwidth
@@ -154,6 +154,7 @@ async def test_a_cut_body_is_continued_by_the_next_run(context: Context, make: M
     first, _ = make(Answer(whole, sent=200_000, error=cut), Answer(error=cut))
     assert isinstance(await first.have(job()), Failed)
     second, origin = make(Answer(whole))
+    second.resumable = sweep(context.store.tree)
     assert content(context, await second.have(job())) == whole
     assert origin.offsets == [200_000]
 
@@ -221,6 +222,7 @@ async def test_a_download_that_is_cut_off_keeps_what_came(context: Context, make
     trio.lowlevel.remove_instrument(watcher)
     assert scope.cancelled_caught
     second, origin = make(Answer(whole))
+    second.resumable = sweep(context.store.tree)
     assert content(context, await second.have(job())) == whole
     assert origin.offsets[0] > 200_000
 
@@ -281,8 +283,8 @@ async def test_web_pages_now_and_then_are_no_portal(
 
 
 async def test_a_vanished_root_ends_the_run(context: Context, make: Make) -> None:
-    """Before bytes are taken the marker is looked at: nothing is written where the mirror is not."""
-    downloader, _ = make(Answer(jpeg("x")))
+    """Before a body worth a look is taken the marker is looked at: nothing is written where the mirror is not."""
+    downloader, _ = make(Answer(large(1_200_000)))
     (context.store.tree.root / ".ninepic-mirror-root").unlink()
     with pytest.raises(StorageError):
         await downloader.have(job())

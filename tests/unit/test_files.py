@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -442,6 +443,82 @@ def test_bytes_are_compared(tree: Tree) -> None:
     assert tree.same_bytes("a", "b")
     for other in ("c", "d", "l", "none"):
         assert not tree.same_bytes("a", other)
+
+
+def test_bytes_in_memory_are_compared_with_a_file(tree: Tree) -> None:
+    """Equal means every byte and a regular file."""
+    put(tree, "a", b"photo")
+    (tree.root / "l").symlink_to("a")
+    assert tree.has_bytes("a", b"photo")
+    assert tree.has_bytes("a", memoryview(b"photo"))
+    for path, data in (("a", b"phot"), ("a", b"photO"), ("l", b"photo"), ("none", b"photo")):
+        assert not tree.has_bytes(path, data)
+
+
+def test_a_new_file_is_whole_and_has_its_time(tree: Tree) -> None:
+    """A file made from memory has every byte and the time asked for, whatever an earlier try left there."""
+    (tree.root / "n").mkdir()
+    tree.create("n/a", memoryview(b"photo"), 86_400.5)
+    place = tree.root / "n/a"
+    assert (place.read_bytes(), place.stat().st_mtime) == (b"photo", 86_400.5)
+    tree.create("n/a", b"other", None)
+    assert place.read_bytes() == b"other"
+    (tree.root / "n/b").symlink_to("a")
+    tree.create("n/b", b"not through a link", None)
+    assert place.read_bytes() == b"other"
+
+
+# --- a batch ----------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_opens_each_folder_once(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders stay open until the batch ends, up to a number; then nothing is left open."""
+    (tree.root / "a/b").mkdir(parents=True)
+    before = len(os.listdir("/proc/self/fd"))
+    with tree.holding() as batch:
+        put(tree, "a/b/f")
+        assert batch.stat("a/b/f") is not None
+        opened: list[object] = []
+        real = os.open
+
+        def watched(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+            opened.append(path)
+            return real(path, flags, mode, dir_fd=dir_fd)
+
+        monkeypatch.setattr(os, "open", watched)
+        assert batch.stat("a/b/f") is not None
+        assert opened == []
+        monkeypatch.undo()
+        for number in range(40):
+            batch.create(f"f{number}", b"x", None)
+            batch.link(f"f{number}", f"n/{number}/f")
+        assert len(os.listdir("/proc/self/fd")) <= before + 18
+        batch.close()
+        batch.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list((tree.root / "n").glob("*/f"))) == 40
+
+
+def test_a_batch_stays_in_its_own_folder(tree: Tree) -> None:
+    """What is put in the event folder's place meanwhile, say by a mount, is not written to."""
+    there = tree.root.with_name("moved")
+    tree.root.rename(there)
+    tree.root.mkdir()
+    with tree.holding() as batch:
+        batch.create("f", b"photo", None)
+    assert (there / "f").read_bytes() == b"photo"
+    assert list(tree.root.iterdir()) == []
+
+
+def test_a_batch_may_be_worked_on_by_threads(tree: Tree) -> None:
+    """Threads that ask for the same folders at once write all their files."""
+    with tree.holding() as batch, ThreadPoolExecutor(8) as pool:
+        for folder in ("a/b", "a/c"):
+            with batch.folder(folder, make=True):
+                pass
+        paths = [f"a/{'bc'[number % 2]}/{number}" for number in range(64)]
+        list(pool.map(lambda path: batch.create(path, path.encode(), None), paths))
+    assert all((tree.root / path).read_text() == path for path in paths)
 
 
 def test_reading_is_limited(tree: Tree) -> None:

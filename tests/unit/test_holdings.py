@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ninepic_mirror.archive.holdings import Placed
-from ninepic_mirror.archive.records import Listing
+from ninepic_mirror.archive.moves import Move
+from ninepic_mirror.archive.records import Listing, Stray
 from ninepic_mirror.model import HOUR
 from tests.shelf import SIX, VARIANTS, jpeg, photo, sha256, window
 
@@ -96,7 +97,7 @@ def test_files_at_the_top_have_sums_at_the_top(shelf: Shelf) -> None:
     assert shelf.manifest.rows("SELECT folder FROM sums") == [("",)]
     assert shelf.holdings.compare("", 5, ["large-a.jpg", "event.json"], final=True) == 1
     assert shelf.rows()["a", "thumbnail"][0] == "pending"
-    assert shelf.holdings.stray("event") == "event.json"
+    assert shelf.holdings.stray("event") == Stray("event.json")
 
 
 def test_equal_files_are_found_by_all_of_hash_and_size(shelf: Shelf) -> None:
@@ -131,10 +132,68 @@ def test_strays_are_found_by_their_stem(shelf: Shelf) -> None:
     assert not shelf.holdings.has_strays()
     shelf.holdings.compare("d", 1, ["a.png", "ab.jpg", "b", "a_.jpg", "%.jpg"], final=False)
     assert shelf.holdings.has_strays()
-    assert shelf.holdings.stray("d/a") == "d/a.png"
-    assert shelf.holdings.stray("d/b") == "d/b"
+    assert shelf.holdings.stray("d/a") == Stray("d/a.png")
+    assert shelf.holdings.stray("d/b") == Stray("d/b")
     assert shelf.holdings.stray("d/c") is None
-    assert shelf.holdings.stray("d/a_") == "d/a_.jpg"
+    assert shelf.holdings.stray("d/a_") == Stray("d/a_.jpg")
+    shelf.holdings.name([("d/a.png", "ab"), ("d/ab.jpg", "cd")])
+    assert shelf.holdings.stray("d/a") == Stray("d/a.png", "ab")
+
+
+def test_named_files_that_rows_vouch_for_are_done_with(shelf: Shelf) -> None:
+    """What a SHA256SUMS said of a file goes when a row calls it present: imported, committed, or moved there."""
+    shelf.have(window(SIX), "a")
+    here, there = "2026-01-19/06/large/a.jpg", "2026-01-19/06/large/b.jpg"
+    shelf.holdings.name([(here, "old"), (there, "b"), ("x/a.jpg", "x"), ("y.jpg", "y")])
+    assert named(shelf) == {there: "b", "x/a.jpg": "x", "y.jpg": "y"}
+    shelf.have(window(SIX), "b")
+    assert named(shelf) == {"x/a.jpg": "x", "y.jpg": "y"}
+    move = Move("a", "large", here, "x/a.jpg", None)
+    shelf.holdings.moves.end([move], ["x/a.jpg"])
+    assert named(shelf) == {"y.jpg": "y"}
+
+
+def named(shelf: Shelf) -> dict[str, str]:
+    """Return what is kept of old SHA256SUMS."""
+    found = shelf.manifest.rows("SELECT path, sha256 FROM named")
+    return {str(path): str(sha256) for path, sha256 in found}
+
+
+def test_an_older_manifest_is_doubted_where_the_sums_say_otherwise(shelf: Shelf) -> None:
+    """Only rows whose file is named with another hash are looked at again, and then with that hash."""
+    shelf.have(window(SIX), "a", "b")
+    folder = "2026-01-19/06/large"
+    lines = [(f"{folder}/a.jpg", "new"), (f"{folder}/b.jpg", sha256(jpeg("large b"))), ("x", "y")]
+    assert shelf.holdings.doubt(lines) == 1
+    shelf.next_pass()
+    (job,) = shelf.holdings.want(VARIANTS)
+    assert (job.held, job.sha256) == (f"{folder}/a.jpg", "new")
+    assert shelf.rows()["b", "large"][0] == "present"
+
+
+def test_sums_are_stale_when_a_file_without_a_row_is_gone(shelf: Shelf) -> None:
+    """Somebody who takes away a file that only SHA256SUMS names, or one of a photo that left, changes the sums."""
+    shelf.have(window(SIX), "a", "b")
+    folder = "2026-01-19/06/large"
+    shelf.manifest.change("UPDATE files SET state = 'gone' WHERE image_id = 'a'")
+    shelf.holdings.name([(f"{folder}/c.jpg", "c")])
+    for gone in ("a.jpg", "c.jpg"):
+        shelf.manifest.change("UPDATE sums SET stale = 0")
+        names = ["a.jpg", "b.jpg", "c.jpg"]
+        assert shelf.holdings.compare(folder, 1, names, final=True) == 0
+        assert shelf.holdings.tops() == ["2026-01-19"]
+        names.remove(gone)
+        assert shelf.holdings.compare(folder, 1, names, final=True) == 0
+        assert shelf.holdings.tops() == []
+
+
+def test_wanted_files_are_those_still_to_be_had(shelf: Shelf) -> None:
+    """Pending and failed files are wanted, of any variant; present and gone ones are not."""
+    shelf.have(window(SIX), "a")
+    shelf.read(window(SIX + HOUR), [photo("b"), photo("c")])
+    shelf.holdings.commit([], [("b", "large", "404")])
+    shelf.manifest.change("UPDATE files SET state = 'gone' WHERE image_id = 'c'")
+    assert list(shelf.holdings.wanted()) == [("b", "large"), ("b", "thumbnail")]
 
 
 def test_a_folder_with_strays_is_looked_at_again(shelf: Shelf) -> None:

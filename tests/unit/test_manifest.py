@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -368,6 +370,48 @@ def test_a_manifest_that_is_not_there_is_not_made(path: Path, tmp_path: Path) ->
     with pytest.raises(StorageError), reading(path, tmp_path / "lock"):
         raise AssertionError
     assert not path.exists()
+
+
+def fill(folder: Path) -> None:
+    """Fill a file system to its last byte."""
+    descriptor = os.open(folder / "fill", os.O_CREAT | os.O_WRONLY)
+    try:
+        while True:
+            os.write(descriptor, bytes(4096))
+    except OSError as error:
+        assert error.errno == errno.ENOSPC  # noqa: PT017  it ends the loop, and must be this one
+    finally:
+        os.close(descriptor)
+
+
+@needs_mount
+@pytest.mark.parametrize("options", ["size=512k", "size=4m,nr_inodes=3"])
+def test_a_disk_full_to_the_last_byte_is_called_full(tmp_path: Path, options: str) -> None:
+    """SQLite calls it an I/O error; people are told to make room, and can still read what there is."""
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", place], check=True)
+    lock = tmp_path / "lock"
+    lock.touch()
+    try:
+        with Manifest.open(tmp_path / NAME) as manifest:
+            manifest.set_meta({"a": 1})
+        shutil.copy(tmp_path / NAME, place / NAME)
+        fill(place)
+        with pytest.raises(StorageError, match="the disk is full") as raised:
+            Manifest.open(place / NAME)
+        assert "room" in raised.value.cure
+        with reading(place / NAME, lock) as (reader, unread):
+            assert (reader.meta("a"), unread) == (1, False)
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_reader_that_meets_damage_says_so(path: Path, tmp_path: Path) -> None:
+    """Only what a read-only reader does better is tried again: damage is told, and needs no lock."""
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(ManifestError), reading(path, tmp_path / "lock"):
+        raise AssertionError
 
 
 @needs_mount

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ninepic_mirror.model import Variant
+
 BODY = jpeg("a big one", RESUMABLE * 2)
 
 
@@ -161,13 +163,14 @@ def test_a_short_body_is_never_finished(tree: Tree) -> None:
 
 
 def test_only_a_new_file_is_begun(tree: Tree) -> None:
-    """The first bytes make the file; what somebody put there meanwhile is not written into."""
+    """The first bytes make the file; a file that stands there, which may have other names, is not written into."""
     file = Partial(tree, "a", "large")
     file.restart()
-    (tree.root / file.path).write_bytes(b"planted")
-    with pytest.raises(StorageError):
-        file.write(BODY)
-    assert (tree.root / file.path).read_bytes() == b"planted"
+    (tree.root / "other").write_bytes(b"another photo")
+    (tree.root / file.path).hardlink_to(tree.root / "other")
+    file.write(BODY)
+    assert (tree.root / file.path).read_bytes() == BODY
+    assert (tree.root / "other").read_bytes() == b"another photo"
 
 
 def test_disk_faults_are_storage_errors(tree: Tree) -> None:
@@ -201,6 +204,28 @@ def test_sweeping_leaves_only_what_can_be_continued(tree: Tree) -> None:
     (place / "folder/x").write_bytes(b"x")
     sweep(tree)
     assert names(tree) == {"large-a", "large-a.resume"}
+
+
+def test_parts_of_what_nobody_wants_go(tree: Tree) -> None:
+    """A part whose photo has left, or is here by now, is not kept for ever; without a listing all are kept."""
+    begun(tree, RESUMABLE)
+    for name in ("large-gone", "thumbnail-a"):
+        for suffix in ("", ".resume"):
+            (tree.root / FOLDER / f"{name}{suffix}").write_bytes(b"x")
+    assert len(sweep(tree)) == 3
+    wanted: list[tuple[str, Variant]] = [("b", "large"), ("a", "large")]
+    assert sweep(tree, iter(wanted)) == {f"{FOLDER}/large-a"}
+    assert names(tree) == {"large-a", "large-a.resume"}
+    assert sweep(tree, iter([])) == set()
+    assert names(tree) == set()
+
+
+def test_wanted_rows_are_read_only_for_parts(tree: Tree) -> None:
+    """Without parts a million rows are not read."""
+    wanted: list[tuple[str, Variant]] = [("a", "large")]
+    rows = iter(wanted)
+    assert sweep(tree, rows) == set()
+    assert next(rows) == ("a", "large")
 
 
 def test_sweeping_makes_the_folder(tmp_path: Path) -> None:

@@ -191,11 +191,12 @@ async def test_a_later_reading_cures_a_fault(case: Case) -> None:
     assert not reader.faults
 
 
-async def test_an_event_that_vanishes_ends_the_pass(case: Case) -> None:
-    """A 404 of the first page is the event's end."""
+async def test_a_listing_that_is_not_found_is_a_fault_of_its_own(case: Case) -> None:
+    """A 404 of the first page is that listing's fault: the event itself was found a moment before."""
     reader = case.reader(lambda _page, _before: EventNotFoundError(456))
-    with pytest.raises(EventNotFoundError):
-        await reader.prove(Listing(), "the list")
+
+    assert await reader.prove(Listing(), "the list") is None
+    assert "404" in reader.faults[Listing()]
 
 
 async def test_a_page_past_the_end_may_be_refused(case: Case) -> None:

@@ -67,12 +67,13 @@ def test_a_root_that_does_not_exist_is_made(path: Path, make: bool) -> None:
     Root(path).prepare(make=False)
 
 
-@pytest.mark.parametrize("content", [[], ["lost+found/"], [f"{MARKER}.new"]])
+@pytest.mark.parametrize("content", [[], ["lost+found/"], [f"{MARKER}.new", f"{MARKER}.new-12"]])
 def test_an_empty_root_is_taken_by_a_typed_command_only(path: Path, content: list[str]) -> None:
     """An empty folder may be an unmounted disk: the daemon leaves it alone; a half-made marker is nothing."""
     path.mkdir(parents=True)
     for name in content:
         (path / name).mkdir() if name.endswith("/") else (path / name).touch()
+        os.utime(path / name, (0, 0))
     with pytest.raises(StorageError, match="no mirror root") as raised:
         Root(path).prepare(make=False)
     assert "touch" in raised.value.cure
@@ -120,6 +121,19 @@ def test_a_file_is_no_root(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         Root(tmp_path / "file/below").prepare(make=True)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_what_is_no_folder_is_told(tmp_path: Path, make: bool) -> None:
+    """A file in the root's place, above it, or a ring of links: each with its own cure."""
+    (tmp_path / "file").touch()
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    for name, text in (("file", "a file stands"), ("file/x", "folder is due"), ("a", "circle")):
+        with pytest.raises(StorageError, match=text) as raised:
+            Root(tmp_path / name).prepare(make=make)
+        assert raised.value.cure
+        assert "documentation" not in raised.value.cure
 
 
 def test_the_operators_own_link_is_followed(path: Path, tmp_path: Path) -> None:
@@ -192,9 +206,41 @@ def test_what_may_not_be_looked_at_is_told(root: Root, monkeypatch: pytest.Monke
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
+    event(root, "456-x")
+    fresh = Root(root.path)
     monkeypatch.setattr(os, "stat", refuse)
     with pytest.raises(StorageError, match="denied"):
-        Root(root.path).prepare(make=False)
+        fresh.prepare(make=False)
+    with pytest.raises(StorageError, match="denied") as raised:
+        fresh.events()
+    assert raised.value.path.endswith("456-x/.ninepic-mirror")
+    with pytest.raises(StorageError, match="denied"):
+        fresh.folder_of(456)
+
+
+@needs_root
+def test_a_read_only_root_says_so(path: Path) -> None:
+    """On a file system mounted read-only nobody is told to change owners."""
+    with mounted(path):
+        Root(path).prepare(make=True)
+        subprocess.run(["mount", "-o", "remount,ro", path], check=True)
+        with pytest.raises(StorageError, match="file system is read-only"):
+            Root(path).prepare(make=True)
+
+
+def test_broken_entries_are_no_events(root: Root) -> None:
+    """A dangling link or a ring of links beside the events hides none of them."""
+    (root.path / "456-dangling").symlink_to("nowhere")
+    (root.path / "456-ring").symlink_to("456-ring")
+    folder = event(root, "456-x")
+    assert root.folder_of(456) == folder
+    assert root.events() == [(456, folder)]
+
+
+def test_without_a_root_there_are_no_events(path: Path) -> None:
+    """A root that does not exist yet holds nothing."""
+    assert Root(path).events() == []
+    assert Root(path).folder_of(456) is None
 
 
 def test_parents_that_may_not_be_read_are_not_synced(
@@ -239,9 +285,71 @@ def test_what_was_learned_is_remembered(root: Root) -> None:
 def test_a_marker_that_cannot_be_written_is_told(root: Root) -> None:
     """A folder in the marker's place is a storage fault."""
     (root.path / MARKER).unlink()
-    (root.path / MARKER).mkdir()
+    (root.path / MARKER / "x").mkdir(parents=True)
     with pytest.raises(StorageError, match="file is due"):
-        root.remember({})
+        root._write({})
+    assert os.listdir(root.path) == [MARKER]
+
+
+def test_what_cannot_be_remembered_ends_nothing(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk's refusal is returned, the old marker stands, and nothing else is left. No disk here is full."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    root.remember({"api": 1})
+    monkeypatch.setattr(os, "fsync", refuse)
+    fault = root.remember({"api": 2})
+    assert fault is not None
+    assert "full" in fault.text
+    assert root.learned() == {"api": 1}
+    assert os.listdir(root.path) == [MARKER]
+
+
+def test_a_bare_mount_point_gets_no_marker(root: Root) -> None:
+    """Where the root vanished during the pass nothing is written: a marker would make a mirror of what is below."""
+    (root.path / MARKER).unlink()
+    fault = root.remember({})
+    assert fault is not None
+    assert "vanished" in fault.text
+    assert os.listdir(root.path) == []
+
+
+def test_two_processes_may_remember_at_once(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one writes the marker another may: neither sees the other's unfinished one, and the later wins."""
+    other, sync = Root(root.path), os.fsync
+    other.prepare(make=False)
+    nested: list[StorageError | None] = []
+
+    def meanwhile(descriptor: int) -> None:
+        sync(descriptor)
+        if not nested:
+            nested.append(None)
+            nested[0] = other.remember({"who": "other"})
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    assert root.remember({"who": "one"}) is None
+    assert nested == [None]
+    assert root.learned() == {"who": "one"}
+    assert os.listdir(root.path) == [MARKER]
+
+
+def test_only_abandoned_markers_are_swept(root: Root) -> None:
+    """What a killed process left goes after an hour; what another is writing now stays."""
+    for name, age in (("old", 7200), ("new", 0)):
+        place = root.path / f"{MARKER}.new-{name}"
+        place.touch()
+        moment = place.stat().st_mtime - age
+        os.utime(place, (moment, moment))
+    for name in ("456", f"{MARKER}.new-mine"):
+        (root.path / name).mkdir()
+        os.utime(root.path / name, (0, 0))
+    assert root.remember({}) is None
+    assert sorted(os.listdir(root.path)) == [
+        MARKER, f"{MARKER}.new-mine", f"{MARKER}.new-new", "456",
+    ]  # fmt: skip
 
 
 # --- event folders ----------------------------------------------------------------------------------------------

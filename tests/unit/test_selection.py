@@ -75,3 +75,17 @@ def test_an_hour_can_be_in_two_days() -> None:
     start = int(datetime(2026, 1, 18, 18, tzinfo=UTC).timestamp())  # 23:30 in Kolkata
     assert days_of([start], ZoneInfo("Asia/Kolkata")) == {date(2026, 1, 18), date(2026, 1, 19)}
     assert days_of([start], ZoneInfo("Asia/Tokyo")) == {date(2026, 1, 19)}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/New_York"])
+@pytest.mark.parametrize("day", [date.min, date.max])
+def test_the_ends_of_time(zone: str, day: date) -> None:
+    """The first and the last day that there are can be chosen, in every zone, and hold all of their hours."""
+    there = ZoneInfo(zone)
+    first = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+    hours = range(first, first + 24 * 3600, 3600)
+    assert day in days_of(hours, there)
+    start, end = span(day, there)
+    outermost = hours[0] if day == date.min else hours[-1]
+    assert days_of([outermost], there) == {day}
+    assert start <= outermost < end

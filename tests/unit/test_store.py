@@ -5,22 +5,24 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.moves import Move
-from ninepic_mirror.archive.records import Listing
+from ninepic_mirror.archive.partial import Partial, digest_of
+from ninepic_mirror.archive.records import Listing, Stray
+from ninepic_mirror.archive.store import Ready
 from ninepic_mirror.archive.sums import write_stale
+from ninepic_mirror.archive.survey import survey
 from ninepic_mirror.errors import StorageError
-from tests.shelf import SIX, jpeg, photo, sha256, window
+from tests.shelf import SIX, Shelf, jpeg, photo, sha256, window
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ninepic_mirror.archive.records import Job
-    from tests.shelf import Shelf
 
 DAY = "2026-01-19/06"
 
@@ -117,9 +119,117 @@ def test_copies_are_files_of_their_own(shelf: Shelf) -> None:
     shelf.check()
 
 
+def in_memory(shelf: Shelf, job: Job, body: bytes, modified: float | None = None) -> Ready:
+    """Return a body as a download leaves it that is too small for a file of its own."""
+    place = Partial(shelf.tree, job.image_id, job.variant).path
+    return Ready(job, place, digest_of(body, job.variant), None, None, memoryview(body), modified)
+
+
+def test_bodies_in_memory_are_written_and_synced_before_their_names(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is only in memory so far becomes a file like any other: bytes, time and sync, then its name."""
+    jobs = jobs_of(shelf, "a", "b")
+    calls: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def watched_fsync(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        calls.append(f"sync {found.st_size} {found.st_mtime:.0f}")
+        fsync(descriptor)
+
+    def watched_rename(old: str, new: str, **folders: int) -> None:
+        calls.append("rename")
+        rename(old, new, **folders)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "rename", watched_rename)
+    with Tree(shelf.folder) as tree:
+        shelf.tree = tree
+        ready = [
+            in_memory(shelf, jobs["a"], jpeg("a"), 86_400.0),
+            in_memory(shelf, jobs["b"], jpeg("b", 9)),
+        ]
+        shelf.settle(ready)
+    before = calls[: calls.index("rename")]
+    assert f"sync {len(jpeg('a'))} 86400" in before
+    assert any(call.startswith(f"sync {len(jpeg('b', 9))} ") for call in before)
+    assert (shelf.folder / DAY / "large/a.jpg").stat().st_mtime == 86_400
+    assert list((shelf.folder / ".ninepic-mirror/partial").iterdir()) == []
+    shelf.check()
+
+
+@pytest.mark.parametrize("duplicates", ["hardlink", "copy"])
+@pytest.mark.parametrize("kinds", ["mm", "md", "dm", "dd"])
+@pytest.mark.parametrize("stands", [True, False], ids=["stands", "new"])
+def test_equal_bytes_are_shared_wherever_they_are(
+    shelf: Shelf, duplicates: Literal["hardlink", "copy"], kinds: str, stands: bool
+) -> None:
+    """In memory or on disk, in this batch or before it: equal photos are links, or files of their own, as configured."""
+    body = jpeg("same")
+    if stands:
+        shelf.have(window(SIX), "z", body=body)
+    shelf.duplicates = duplicates
+    jobs = jobs_of(shelf, "a", "b", "c")
+    ready = [
+        in_memory(shelf, jobs[name], body) if kind == "m" else shelf.fetched(jobs[name], body)
+        for kind, name in zip(kinds, "ab", strict=True)
+    ]
+    shelf.settle([*ready, in_memory(shelf, jobs["c"], jpeg("c"))])
+    places = [shelf.folder / DAY / f"large/{name}.jpg" for name in "ab"]
+    assert places[0].samefile(places[1]) == (duplicates == "hardlink")
+    if stands:
+        assert places[0].samefile(shelf.folder / DAY / "large/z.jpg") == (duplicates == "hardlink")
+    assert list((shelf.folder / ".ninepic-mirror/partial").iterdir()) == []
+    shelf.check()
+
+
+@pytest.mark.parametrize("fetched", [True, False])
+def test_other_bytes_under_one_hash_are_not_shared(shelf: Shelf, fetched: bool) -> None:
+    """Bytes are compared, not hashes: with the hash of another, a body in memory is still a photo of its own."""
+    jobs = jobs_of(shelf, "a", "b")
+    first = in_memory(shelf, jobs["a"], jpeg("a"))
+    if fetched:
+        first = shelf.fetched(jobs["a"], jpeg("a"))
+    second = replace(in_memory(shelf, jobs["b"], jpeg("b")), digest=first.digest)
+    shelf.store.settle([first, second], {})
+    assert (shelf.folder / DAY / "large/b.jpg").read_bytes() == jpeg("b")
+
+
+def test_blocks_are_shared_only_with_whole_files(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal bodies in memory share the blocks of a file that stands, never of each other while they are written."""
+    body = jpeg("same")
+    shelf.have(window(SIX), "z", body=body)
+    shelf.duplicates = "copy"
+    jobs = jobs_of(shelf, *"abcdef")
+    models: list[str] = []
+
+    def watched(_: Tree, source: str, target: str) -> bool:
+        models.append(source)
+        return False
+
+    monkeypatch.setattr(Tree, "clone", watched)
+    shelf.settle([in_memory(shelf, job, body) for job in jobs.values()])
+    assert len(models) == 6
+    assert set(models) <= {f"{DAY}/thumbnail/z.jpg", f"{DAY}/large/z.jpg"}
+    shelf.check()
+
+
+def test_room_is_asked_for_bodies_in_memory(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is yet to be written counts: a batch for which there is no room is not begun."""
+    job = jobs_of(shelf, "a")["a"]
+    monkeypatch.setattr(shelf.root, "free", lambda: len(jpeg("a")) - 1)
+    with pytest.raises(StorageError, match="nearly full"):
+        shelf.store.settle([in_memory(shelf, job, jpeg("a"))], {})
+    assert list((shelf.folder / ".ninepic-mirror/partial").iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [errno.EMLINK, errno.EPERM, errno.EXDEV])
+@pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_where_no_link_is_to_be_had_it_is_a_copy(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, number: int
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, number: int, kind: str
 ) -> None:
     """Too many links, or none on this file system: the fetched bytes are synced and named after all.
 
@@ -134,7 +244,11 @@ def test_where_no_link_is_to_be_had_it_is_a_copy(
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
     with Tree(shelf.folder) as tree:
         shelf.tree = tree
-        shelf.have(window(SIX), "a", "b", "c", body=jpeg("same"))
+        jobs, body = shelf.read(window(SIX), [photo(name) for name in "abc"]), jpeg("same")
+        in_files = kind == "disk"
+        shelf.settle(
+            [shelf.fetched(job, body) if in_files else in_memory(shelf, job, body) for job in jobs]
+        )
     assert {path.stat().st_ino for path in shelf.folder.rglob("large/*.jpg")} <= synced
     assert {path.stat().st_nlink for path in shelf.folder.rglob("large/*.jpg")} == {1}
     shelf.check()
@@ -295,6 +409,18 @@ def test_what_is_not_the_photo_is_fetched(shelf: Shelf, body: bytes | None) -> N
     assert trash(shelf) == ([] if body is None else [body])
 
 
+def test_what_cannot_be_looked_at_is_fetched(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that the disk does not give back is one photo's misfortune, no bug. No disk here fails on demand."""
+    job = wanted(shelf)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    monkeypatch.setattr(os, "stat", fail)
+    monkeypatch.setattr(os, "open", fail)
+    assert shelf.store.find(job, Stray(f"{DAY}/large/a.jpg")) is None
+
+
 def test_a_link_in_a_photos_place_is_not_read(shelf: Shelf) -> None:
     """A link, even to the right bytes, is no photo (RELIABILITY L8)."""
     job = wanted(shelf)
@@ -311,9 +437,12 @@ def test_strays_are_checked_against_the_sums(shelf: Shelf) -> None:
     (shelf.folder / DAY / "large/b.jpg").write_bytes(jpeg("whole, but not what the sums say"))
     (shelf.folder / DAY / "large/c.jpg").write_bytes(jpeg("whole, and in no sums"))
     job = replace(wanted(shelf), held=None, sha256=None)
+    shelf.manifest.change("DELETE FROM files")
+    survey(shelf.tree, shelf.holdings, sizes=False, everywhere=True)
     store = shelf.store
     found = {
-        name: store.find(replace(job, image_id=name), f"{DAY}/large/{name}.jpg") for name in "abcd"
+        name: store.find(replace(job, image_id=name), shelf.holdings.stray(f"{DAY}/large/{name}"))
+        for name in "abcd"
     }
     assert [name for name, ready in found.items() if ready is not None] == ["a", "c"]
 
@@ -324,7 +453,7 @@ def test_a_stray_is_brought_to_its_place(shelf: Shelf) -> None:
     place = shelf.folder / DAY / "large/a.png"
     place.parent.mkdir(parents=True)
     place.write_bytes(jpeg("a"))
-    found = shelf.store.find(job, f"{DAY}/large/a.png")
+    found = shelf.store.find(job, Stray(f"{DAY}/large/a.png"))
     assert found is not None
     assert shelf.settle([found]) == [f"{DAY}/large/a.jpg"]
     assert shelf.files() == {f"{DAY}/large/a.jpg"}

@@ -67,6 +67,27 @@ def test_doubt_without_a_missing_file() -> None:
     assert found[1] == f"  {doubt.error}"
 
 
+def test_stopped_before_everything_was_listed() -> None:
+    """A pass that was stopped early names no number of missing files as if it were all that is missing."""
+    found = lines(report(photos=700, present=900, missing=500, total=2000, stopped=True))
+    assert found[0] == (
+        "Marathon (event 456): NOT whole: stopped: 700 of 2,000 photos were listed so far:"
+    )
+    assert any("next: run the same command again" in line for line in found)
+    unasked = lines(report(missing=2, stopped=True))
+    assert unasked[0].endswith("NOT whole: stopped: before everything was listed:")
+
+
+def test_repeated_rows_are_told() -> None:
+    """Rows that repeat a photo explain why the service's total is larger than the photos here."""
+    assert any(
+        "3 rows of the listing repeat a photo" in line
+        for line in lines(report(whole=True, repeated=3))
+    )
+    assert any("1 row of the listing repeats" in line for line in lines(report(repeated=1)))
+    assert not any("repeat" in line for line in lines(report(whole=True)))
+
+
 def test_names_cannot_steer_the_terminal() -> None:
     """What the service calls an event, or a photo, is shown without control characters."""
     made = report(missing=1, failures=[Failure("\x1b[2Jid", "large", "x\ny")])

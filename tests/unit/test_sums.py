@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.records import Listing
-from ninepic_mirror.archive.sums import NamedHashes, sums_path, write_stale
+from ninepic_mirror.archive.sums import named_lines, sums_path, write_stale
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import HOUR
 from tests.shelf import SIX, jpeg, photo, sha256, window
@@ -118,48 +117,112 @@ def test_what_could_not_be_written_stays_stale(shelf: Shelf) -> None:
             write_stale(shelf.tree, shelf.manifest)
 
 
-def test_hashes_are_found_by_path(shelf: Shelf) -> None:
-    """The hash that the sums above a file name is returned; damaged lines and other files have none."""
-    shelf.have(window(SIX), "a")
+def lines_of(shelf: Shelf, top: str) -> dict[str, str]:
+    """Return what a SHA256SUMS says: path → hash."""
+    lines = (shelf.folder / sums_path(top)).read_text().splitlines()
+    assert lines == sorted(lines, key=lambda line: line[66:])
+    return {line[66:]: line[:64] for line in lines}
+
+
+def test_no_line_of_a_file_without_a_row_is_lost(shelf: Shelf) -> None:
+    """After a lost manifest, sums written from the first few rows still name the files that have none yet."""
+    shelf.have(window(SIX), "a", "b")
     write_stale(shelf.tree, shelf.manifest)
-    with (shelf.folder / "2026-01-19/SHA256SUMS").open("ab") as file:
-        file.write(b"x" + b"0" * 64 + b"  06/large/b.jpg\n\xff\xfe\n" + b"1" * 64 + b" *06/c.jpg\n")
-    named = NamedHashes(shelf.tree)
-    assert named.get("2026-01-19/06/large/a.jpg") == sha256(jpeg("large a"))
-    assert named.get("2026-01-19/06/large/b.jpg") is None
-    assert named.get("2026-01-19/06/c.jpg") == "1" * 64
-    assert named.get("2026-01-20/06/large/a.jpg") is None
-    assert named.get("top.jpg") is None
+    before = lines_of(shelf, "2026-01-19")
+    shelf.manifest.change("DELETE FROM files")
+    shelf.manifest.change("DELETE FROM photos")
+    shelf.holdings.name(named_lines(shelf.tree))
+    shelf.have(window(SIX), "a", body=jpeg("new bytes"))
+    (shelf.folder / "2026-01-19/06/thumbnail/b.jpg").unlink()
+    write_stale(shelf.tree, shelf.manifest)
+    after = lines_of(shelf, "2026-01-19")
+    assert after == {
+        "06/large/a.jpg": sha256(jpeg("new bytes")),
+        "06/thumbnail/a.jpg": sha256(jpeg("new bytes")),
+        "06/large/b.jpg": before["06/large/b.jpg"],
+    }
+    shelf.have(window(SIX), "b", body=jpeg("b"))
+    write_stale(shelf.tree, shelf.manifest)
+    assert set(lines_of(shelf, "2026-01-19").values()) == {
+        sha256(jpeg("b")), sha256(jpeg("new bytes")),
+    }  # fmt: skip
+    assert shelf.manifest.rows("SELECT * FROM named") == []
 
 
-class SlowTree(Tree):
-    """A tree whose first read waits: the moment in which another worker asks."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.reading, self.go_on = threading.Event(), threading.Event()
-
-    def read(self, path: str, limit: int) -> bytes:
-        """Read; the first time, only when `go_on` is set."""
-        if not self.reading.is_set():
-            self.reading.set()
-            assert self.go_on.wait(10)
-        return super().read(path, limit)
+@pytest.mark.parametrize("state", ["pending", "failed", "gone"])
+def test_files_that_still_stand_keep_their_lines(shelf: Shelf, state: str) -> None:
+    """A damaged file to be had anew, or one of a photo that left, is still named with the hash that it had."""
+    shelf.have(window(SIX), "a", "b")
+    shelf.manifest.change("UPDATE files SET state = ?", [state])
+    (shelf.folder / "2026-01-19/06/large/a.jpg").write_bytes(b"damaged")
+    (shelf.folder / "2026-01-19/06/large/b.jpg").unlink()
+    write_stale(shelf.tree, shelf.manifest)
+    lines = lines_of(shelf, "2026-01-19")
+    assert lines["06/large/a.jpg"] == sha256(jpeg("large a"))
+    assert set(lines) == {"06/large/a.jpg", "06/thumbnail/a.jpg", "06/thumbnail/b.jpg"}
 
 
-def test_workers_do_not_disturb_each_other(shelf: Shelf) -> None:
-    """Asked while another worker still reads a folder's sums, the hash is there all the same."""
-    for top in "ab":
-        (shelf.folder / top).mkdir()
-        (shelf.folder / top / "SHA256SUMS").write_text(f"{top * 64}  x.jpg\n")
-    with SlowTree(shelf.folder) as tree:
-        named = NamedHashes(tree)
-        found: list[str | None] = []
-        other = threading.Thread(target=lambda: found.append(named.get("a/x.jpg")))
-        other.start()
-        assert tree.reading.wait(10)
-        assert named.get("a/x.jpg") == "a" * 64
-        assert named.get("b/x.jpg") == "b" * 64
-        tree.go_on.set()
-        other.join()
-    assert found == ["a" * 64]
+def test_a_place_is_named_once(shelf: Shelf) -> None:
+    """Where several records name one place, that of the present row counts, then a row's, then an old line's."""
+    for name in ("a.jpg", "b.jpg"):
+        (shelf.folder / name).touch()
+    shelf.manifest.change_each(
+        "INSERT INTO files (image_id, variant, path, folder, sha256, state) VALUES (?, 'large', ?, '', ?, ?)",
+        [
+            ("1", "a.jpg", "old", "failed"), ("2", "a.jpg", "right", "present"), ("3", "b.jpg", "row", "gone"),
+            ("4", "a.jpg", None, "pending"),
+        ],
+    )  # fmt: skip
+    shelf.manifest.change_each(
+        "INSERT INTO named VALUES (?, 'line')", [("a.jpg",), ("b.jpg",), ("x/a.jpg",)]
+    )
+    shelf.manifest.change("INSERT INTO sums VALUES ('', 1, 1)")
+    write_stale(shelf.tree, shelf.manifest)
+    assert (shelf.folder / "SHA256SUMS").read_text() == "right  a.jpg\nrow  b.jpg\n"
+    assert shelf.manifest.count("SELECT count(*) FROM named") == 3
+
+
+def test_named_files_that_are_gone_are_forgotten(shelf: Shelf) -> None:
+    """However many there are, and whatever stands in their places, only files keep their lines."""
+    (shelf.folder / "d/folder.jpg").mkdir(parents=True)
+    (shelf.folder / "d/stays.jpg").touch()
+    paths = [f"d/{number:05}.jpg" for number in range(1200)]
+    shelf.holdings.name((path, "0" * 64) for path in [*paths, "d/folder.jpg", "d/stays.jpg"])
+    shelf.holdings.name([("d0.jpg", "1" * 64)])
+    shelf.manifest.change("INSERT INTO sums VALUES ('d', 1, 1)")
+    write_stale(shelf.tree, shelf.manifest)
+    assert lines_of(shelf, "d") == {"stays.jpg": "0" * 64}
+    assert shelf.manifest.rows("SELECT path FROM named") == [("d/stays.jpg",), ("d0.jpg",)]
+
+
+def test_lines_are_read_as_far_as_they_can_be_ours(shelf: Shelf) -> None:
+    """Damaged lines, other people's names and paths that lead elsewhere are passed over; the rest is read."""
+    for top in ("d", ".ninepic-mirror", "caf\xe9"):
+        (shelf.folder / top).mkdir(exist_ok=True)
+        (shelf.folder / top / "SHA256SUMS").write_bytes(b"")
+    one, two = b"1" * 64, b"2" * 64
+    (shelf.folder / "d/SHA256SUMS").write_bytes(
+        one + b"  06/large/a.jpg\n" + two + b" *06/b.jpg\nx" + one + b"  c.jpg\n\xff\xfe\n" + one + b"  \xff.jpg\n"
+        + one + b"  ../up.jpg\n" + one + b"  /top.jpg\n" + one + b"  a/./b\n" + one + b"  nul\0.jpg\n"
+        + one + b"  " + b"n" * 256 + b"\n" + b"z" * 100_000 + b"\n" + two + b"  last.jpg"
+    )  # fmt: skip
+    (shelf.folder / "SHA256SUMS").write_bytes(one + b"  top.jpg\n" + one + b"  d/other.jpg\n")
+    (shelf.folder / "e/SHA256SUMS").mkdir(parents=True)
+    for top in (".ninepic-mirror", "caf\xe9"):
+        (shelf.folder / top / "SHA256SUMS").write_bytes(one + b"  no.jpg\n")
+    assert dict(named_lines(shelf.tree)) == {
+        "d/06/large/a.jpg": "1" * 64, "d/06/b.jpg": "2" * 64, "d/last.jpg": "2" * 64, "top.jpg": "1" * 64,
+    }  # fmt: skip
+
+
+def test_sums_that_cannot_be_read_are_told(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be written anew without what they say: the pass ends instead. No disk here fails on demand."""
+    (shelf.folder / "SHA256SUMS").write_bytes(b"1" * 64 + b"  top.jpg\n")
+
+    def fail(_: int) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "dup", fail)
+    with pytest.raises(OSError, match="output error"):
+        shelf.holdings.name(named_lines(shelf.tree))
+    assert shelf.manifest.rows("SELECT * FROM named") == []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ninepic_mirror.archive.records import Stray
 from ninepic_mirror.archive.survey import conclude, survey
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import HOUR
@@ -143,10 +144,24 @@ def test_a_new_manifest_finds_what_lies_there(shelf: Shelf) -> None:
     (shelf.folder / ".ninepic-mirror/trash").mkdir()
     (shelf.folder / ".ninepic-mirror/trash/a.jpg").write_bytes(jpeg("a"))
     assert look(shelf, everywhere=True) == 0
-    assert shelf.holdings.stray("x/a") == "x/a.jpg"
-    assert shelf.holdings.stray("y/z/a") == "y/z/a.jpg"
+    assert shelf.holdings.stray("x/a") == Stray("x/a.jpg")
+    assert shelf.holdings.stray("y/z/a") == Stray("y/z/a.jpg")
     assert shelf.holdings.stray("/".join("d" * 40) + "/a") is not None
     assert {folder for folder, _ in shelf.holdings.folders()} == {"x", "y/z", "/".join("d" * 40)}
+
+
+def test_a_new_manifest_learns_what_the_sums_say(shelf: Shelf) -> None:
+    """Only a survey of everything reads the SHA256SUMS; they are remembered before anything writes them anew."""
+    for place in (shelf.folder / "x", shelf.folder / "y"):
+        place.mkdir()
+        (place / "a.jpg").write_bytes(jpeg("a"))
+        (place / "SHA256SUMS").write_text(f"{'a' * 64}  a.jpg\n")
+    assert look(shelf) == 0
+    assert shelf.manifest.rows("SELECT * FROM named") == []
+    assert look(shelf, everywhere=True) == 0
+    assert shelf.holdings.stray("x/a") == Stray("x/a.jpg", "a" * 64)
+    shelf.next_pass()
+    assert shelf.manifest.count("SELECT count(*) FROM named") == 2
 
 
 def test_known_folders_are_not_looked_into_twice(shelf: Shelf) -> None:
