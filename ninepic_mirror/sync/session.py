@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ninepic_mirror.sync.context import Photos
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class StoppedError(Exception):
@@ -139,7 +142,8 @@ async def open_session(
         now_learned: dict[str, object] = {"api": api_pacer.learned(), "photos": pacer.learned()}
         fault = await trio.to_thread.run_sync(root.remember, now_learned)
         if fault is not None:
-            progress.note(f"what the pacers learned could not be kept: {fault}")
+            # no more than that: it only costs the next pass a slower start, and a full disk has been told by then
+            _log.info("what the pacers learned could not be kept: %s", fault)
 
 
 def _part(learned: dict[str, object], name: str) -> dict[str, object]:
