@@ -100,9 +100,9 @@ class Bench:
 
 
 class OpenBench(Protocol):
-    """Opens a bench: `async with open_bench(photos=60, tls=False) as bench`."""
+    """Opens a bench: `async with open_bench(photos=60, hours=2) as bench`."""
 
-    def __call__(self, *, tls: bool = False, **spec: object) -> AbstractAsyncContextManager[Bench]:
+    def __call__(self, *, tls: bool = True, **spec: object) -> AbstractAsyncContextManager[Bench]:
         """Open one; `spec` are fields of `EventSpec`."""
         ...
 
@@ -112,7 +112,7 @@ def open_bench(tmp_path: Path) -> OpenBench:
     """Return what opens a sandbox with a mirror root beside it."""
 
     @asynccontextmanager
-    async def opened(*, tls: bool = False, **spec: object) -> AsyncIterator[Bench]:
+    async def opened(*, tls: bool = True, **spec: object) -> AsyncIterator[Bench]:
         usual = EventSpec(EVENT, photos=60, look="cheap", thumb_kb=2, large_kb=6, hours=4)
         event = replace(usual, **spec)  # type: ignore[arg-type]  # handed on
         sandbox = Sandbox([event], org_id=903, keys=[KEY], tls=tls, seed=1)

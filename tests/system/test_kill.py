@@ -178,7 +178,7 @@ async def serving(bench: Bench) -> AsyncIterator[Passes]:
 async def test_first_passes_may_be_killed_again_and_again(open_bench: OpenBench) -> None:
     """Killed many times, a first pass loses nothing that it has recorded, and the next run finishes it."""
     async with (
-        open_bench(photos=60, undated=5, duplicates=6, wrong_clock=3) as bench,
+        open_bench(tls=False, photos=60, undated=5, duplicates=6, wrong_clock=3) as bench,
         serving(bench) as passes,
     ):
         await passes.finish()  # warms the sandbox: the next one tells how long a pass takes
@@ -198,7 +198,10 @@ async def test_first_passes_may_be_killed_again_and_again(open_bench: OpenBench)
 async def test_passes_over_what_moves_may_be_killed(open_bench: OpenBench) -> None:
     """Killed while photos move, leave, come and are trashed, a pass loses nothing, and the next run finishes it."""
     layouts = ("{variant}/{date}/{image_id}{ext}", "{date}/{hour}/{variant}/{image_id}{ext}")
-    async with open_bench(photos=40, undated=4, duplicates=4) as bench, serving(bench) as passes:
+    async with (
+        open_bench(tls=False, photos=40, undated=4, duplicates=4) as bench,
+        serving(bench) as passes,
+    ):
         bench.settings = replace(bench.settings, on_remote_removal="trash")
         await passes.finish()
         event, first = bench.sandbox.event(456), bench.sandbox.event(456).spec.first_hour
@@ -217,7 +220,10 @@ async def test_passes_over_what_moves_may_be_killed(open_bench: OpenBench) -> No
 
 async def test_rebuilds_may_be_killed(open_bench: OpenBench) -> None:
     """Killed while a lost manifest is rebuilt, a pass loses nothing, and no photo is fetched in the end."""
-    async with open_bench(photos=40, undated=4, duplicates=4) as bench, serving(bench) as passes:
+    async with (
+        open_bench(tls=False, photos=40, undated=4, duplicates=4) as bench,
+        serving(bench) as passes,
+    ):
         await passes.finish()
         for _ in range(4 * FACTOR):
             for path in (bench.folder / ".ninepic-mirror").glob("manifest.sqlite3*"):

@@ -163,7 +163,7 @@ async def test_files_then_names_then_folders_then_rows(
     open_bench: OpenBench, tmp_path: Path
 ) -> None:
     """Each file is synced before its rename, its folder and new parents after it, and all before its row is written."""
-    async with open_bench(photos=12, hours=2, undated=2, duplicates=3) as bench:
+    async with open_bench(tls=False, photos=12, hours=2, undated=2, duplicates=3) as bench:
         seen = await _trace(bench, tmp_path / "trace")
 
         assert len(rows(bench.folder)) == 24
@@ -197,7 +197,7 @@ async def test_a_move_is_journalled_before_it_is_made(
     open_bench: OpenBench, tmp_path: Path
 ) -> None:
     """A move is committed to the journal before the rename, and both folders are synced before the row names the place."""
-    async with open_bench(photos=10, hours=2) as bench:
+    async with open_bench(tls=False, photos=10, hours=2) as bench:
         await bench.sync()
         before = {(row.image_id, row.variant): row.path for row in rows(bench.folder)}
         bench.settings = replace(bench.settings, layout="{variant}/{date}/{image_id}{ext}")
@@ -220,7 +220,7 @@ async def test_a_move_is_journalled_before_it_is_made(
 
 async def test_without_durability_no_photo_is_synced(open_bench: OpenBench, tmp_path: Path) -> None:
     """With `durability = "none"` neither photos nor their folders nor their rows are waited for."""
-    async with open_bench(photos=10, hours=2) as bench:
+    async with open_bench(tls=False, photos=10, hours=2) as bench:
         seen = await _trace(bench, tmp_path / "trace", durability="none")
 
         assert len(rows(bench.folder)) == 20
