@@ -307,7 +307,9 @@ def cancel_at(scope: trio.CancelScope, number: int) -> AtSteps:
 async def wait_until(condition: Callable[[], bool]) -> None:
     """Wait until something holds, while threads are at work that no event tells of."""
     while not condition():
-        await trio.testing.wait_all_tasks_blocked()
+        # A cushion of real time: without it the loop spins, and keeps the interpreter lock from the threads it
+        # waits for (a pass of a second was seen to take more than sixty).
+        await trio.testing.wait_all_tasks_blocked(0.001)
 
 
 @contextmanager
