@@ -151,6 +151,34 @@ class ContentCheck:
         return taken
 
 
+def content_of(data: bytes | memoryview, variant: Variant) -> Content:
+    """Say what a body is that is all there; as `ContentCheck`, without its copies.
+
+    Raises:
+        PassingError: It is empty, a web page, or not whole.
+        PhotoError: It is of a wrong type.
+    """
+    if not data:
+        raise PassingError("the photo came empty")
+    walk = _recognise(bytes(data[:SNIFF]), variant)()
+    step, at = next(walk), 0
+    while True:
+        taken = b""
+        if isinstance(step, _SkipScan):
+            found = _SCAN_END.search(data, at)
+            at = len(data) + 1 if found is None else found.end() - 2
+        else:
+            taken = bytes(data[at : at + step.count]) if isinstance(step, _Read) else taken
+            at += step.count
+        if at > len(data):
+            raise PassingError(f"the picture breaks off after {len(data)} bytes")
+        try:
+            step = walk.send(taken)
+        except StopIteration as end:
+            content: Content = end.value
+            return content
+
+
 def _recognise(head: bytes, variant: Variant) -> Callable[[], _Walk]:
     """Choose the walker for a body that begins with `head`."""
     if head.startswith(b"\xff\xd8\xff"):

@@ -57,11 +57,24 @@ class Hashes:
         return Digest(self.size, self._xxh3.hexdigest(), self._sha256.hexdigest(), content)
 
 
-def digest_of(data: bytes | memoryview, variant: Variant) -> Digest:
-    """Hash and check a body that is all there. Raises PassingError or PhotoError for what is no whole photo."""
-    hashes = Hashes(variant)
-    hashes.update(data)
-    return hashes.finish()
+def write_body(
+    tree: Tree, path: str, data: bytes | memoryview, content: Content, modified: float | None
+) -> Digest:
+    """Write a whole body that stands in memory, and hash it.
+
+    Args:
+        tree: The event folder.
+        path: As `place` returns it.
+        data: The body.
+        content: What `content_of` said of it.
+        modified: Its modification time in epoch seconds, None for now.
+
+    Raises:
+        OSError: As the system says.
+    """
+    tree.create(path, data, modified)
+    xxh3, sha256 = xxhash.xxh3_128_hexdigest(data), hashlib.sha256(data).hexdigest()
+    return Digest(len(data), xxh3, sha256, content)
 
 
 def read_hashes(tree: Tree, path: str, variant: Variant) -> Digest:
@@ -94,7 +107,7 @@ class Partial:
     """
 
     def __init__(self, tree: Tree, image_id: str, variant: Variant) -> None:
-        self.path = _place(image_id, variant)
+        self.path = place(image_id, variant)
         self._note = f"{self.path}.resume"
         self._tree, self._variant = tree, variant
         self._hashes = Hashes(variant)
@@ -221,13 +234,14 @@ def sweep(tree: Tree, wanted: Iterable[tuple[str, Variant]] | None = None) -> se
         notes = {name.removesuffix(".resume") for name in files if name.endswith(".resume")}
         kept = {f"{FOLDER}/{name}" for name in notes & files}
         if kept and wanted is not None:
-            useful = {place for one in wanted if (place := _place(*one)) in kept}
-            for place in kept - useful:
-                tree.remove(place)
-                tree.remove(f"{place}.resume")
+            useful = {path for one in wanted if (path := place(*one)) in kept}
+            for path in kept - useful:
+                tree.remove(path)
+                tree.remove(f"{path}.resume")
             kept = useful
         return kept
 
 
-def _place(image_id: str, variant: Variant) -> str:
+def place(image_id: str, variant: Variant) -> str:
+    """Return where a file under way stands, relative to the event folder."""
     return f"{FOLDER}/{variant}-{safe_name(image_id)}"

@@ -1,10 +1,11 @@
 """Puts whole files where they belong, so that a crash at any line leaves nothing half and nothing twice.
 
-For one batch (DESIGN §6.6), in this order, because on ext4 a name that reaches the disk before its file's bytes is
-an empty photo after a power cut (measured: 60 of 60):
+Bodies that came whole are written below `partial/` first (`write`), some at a time. For one batch (DESIGN §6.6), in
+this order, because on ext4 a name that reaches the disk before its file's bytes is an empty photo after a power cut
+(measured: 60 of 60):
 
     1. look at the marker and at the free space
-    2. sync the files' bytes, several at once
+    2. sync the files' bytes, all at once
     3. give them their names, or a link to equal bytes that are already there
     4. sync each folder once (new folders were synced in their parents when they were made)
     5. only then may the manifest say `present` (`holdings.commit`)
@@ -15,15 +16,14 @@ Everything here blocks: callers run it in a thread.
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from ninepic_mirror.archive.files import Tree, split, translated
+from ninepic_mirror.archive.flush import Flush
 from ninepic_mirror.archive.holdings import Placed
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
-from ninepic_mirror.archive.partial import Digest, read_hashes
+from ninepic_mirror.archive.partial import Digest, place, read_hashes, write_body
 from ninepic_mirror.archive.records import Stray
 from ninepic_mirror.errors import MirrorError, StorageError
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from zoneinfo import ZoneInfo
 
+    from ninepic_mirror.archive.content import Content
     from ninepic_mirror.archive.moves import Move
     from ninepic_mirror.archive.placement import Layout
     from ninepic_mirror.archive.records import Job
@@ -38,8 +39,29 @@ if TYPE_CHECKING:
     from ninepic_mirror.model import Variant
 
 TRASH: Final = ".ninepic-mirror/trash/"
-# A disk merges the journal commits of syncs that wait together (PERFORMANCE, durability).
-_SYNC_THREADS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A body that came whole and stands in memory.
+
+    Args:
+        job: What it is for.
+        data: The bytes; nobody needs them any more once `Store.write` is done.
+        content: What they are.
+        etag: As the origin gave it.
+        last_modified: Likewise.
+        modified: `last_modified` in epoch seconds, None where there is none.
+        room: Where `data` stands, when that is to be used again.
+    """
+
+    job: Job
+    data: bytes | memoryview
+    content: Content
+    etag: str | None = None
+    last_modified: str | None = None
+    modified: float | None = None
+    room: bytearray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +74,6 @@ class Ready:
         digest: What it is.
         etag: As the origin gave it, None for a file that was found.
         last_modified: Likewise.
-        data: The bytes, where they are only in memory so far and `source` is where they will be written.
-        modified: `last_modified` in epoch seconds, for `data`.
     """
 
     job: Job
@@ -61,8 +81,6 @@ class Ready:
     digest: Digest
     etag: str | None = None
     last_modified: str | None = None
-    data: bytes | memoryview | None = None
-    modified: float | None = None
 
     @property
     def was_fetched(self) -> bool:
@@ -109,6 +127,7 @@ class Store:
         min_free: int = 0,
     ) -> None:
         self.tree, self._root = tree, root
+        self._flush = Flush(tree)
         self._layout, self._zone = layout, zone
         self._duplicates, self._min_free = duplicates, min_free
 
@@ -146,14 +165,30 @@ class Store:
         """
         places = [] if job.held is None else [Stray(job.held, job.sha256)]
         places += [] if stray is None else [stray]
-        for place in places:
+        for known in places:
             try:
-                digest = read_hashes(self.tree, place.path, job.variant)
+                digest = read_hashes(self.tree, known.path, job.variant)
             except (OSError, MirrorError):
                 continue  # gone, not readable, or not whole: it is fetched anew, and this one goes to the trash
-            if place.sha256 in {None, digest.sha256}:
-                return Ready(job, place.path, digest)
+            if known.sha256 in {None, digest.sha256}:
+                return Ready(job, known.path, digest)
         return None
+
+    def write(self, bodies: Sequence[Fetched]) -> list[Ready]:
+        """Write bodies below `partial/` and hash them; nothing is synced yet.
+
+        Raises:
+            StorageError: The disk said no, or would be fuller than `min_free` allows.
+        """
+        self.check_room(sum(len(body.data) for body in bodies))
+        with translated(self.tree.name(PARTIAL)), self.tree.holding() as tree:
+            return [self._written(tree, body) for body in bodies]
+
+    def _written(self, tree: Tree, body: Fetched) -> Ready:
+        job = body.job
+        path = place(job.image_id, job.variant)
+        digest = write_body(tree, path, body.data, body.content, body.modified)
+        return Ready(job, path, digest, body.etag, body.last_modified)
 
     def settle(self, batch: Sequence[Ready], equal: Mapping[str, Sequence[str]]) -> list[Placed]:
         """Give a batch of files their final names, durably.
@@ -169,10 +204,10 @@ class Store:
             StorageError: The disk said no. Nothing of the batch may be recorded; what has got its name already is
                 found by the next pass.
         """
-        self.check_room(sum(len(one.data) for one in batch if one.data is not None))
+        self.check_room()
         with translated(self.tree.name("")), self.tree.holding() as tree:
             settling = self._choose(tree, batch, equal)
-            _write_and_sync(tree, [one for one in settling if one.twin is None])
+            self._sync(tree, [one for one in settling if one.twin is None])
             for one in settling:
                 self._name(tree, one)
             sources = (one.ready.source for one in settling if not one.ready.was_fetched)
@@ -209,13 +244,12 @@ class Store:
             if not ready.was_fetched:
                 continue
             before = first.setdefault(sha256, one)
-            if before is not one and _is_equal(tree, ready, before.ready):
-                # its own model, where it has one: as a file it may be only half written by another thread by then
-                self._share(one, before.model or before.ready.source, before.target)
+            if before is not one and tree.same_bytes(ready.source, before.ready.source):
+                self._share(one, before.ready.source, before.target)
                 continue
-            for place in equal.get(sha256, ()):
-                if place != one.target and _stands(tree, ready, place):
-                    self._share(one, place, place)
+            for stands in equal.get(sha256, ()):
+                if stands != one.target and tree.same_bytes(stands, ready.source):
+                    self._share(one, stands, stands)
                     break
         return settling
 
@@ -225,6 +259,12 @@ class Store:
             one.twin = later
         else:
             one.model = now
+
+    def _sync(self, tree: Tree, settling: Sequence[_Settling]) -> None:
+        for one in settling:
+            if one.model is not None:
+                tree.clone(one.model, one.ready.source)
+        self._flush.files(tree, [one.ready.source for one in settling])
 
     def _name(self, tree: Tree, one: _Settling) -> None:
         ready = one.ready
@@ -240,12 +280,14 @@ class Store:
                 tree.link(one.twin, one.target)
             except OSError:  # EMLINK, EPERM, EXDEV: this file system or file takes no (more) links
                 one.twin = None
-                _bring(tree, one)
+                self._sync(tree, [one])
             else:
-                if ready.data is None:
-                    tree.remove(ready.source)
+                tree.remove(ready.source)
                 return
-        tree.move(ready.source, one.target)
+        if ready.was_fetched:
+            tree.place(ready.source, one.target)
+        else:
+            tree.move(ready.source, one.target)
 
     def _make_way(self, tree: Tree, target: str) -> None:
         """Whatever stands at a final name without being the photo goes to the trash: nothing is deleted."""
@@ -255,11 +297,11 @@ class Store:
     def trash_place(self, path: str) -> str:
         """Return a free place in the trash for a file: a folder for each day, then the path it had."""
         day = time.strftime("%Y-%m-%d", time.gmtime())
-        place, number = f"{TRASH}{day}/{path}", 0
-        while self.tree.stat(place) is not None:
+        free, number = f"{TRASH}{day}/{path}", 0
+        while self.tree.stat(free) is not None:
             number += 1
-            place = f"{TRASH}{day}/{path}.{number}"
-        return place
+            free = f"{TRASH}{day}/{path}.{number}"
+        return free
 
     def carry(self, moves: Sequence[Move]) -> list[str | None]:
         """Make journalled moves, or finish those that a crash cut off; each is safe to repeat.
@@ -297,42 +339,3 @@ class Store:
             return read_hashes(self.tree, path, move.variant).sha256 == move.sha256
         except (OSError, MirrorError):
             return False
-
-
-def _is_equal(tree: Tree, one: Ready, other: Ready) -> bool:
-    """Compare the bytes of two fetched files, each in memory or on the disk."""
-    if one.data is not None and other.data is not None:
-        return one.data == other.data
-    if one.data is not None:
-        return tree.has_bytes(other.source, one.data)
-    return _stands(tree, other, one.source)
-
-
-def _stands(tree: Tree, ready: Ready, place: str) -> bool:
-    """Whether a file holds the very bytes of a fetched one."""
-    if ready.data is not None:
-        return tree.has_bytes(place, ready.data)
-    return tree.same_bytes(place, ready.source)
-
-
-def _bring(tree: Tree, one: _Settling) -> None:
-    """Bring one file's bytes to the disk under its first name."""
-    ready = one.ready
-    if ready.data is not None:
-        tree.create(ready.source, ready.data, ready.modified)
-    if one.model is not None:
-        tree.clone(one.model, ready.source)
-    if ready.data is None or one.model is not None:
-        tree.sync_file(ready.source)
-
-
-def _write_and_sync(tree: Tree, settling: Sequence[_Settling]) -> None:
-    """Bring files' bytes to the disk, several at a time.
-
-    Those that share the blocks of another of this batch come after it.
-    """
-    with ThreadPoolExecutor(_SYNC_THREADS, "sync") as pool:
-        for later in (False, True):
-            some = [one for one in settling if (one.model is not None) is later]
-            for _ in pool.map(partial(_bring, tree), some):
-                pass  # the iteration is what raises a thread's error here

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, TypeVarTuple
 import trio
 
 from ninepic_mirror.ninepic.limits import Limits
+from ninepic_mirror.sync.rooms import Rooms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -153,6 +154,7 @@ class Context:
         tally: What has happened so far.
         stopping: Set when the operator wants to end.
         announced: Folders that the manifest knows to be at work in this pass.
+        rooms: Where bodies stand until they are written.
     """
 
     event_id: int
@@ -171,6 +173,7 @@ class Context:
     stopping: trio.Event = field(default_factory=trio.Event)
     restored: bool = False
     announced: set[str] = field(default_factory=set)
+    rooms: Rooms = field(default_factory=Rooms)
     _one: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
     @property

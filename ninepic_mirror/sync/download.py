@@ -1,7 +1,8 @@
 """Has one file: where it already stands, or over the network, with retries and continuation.
 
-The only module above `ninepic` that sees bodies. Bytes are gathered in memory up to `_GATHER` and written in a
-thread, so a small photo costs one thread hop; memory is bounded by connections times that.
+The only module above `ninepic` that sees bodies. One of up to `rooms.SIZE` is read into memory, checked there, and left
+to the pipeline to write, so that its connection asks for the next photo meanwhile. A longer one, or the rest of one,
+goes to the disk as it comes, `_GATHER` bytes at a time; memory is bounded by connections times that, and the rooms.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ from urllib.parse import urlsplit
 
 import trio
 
-from ninepic_mirror.archive.partial import RESUMABLE, Digest, Partial, digest_of
-from ninepic_mirror.archive.store import Ready
+from ninepic_mirror.archive.content import content_of
+from ninepic_mirror.archive.partial import RESUMABLE, Digest, Partial, place
+from ninepic_mirror.archive.store import Fetched, Ready
 from ninepic_mirror.errors import PassingError, PhotoError, UnreachableError
 from ninepic_mirror.ninepic.transport import FastBody
+from ninepic_mirror.sync import rooms
 
 if TYPE_CHECKING:
+    from ninepic_mirror.archive.content import Content
     from ninepic_mirror.archive.holdings import Holdings
     from ninepic_mirror.archive.records import Job
     from ninepic_mirror.sync.bandwidth import Allowance
     from ninepic_mirror.sync.context import Context, PhotoBody
 
 _GATHER: Final = 512 * 1024
-SMALL: Final = (
-    64 * 1024
-)  # bytes of a body that waits for its batch in memory: 256 of them are 16 MiB
 _ROOM: Final = (
     1 << 20
 )  # bytes from which a single body is worth a look at the free space; each batch takes one
@@ -44,7 +45,7 @@ class Failed:
     reason: str
 
 
-Outcome = Ready | Failed
+Outcome = Ready | Fetched | Failed
 
 
 class Downloader:
@@ -76,15 +77,14 @@ class Downloader:
         if job.url is None:
             return Failed(job, "the listing gives no address for it")
         transfer = _Transfer(self._context, job, job.url, self._allowance)
-        if transfer.file.path in self.resumable:
+        if self.resumable and transfer.path in self.resumable:
             await trio.to_thread.run_sync(transfer.file.resume)
         try:
-            ready = await self._context.pace.run(partial(self._watched, transfer))
+            return await self._context.pace.run(partial(self._watched, transfer))
         except (PassingError, PhotoError) as error:
-            if transfer.file.size:  # the same pass may come to it again
-                self.resumable.add(transfer.file.path)
+            if transfer.size:  # the same pass may come to it again
+                self.resumable.add(transfer.path)
             return Failed(job, error.reason)
-        return ready
 
     async def _find(self, job: Job) -> Ready | None:
         if job.held is None and not self.look_for_strays:
@@ -95,7 +95,7 @@ class Downloader:
             stray = await self._context.in_manifest(self._holdings.stray, stem)
         return await trio.to_thread.run_sync(store.find, job, stray)
 
-    async def _watched(self, transfer: _Transfer) -> Ready:
+    async def _watched(self, transfer: _Transfer) -> Ready | Fetched:
         """Make one attempt, and stop the program when web pages come for one photo after the other."""
         try:
             ready = await transfer.attempt()
@@ -109,7 +109,8 @@ class Downloader:
                         "web pages come instead of photos; this looks like a captive portal",
                     ) from error
             raise
-        self._pages.clear()
+        if self._pages:
+            self._pages.clear()
         return ready
 
 
@@ -118,43 +119,77 @@ class _Transfer:
 
     def __init__(self, context: Context, job: Job, url: str, allowance: Allowance) -> None:
         self._context, self.job, self.url, self._allowance = context, job, url, allowance
-        self.file = Partial(context.store.tree, job.image_id, job.variant)
+        self._file: Partial | None = None
 
-    async def attempt(self) -> Ready:
+    @property
+    def path(self) -> str:
+        """Where what was cut off stands."""
+        return place(self.job.image_id, self.job.variant)
+
+    @property
+    def file(self) -> Partial:
+        """What stands there; most bodies come whole and never need it."""
+        if self._file is None:
+            self._file = Partial(self._context.store.tree, self.job.image_id, self.job.variant)
+        return self._file
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return 0 if self._file is None else self._file.size
+
+    async def attempt(self) -> Ready | Fetched:
         """Make one request; continue what is on disk when the origin still has the same body."""
-        limits, file = self._context.limits, self.file
+        limits, offset = self._context.limits, self.size
         cap = limits.thumbnail if self.job.variant == "thumbnail" else limits.photo
+        validator = self.file.validator if offset else None
         try:
             async with self._context.photos.stream(
-                self.url, cap=cap, offset=file.size, validator=file.validator
+                self.url, cap=cap, offset=offset, validator=validator
             ) as body:
-                if isinstance(body, FastBody) and self._is_small(body):
+                if isinstance(body, FastBody) and not offset and self._fits(body):
                     return await self._whole(body)
-                if body.offset != file.size:
-                    await trio.to_thread.run_sync(file.restart)
+                if body.offset != offset:
+                    await trio.to_thread.run_sync(self.file.restart)
                 if body.length is None or body.length >= _ROOM:
                     self._context.store.check_room(body.length or 0)
                 digest = await self._receive(body)
         except PassingError as error:
             if error.restart:
-                await trio.to_thread.run_sync(file.restart)
+                await trio.to_thread.run_sync(self.file.restart)
             raise
-        self._compare(digest)
-        return Ready(self.job, file.path, digest, body.etag, body.last_modified)
+        self._compare(digest.content)
+        return Ready(self.job, self.file.path, digest, body.etag, body.last_modified)
 
-    def _is_small(self, body: FastBody) -> bool:
-        return not self.file.size and body.length <= SMALL and not self._allowance.is_limited
+    def _fits(self, body: FastBody) -> bool:
+        return body.length <= rooms.SIZE and not self._allowance.is_limited
 
-    async def _whole(self, body: FastBody) -> Ready:
-        """Take a small body into memory and check it there: no thread is asked, and commit writes it with its batch."""
-        data = await body.read()
-        self._context.tally.bytes_downloaded += len(data)
-        digest = digest_of(data, self.job.variant)
-        self._compare(digest)
+    async def _whole(self, body: FastBody) -> Fetched:
+        """Take a body into memory and check it there; the pipeline writes it."""
+        kept = self._context.rooms
+        room = await kept.take() if body.length > rooms.SMALL else None
+        try:
+            data = await self._read(body, room)
+            self._context.tally.bytes_downloaded += len(data)
+            content = content_of(data, self.job.variant)
+        except BaseException:
+            kept.give(room)
+            raise
+        self._compare(content)
         modified = _epoch(body.last_modified)
-        return Ready(
-            self.job, self.file.path, digest, body.etag, body.last_modified, data, modified
-        )
+        return Fetched(self.job, data, content, body.etag, body.last_modified, modified, room)
+
+    async def _read(self, body: FastBody, room: bytearray | None) -> memoryview:
+        """Read a body at once. What arrived before a cut is kept for the next attempt."""
+        try:
+            return await body.read(room)
+        except BaseException:
+            came, validator = body.partial(), _validator(body)
+            self._context.tally.bytes_downloaded += len(came)
+            if len(came) >= RESUMABLE and validator is not None:
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(self._cut_off, bytes(came), validator)
+            raise
 
     async def _receive(self, body: PhotoBody) -> Digest:
         """Write the body as it comes. What arrived before a cut is kept for the next attempt."""
@@ -193,12 +228,9 @@ class _Transfer:
         except (PassingError, PhotoError):
             pass  # these bytes are no photo: the file has started anew, and the error under way says why
 
-    def _compare(self, digest: Digest) -> None:
+    def _compare(self, content: Content) -> None:
         """Count a picture whose pixels are not what the API says. Of which variant it says it is unknown (API.md)."""
-        seen, told = (
-            (digest.content.width, digest.content.height),
-            (self.job.width, self.job.height),
-        )
+        seen, told = (content.width, content.height), (self.job.width, self.job.height)
         if self.job.variant == "large" and None not in seen and None not in told and seen != told:
             self._context.tally.resized += 1
 

@@ -1,20 +1,24 @@
 """The nursery of one pass (DESIGN §9). Everything that runs at the same time runs here.
 
 1. produce: wanted files of earlier passes first, then what the enumerator finds → jobs (bounded: it waits)
-2. download (N times): take a job, find or fetch its file → outcomes (bounded: they wait)
-3. commit, alone: gather up to 256 outcomes or half a second's, then, for the batch:
+2. download (N times): take a job, find or fetch its file → bodies, or, where there is none to be written, outcomes
+   (bounded: they wait)
+3. write, alone: take what bodies are there; in a thread: hash them, write them below `partial/` → outcomes
+4. commit, alone: gather up to 256 outcomes or half a second's, then, for the batch:
      in the manifest's thread    look for equal bytes
      in a thread                 sync, name, sync folders         (`store.settle`)
      in the manifest's thread    one transaction                  (`holdings.commit`)
-End: the producer's end closes the jobs, the last worker's end closes the outcomes, commit empties them and ends.
+End: the producer's end closes the jobs, the last worker's end the bodies, with the writer's the outcomes; commit
+     empties them and ends.
 Stop: the producer is cancelled at once; downloads get GRACE seconds, then they are cancelled and keep what can be
-      continued; commit always runs to its end, so that nothing fetched is lost.
+      continued; write and commit always run to their end, so that nothing fetched is lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -22,19 +26,22 @@ import trio
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.moves import touch
 from ninepic_mirror.archive.records import Job
-from ninepic_mirror.archive.store import Ready
-from ninepic_mirror.sync.download import Downloader, Failed, Outcome
+from ninepic_mirror.archive.store import Fetched, Ready
+from ninepic_mirror.sync.download import Downloader, Failed
 
 if TYPE_CHECKING:
     from ninepic_mirror.archive.holdings import Holdings, Placed
     from ninepic_mirror.sync.context import Context
+    from ninepic_mirror.sync.download import Outcome
 
 Send = Callable[[Job], Awaitable[None]]
+Done = Ready | Failed
 
 BATCH: Final = 256  # files in one commit (DESIGN §6.6)
 LINGER: Final = 0.5  # seconds to wait for a batch to fill (DESIGN §6.6)
 GRACE: Final = 5.0  # seconds for downloads under way when the operator stops the run (DESIGN §7)
 _WAITING: Final = 256  # jobs, and outcomes, between the stages
+_BODIES: Final = 32  # bodies between download and write, and as many in one go: a thread hop costs as much as a thumbnail
 
 
 async def run(
@@ -55,7 +62,9 @@ async def run(
         BaseExceptionGroup: Whatever a stage raised; the other stages are cancelled.
     """
     job_in, job_out = trio.open_memory_channel[Job](_WAITING)
-    outcome_in, outcome_out = trio.open_memory_channel[Outcome](_WAITING)
+    body_in, body_out = trio.open_memory_channel[Fetched](_BODIES)
+    outcome_in, outcome_out = trio.open_memory_channel[Done](_WAITING)
+    downloads_in = outcome_in.clone()
     producing, downloading = trio.CancelScope(), trio.CancelScope()
 
     async def produce_jobs() -> None:
@@ -72,12 +81,11 @@ async def run(
             await trio.sleep_forever()
 
     async def download() -> None:
-        with outcome_in, downloading:
+        with body_in, downloads_in, downloading:
+            sinks = _Sinks(body_in, downloads_in)
             async with trio.open_nursery() as workers:
                 for _ in range(context.settings.connections):
-                    workers.start_soon(
-                        _work, context, downloader, job_out.clone(), outcome_in.clone()
-                    )
+                    workers.start_soon(_work, context, downloader, job_out.clone(), sinks.clone())
                 job_out.close()
 
     async def watch() -> None:
@@ -90,28 +98,62 @@ async def run(
         async with trio.open_nursery() as stages:
             stages.start_soon(produce_jobs)
             stages.start_soon(download)
+            stages.start_soon(_write_all, context, body_out, outcome_in)
             stages.start_soon(_commit_all, context, holdings, outcome_out)
         watching.cancel_scope.cancel()
 
 
+@dataclass(frozen=True, slots=True)
+class _Sinks:
+    """Where a worker's results go."""
+
+    bodies: trio.MemorySendChannel[Fetched]
+    outcomes: trio.MemorySendChannel[Done]
+
+    def clone(self) -> _Sinks:
+        return _Sinks(self.bodies.clone(), self.outcomes.clone())
+
+    async def send(self, result: Outcome) -> None:
+        if isinstance(result, Fetched):
+            await self.bodies.send(result)
+        else:
+            await self.outcomes.send(result)
+
+
 async def _work(
-    context: Context,
-    downloader: Downloader,
-    jobs: trio.MemoryReceiveChannel[Job],
-    outcomes: trio.MemorySendChannel[Outcome],
+    context: Context, downloader: Downloader, jobs: trio.MemoryReceiveChannel[Job], sinks: _Sinks
 ) -> None:
-    with jobs, outcomes:
+    with jobs, sinks.bodies, sinks.outcomes:
         async for job in jobs:
             if context.stopping.is_set():
                 return  # it stays pending in the manifest
-            outcome = await downloader.have(job)
-            # Shielded: what is whole is not thrown away. Commit always takes it, or is the one that failed.
+            result = await downloader.have(job)
+            # Shielded: what is whole is not thrown away. The next stages always take it, or are those that failed.
             with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
-                await outcomes.send(outcome)
+                await sinks.send(result)
+
+
+async def _write_all(
+    context: Context,
+    bodies: trio.MemoryReceiveChannel[Fetched],
+    outcomes: trio.MemorySendChannel[Done],
+) -> None:
+    with bodies, outcomes:
+        async for body in bodies:
+            some = [body]
+            with suppress(trio.WouldBlock, trio.EndOfChannel):
+                while len(some) < _BODIES:
+                    some.append(bodies.receive_nowait())
+            # Shielded like the commit: what came whole reaches its row when the operator stops the run.
+            with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
+                for ready in await trio.to_thread.run_sync(context.store.write, some):
+                    await outcomes.send(ready)
+            for one in some:
+                context.rooms.give(one.room)
 
 
 async def _commit_all(
-    context: Context, holdings: Holdings, outcomes: trio.MemoryReceiveChannel[Outcome]
+    context: Context, holdings: Holdings, outcomes: trio.MemoryReceiveChannel[Done]
 ) -> None:
     with outcomes:
         async for outcome in outcomes:
@@ -127,7 +169,7 @@ async def _commit_all(
                 await commit(context, holdings, batch)
 
 
-async def commit(context: Context, holdings: Holdings, batch: Sequence[Outcome]) -> None:
+async def commit(context: Context, holdings: Holdings, batch: Sequence[Done]) -> None:
     """Bring a batch of outcomes to the disk and into the manifest.
 
     Raises:
