@@ -28,6 +28,11 @@ _JSON_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]")
 # `\xff+`: over a body of nothing but 0xFF that takes quadratic time.
 _SCAN_END: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
+_EOI: Final = b"\xff\xd9"
+# No segments (T.81 table B.1), or fill bytes: stuffing, TEM, RST, SOI, EOI.
+_NO_LENGTH: Final = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
+_NO_MARKER: Final = "no JPEG marker where one is due"
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -160,7 +165,16 @@ def content_of(data: bytes | memoryview, variant: Variant) -> Content:
     """
     if not data:
         raise PassingError("the photo came empty")
-    walk = _recognise(bytes(data[:SNIFF]), variant)()
+    walk = _recognise(bytes(data[:SNIFF]), variant)
+    content = _jpeg_at_once(data) if walk is _jpeg else None
+    content = content or _at_once(data, walk())
+    if content is None:
+        raise PassingError(f"the picture breaks off after {len(data)} bytes")
+    return content
+
+
+def _at_once(data: bytes | memoryview, walk: _Walk) -> Content | None:
+    """Serve a walker from a body that is all there; None where it breaks off."""
     step, at = next(walk), 0
     while True:
         taken = b""
@@ -171,12 +185,44 @@ def content_of(data: bytes | memoryview, variant: Variant) -> Content:
             taken = bytes(data[at : at + step.count]) if isinstance(step, _Read) else taken
             at += step.count
         if at > len(data):
-            raise PassingError(f"the picture breaks off after {len(data)} bytes")
+            return None
         try:
             step = walk.send(taken)
         except StopIteration as end:
             content: Content = end.value
             return content
+
+
+def _jpeg_at_once(data: bytes | memoryview) -> Content | None:
+    """Walk the plain kind of JPEG: segments, one frame, a scan, and an end marker at the very end.
+
+    Returns:
+        None where it is of another kind, or broken: then `_jpeg` is to look.
+
+    The scan itself is not searched for markers, as `_jpeg` does, which for a large photo takes as long as all that its
+    way over the network costs. What broke off does not end with the marker: within a scan 0xFF is followed by 0x00 or
+    a restart marker (T.81 B.1.1.5), never by 0xD9.
+    """
+    size = len(data)
+    if data[size - 2 :] != _EOI:
+        return None
+    frame: tuple[int, int] | None = None
+    at = 2
+    while at + 9 <= size and data[at] == 0xFF:
+        code, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
+        if code in _NO_LENGTH or length < 2:
+            return None
+        if _is_frame(code, length):
+            frame = data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6]
+        at += 2 + length
+        if code == 0xDA:
+            return Content(".jpg", *frame) if frame is not None and at + 2 <= size else None
+    return None
+
+
+def _is_frame(code: int, length: int) -> bool:
+    """Say whether a segment tells the picture's size (SOF, T.81 B.2.2)."""
+    return 0xC0 <= code <= 0xCF and code not in {0xC4, 0xC8, 0xCC} and length >= 7
 
 
 def _recognise(head: bytes, variant: Variant) -> Callable[[], _Walk]:
@@ -209,7 +255,7 @@ def _jpeg() -> _Walk:
     while True:
         marker = yield _Read(2)
         if marker[0] != 0xFF:
-            raise _broken("no JPEG marker where one is due")
+            raise _broken(_NO_MARKER)
         code = marker[1]
         while code == 0xFF:  # fill bytes (B.1.1.2)
             code = (yield _Read(1))[0]
@@ -218,13 +264,13 @@ def _jpeg() -> _Walk:
                 raise _broken("a JPEG without a picture")
             return Content(".jpg", width, height)
         if code in {0x00, 0xD8}:
-            raise _broken("no JPEG marker where one is due")
+            raise _broken(_NO_MARKER)
         if code == 0x01 or 0xD0 <= code <= 0xD7:
             continue  # markers without a length (table B.1)
         length = int.from_bytes((yield _Read(2)))
         if length < 2:
             raise _broken("a JPEG segment without a length")
-        if 0xC0 <= code <= 0xCF and code not in {0xC4, 0xC8, 0xCC} and length >= 7:  # SOF (B.2.2)
+        if _is_frame(code, length):
             frame = yield _Read(5)
             height, width = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5])
             length -= 5

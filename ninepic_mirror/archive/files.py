@@ -22,6 +22,7 @@ from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 FILE_MODE: Final = 0o666  # lessened by the umask, so that the service's UMask=0027 decides
@@ -182,8 +183,7 @@ class Tree:
         """Return a path as people know it, for messages."""
         return str(self.root / path)
 
-    @contextmanager
-    def folder(self, path: str, *, make: bool = False) -> Iterator[int]:
+    def folder(self, path: str, *, make: bool = False) -> AbstractContextManager[int]:
         """Open the folder `path` ("" is the root) for the length of the block.
 
         Folders made on the way are made durable before the block begins: each new name is synced in its parent.
@@ -191,6 +191,10 @@ class Tree:
         Raises:
             OSError: As the system says; ELOOP or ENOTDIR for a link.
         """
+        return self._opened_folder(path, make=make)
+
+    @contextmanager
+    def _opened_folder(self, path: str, *, make: bool) -> Iterator[int]:
         current = os.dup(self._descriptor)
         try:
             for part in path.split("/") if path else ():
@@ -419,6 +423,21 @@ class Tree:
             return _read_exactly(descriptor, limit)
 
 
+class _Held:
+    """A descriptor that stays open; `nullcontext` for a batch of 256 files, without what it does besides."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 class HoldingTree(Tree):
     """A tree that opens each folder once and keeps it open until it is closed.
 
@@ -434,19 +453,17 @@ class HoldingTree(Tree):
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    @contextmanager
-    def folder(self, path: str, *, make: bool = False) -> Iterator[int]:
+    def folder(self, path: str, *, make: bool = False) -> AbstractContextManager[int]:
         """See `Tree.folder`."""
-        with self._lock:
-            held = self._held.get(path)
-            if held is None and len(self._held) < _MOST_HELD:
-                with super().folder(path, make=make) as descriptor:
-                    held = self._held[path] = os.dup(descriptor)
+        held = self._held.get(path)
         if held is not None:
-            yield held
-            return
-        with super().folder(path, make=make) as descriptor:
-            yield descriptor
+            return _Held(held)
+        with self._lock:
+            if path not in self._held and len(self._held) < _MOST_HELD:
+                with super().folder(path, make=make) as descriptor:
+                    self._held[path] = os.dup(descriptor)
+            held = self._held.get(path)
+        return super().folder(path, make=make) if held is None else _Held(held)
 
     def close(self) -> None:
         """Give every descriptor back. Idempotent."""

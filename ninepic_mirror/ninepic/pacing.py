@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -30,7 +29,7 @@ from ninepic_mirror.ninepic.backoff import ATTEMPTS, Backoff, backoff
 from ninepic_mirror.ninepic.throttle import Throttle, Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
 T = TypeVar("T")
 
@@ -188,11 +187,24 @@ class Pacer:
         if self._alive == -math.inf:
             self._alive = request.began
         while True:
+            # Nobody waits and there is room: at once, without the two turns of the scheduler that the lock costs.
+            ticket = None if self._turn.locked() else self._start(trio.current_time())
+            ticket = ticket or await self._wait_for_start()
+            self._requests += 1
             try:
-                with self._place(await self._wait_for_start()):
-                    return await attempt()
+                result = await attempt()
             except PassingError as fault:
+                self._note_fault(fault, ticket)
                 self._judge(fault, request)
+            except MirrorError:
+                self._note_answer(ticket)  # a 404 is an answer too
+                raise
+            else:
+                self._note_answer(ticket)
+                return result
+            finally:
+                self._throttle.under_way -= 1
+                self._room.unpark_all()
             self._retries += 1
             await trio.sleep(backoff(request.failures, self._random, self.pace.backoff))
 
@@ -200,31 +212,24 @@ class Pacer:
         """Wait until one more request may start, and count it as started."""
         async with self._turn:
             while True:
-                now = trio.current_time()
+                ticket = self._start(trio.current_time())
+                if ticket is not None:
+                    return ticket
                 if self._throttle.is_full:
                     await self._room.park()
-                elif now < (opening := max(self._gate, self._throttle.rate.next)):
-                    await trio.sleep_until(opening)
                 else:
-                    return self._throttle.start(now)
+                    await trio.sleep_until(self._opening)
 
-    @contextmanager
-    def _place(self, ticket: Ticket) -> Iterator[None]:
-        """Hold the place of an attempt, and note how it ended."""
-        self._requests += 1
-        try:
-            yield
-        except PassingError as fault:
-            self._note_fault(fault, ticket)
-            raise
-        except MirrorError:
-            self._note_answer(ticket)  # a 404 is an answer too
-            raise
-        else:
-            self._note_answer(ticket)
-        finally:
-            self._throttle.under_way -= 1
-            self._room.unpark_all()
+    @property
+    def _opening(self) -> float:
+        """When gate and rate let one more start."""
+        return max(self._gate, self._throttle.rate.next)
+
+    def _start(self, now: float) -> Ticket | None:
+        """Count one more as started, if there is room for it now."""
+        if self._throttle.is_full or now < self._opening:
+            return None
+        return self._throttle.start(now)
 
     def _note_answer(self, ticket: Ticket) -> None:
         self.note_life()
