@@ -167,7 +167,15 @@ class Pacer:
         For the head of a photo: a body that stalls is that photo's trouble, not a sign that the origin is down.
         """
         self._alive = trio.current_time()
-        self._failing.clear()
+        if self._failing:
+            self._failing.clear()
+
+    @property
+    def room(self) -> int:
+        """How many more requests could start now, were nobody waiting."""
+        if self._turn.locked() or self._opening > trio.current_time():
+            return 0
+        return self._throttle.room
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Run one request, as often as it takes.
@@ -183,9 +191,10 @@ class Pacer:
                 fail, the origin is at fault and attempts go on.
             UnreachableError: The origin gave no good answer for `give_up` seconds, or said that it will not.
         """
-        request = _Request(began=trio.current_time())
+        began = trio.current_time()
+        request: _Request | None = None
         if self._alive == -math.inf:
-            self._alive = request.began
+            self._alive = began
         while True:
             # Nobody waits and there is room: at once, without the two turns of the scheduler that the lock costs.
             ticket = None if self._turn.locked() else self._start(trio.current_time())
@@ -194,6 +203,7 @@ class Pacer:
             try:
                 result = await attempt()
             except PassingError as fault:
+                request = request or _Request(began)
                 self._note_fault(fault, ticket)
                 self._judge(fault, request)
             except MirrorError:
@@ -204,7 +214,8 @@ class Pacer:
                 return result
             finally:
                 self._throttle.under_way -= 1
-                self._room.unpark_all()
+                if self._room:
+                    self._room.unpark_all()
             self._retries += 1
             await trio.sleep(backoff(request.failures, self._random, self.pace.backoff))
 

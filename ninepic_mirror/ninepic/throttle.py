@@ -9,9 +9,8 @@ would come back. `Throttle` holds both and the outcomes that they are learned fr
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from math import ceil, inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,8 +160,7 @@ class Rate:
         self.value = min(self._ceiling, self.value * (1 + min(each, in_a_second / self.value)))
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """What was so when a request started."""
 
     started: float
@@ -191,6 +189,11 @@ class Throttle:
             deque()
         )  # since the last cut, but no more than is needed
         self._begun = self._last = self._cut = -inf
+
+    @property
+    def room(self) -> int:
+        """How many more requests may be under way."""
+        return max(0, self.width.limit - self.under_way)
 
     @property
     def is_full(self) -> bool:

@@ -102,6 +102,11 @@ class Pace(Protocol):
         """Run an attempt at the origin's pace, with retries."""
         ...
 
+    @property
+    def room(self) -> int:
+        """How many more requests could start now."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

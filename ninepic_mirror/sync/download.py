@@ -71,9 +71,10 @@ class Downloader:
         Raises:
             StopProgramError: The disk, or the photo origin as a whole, cannot be used.
         """
-        found = await self._find(job)
-        if found is not None:
-            return found
+        if job.held is not None or self.look_for_strays:
+            found = await self._find(job)
+            if found is not None:
+                return found
         if job.url is None:
             return Failed(job, "the listing gives no address for it")
         transfer = _Transfer(self._context, job, job.url, self._allowance)
@@ -87,8 +88,6 @@ class Downloader:
             return Failed(job, error.reason)
 
     async def _find(self, job: Job) -> Ready | None:
-        if job.held is None and not self.look_for_strays:
-            return None
         store, stray = self._context.store, None
         if self.look_for_strays:
             stem = store.stem(job.taken, job.variant, job.image_id)

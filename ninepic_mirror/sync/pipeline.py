@@ -42,7 +42,7 @@ BATCH: Final = 256  # files in one commit (DESIGN §6.6)
 LINGER: Final = 0.5  # seconds to wait for a batch to fill (DESIGN §6.6)
 GRACE: Final = 5.0  # seconds for downloads under way when the operator stops the run (DESIGN §7)
 _WAITING: Final = 256  # jobs, and outcomes, between the stages
-_BODIES: Final = 32  # bodies between download and write, and as many in one go: a thread hop costs as much as a thumbnail
+_BODIES: Final = 64  # bodies between download and write, and as many in one go: a thread hop costs as much as a thumbnail
 
 
 async def run(
@@ -85,11 +85,9 @@ async def run(
 
     async def download() -> None:
         with body_in, downloads_in, downloading:
-            sinks = _Sinks(body_in, downloads_in)
             async with trio.open_nursery() as workers:
-                for _ in range(context.settings.connections):
-                    workers.start_soon(_work, context, downloader, job_out.clone(), sinks.clone())
-                job_out.close()
+                crew = _Crew(context, downloader, workers)
+                crew.hire(job_out, _Sinks(body_in, downloads_in))
 
     async def watch() -> None:
         await context.stopping.wait()
@@ -137,23 +135,46 @@ async def _pass_on(channel: trio.MemorySendChannel[T], item: T) -> None:
             await channel.send(item)
 
 
-async def _work(
-    context: Context, downloader: Downloader, jobs: trio.MemoryReceiveChannel[Job], sinks: _Sinks
-) -> None:
-    with jobs, sinks.bodies, sinks.outcomes:
-        while (job := await _next(jobs)) is not None:
-            if context.stopping.is_set():
-                return  # it stays pending in the manifest
-            await sinks.send(await downloader.have(job))
+class _Crew:
+    """The workers: as many as the origin's pace has room for, and the configured connections allow.
+
+    Any more of them would only wait for each other, which costs as much as the rest of a thumbnail.
+
+    Args:
+        context: The pass.
+        downloader: Has the files.
+        nursery: Where they work.
+    """
+
+    def __init__(self, context: Context, downloader: Downloader, nursery: trio.Nursery) -> None:
+        self._context, self._downloader, self._nursery = context, downloader, nursery
+        self._hired = 0
+
+    def hire(self, jobs: trio.MemoryReceiveChannel[Job], sinks: _Sinks) -> None:
+        """Start one more; it closes what it is given."""
+        self._hired += 1
+        self._nursery.start_soon(self._work, jobs, sinks)
+
+    async def _work(self, jobs: trio.MemoryReceiveChannel[Job], sinks: _Sinks) -> None:
+        context, pace = self._context, self._context.pace
+        with jobs, sinks.bodies, sinks.outcomes:
+            while (job := await _next(jobs)) is not None:
+                if context.stopping.is_set():
+                    return  # it stays pending in the manifest
+                # more than one: the first is for this job
+                if self._hired < context.settings.connections and pace.room > 1:
+                    self.hire(jobs.clone(), sinks.clone())
+                await sinks.send(await self._downloader.have(job))
 
 
-async def _next(jobs: trio.MemoryReceiveChannel[Job]) -> Job | None:
-    with suppress(trio.WouldBlock, trio.EndOfChannel):
-        return jobs.receive_nowait()  # as in `send`: a download waits for the network anyway
-    try:
-        return await jobs.receive()
-    except trio.EndOfChannel:
-        return None
+async def _next(channel: trio.MemoryReceiveChannel[T]) -> T | None:
+    """Receive, at once where something is there; None at the end."""
+    with suppress(trio.EndOfChannel):
+        try:
+            return channel.receive_nowait()
+        except trio.WouldBlock:
+            return await channel.receive()
+    return None
 
 
 async def _write_all(
@@ -182,11 +203,8 @@ async def _commit_all(
         async for outcome in outcomes:
             batch = [outcome]
             with trio.move_on_after(LINGER):
-                while len(batch) < BATCH:
-                    try:
-                        batch.append(await outcomes.receive())
-                    except trio.EndOfChannel:
-                        break
+                while len(batch) < BATCH and (another := await _next(outcomes)) is not None:
+                    batch.append(another)
             # Shielded: between a file's name and its row there is no place to end.
             with trio.CancelScope(shield=True):
                 await commit(context, holdings, batch)
