@@ -1,6 +1,7 @@
 # make demo    mirror a generated event from the sandbox, to see what it is like
 # make test    everything that must hold: style, types, layers, tests, coverage, documents
 # make check   the quick part of it: style, types, layers
+# make bench   compare with curl, wget2, rclone and aria2 on this machine, write docs/performance.md
 # Each sets up its own virtual environment first; nothing else has to be done.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 # What decides or commits is covered to the last branch (DESIGN of the tests: docs/design.md, How it is tested).
 CORE := ninepic_mirror/sync/planner.py,ninepic_mirror/archive/placement.py,ninepic_mirror/archive/manifest.py,ninepic_mirror/archive/listings.py,ninepic_mirror/archive/holdings.py,ninepic_mirror/archive/files.py,ninepic_mirror/archive/store.py,ninepic_mirror/ninepic/wire.py,ninepic_mirror/ninepic/pacing.py,ninepic_mirror/ninepic/throttle.py,ninepic_mirror/ninepic/backoff.py
 
-.PHONY: demo test check tests clean
+.PHONY: demo test check tests bench clean
 
 demo: $(VENV)/run
 	$(BIN)/ninepic-mirror demo
@@ -29,6 +30,16 @@ tests: $(VENV)/dev
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='$(CORE)' --fail-under=100
 
+# In an environment of its own: installed as users have it, without what development adds to the imports.
+BENCH := $(VENV)-bench
+PEERS := nginx curl wget2 rclone aria2c xxhsum
+bench:
+	@for peer in $(PEERS); do command -v $$peer >/dev/null || { \
+	  echo "lacking: $$peer. Debian: apt install nginx-light curl wget2 rclone aria2 xxhash"; exit 1; }; done
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check . py-spy
+	$(BENCH)/bin/python -m benchmarks.run --write $(ARGS)
+
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV) || { echo "Debian: apt install python3-venv"; exit 1; }
 
@@ -41,4 +52,4 @@ $(VENV)/dev: $(VENV)/bin/pip pyproject.toml
 	touch $@ $(VENV)/run
 
 clean:
-	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -184,6 +184,7 @@ class Origin:
         ]
         save("days", {"days": counted})
         pages("images-1", range(event.photos), 1)
+        pages(f"images-{PAGE}", range(event.photos))
 
 
 def free_port() -> int:
