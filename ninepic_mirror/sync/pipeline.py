@@ -16,6 +16,7 @@ Stop: the producer is cancelled at once; downloads get GRACE seconds, then they 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from ninepic_mirror.archive.store import Fetched, Ready
 from ninepic_mirror.sync.download import Downloader, Failed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ninepic_mirror.archive.holdings import Holdings, Placed
     from ninepic_mirror.sync.context import Context
     from ninepic_mirror.sync.download import Outcome
@@ -129,8 +132,12 @@ async def _work(
                 return  # it stays pending in the manifest
             result = await downloader.have(job)
             # Shielded: what is whole is not thrown away. The next stages always take it, or are those that failed.
-            with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
-                await sinks.send(result)
+            with trio.CancelScope(shield=True):
+                try:
+                    await sinks.send(result)
+                except trio.BrokenResourceError:
+                    if isinstance(result, Fetched):
+                        context.rooms.give(result.room)
 
 
 async def _write_all(
@@ -138,18 +145,30 @@ async def _write_all(
     bodies: trio.MemoryReceiveChannel[Fetched],
     outcomes: trio.MemorySendChannel[Done],
 ) -> None:
+    some: list[Fetched] = []
     with bodies, outcomes:
-        async for body in bodies:
-            some = [body]
-            with suppress(trio.WouldBlock, trio.EndOfChannel):
-                while len(some) < _BODIES:
-                    some.append(bodies.receive_nowait())
-            # Shielded like the commit: what came whole reaches its row when the operator stops the run.
-            with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
-                for ready in await trio.to_thread.run_sync(context.store.write, some):
-                    await outcomes.send(ready)
-            for one in some:
+        try:
+            async for body in bodies:
+                some = [body, *_waiting(bodies, _BODIES - 1)]
+                # Shielded like the commit: what came whole reaches its row when the operator stops the run.
+                with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
+                    for ready in await trio.to_thread.run_sync(context.store.write, some):
+                        await outcomes.send(ready)
+                while some:
+                    context.rooms.give(some.pop().room)
+        finally:  # of those that nobody will write any more, when this stage or the pass failed
+            for one in (*some, *_waiting(bodies)):
                 context.rooms.give(one.room)
+
+
+def _waiting(
+    bodies: trio.MemoryReceiveChannel[Fetched], most: float = math.inf
+) -> Iterator[Fetched]:
+    """Take what bodies are there, without waiting for more."""
+    with suppress(trio.WouldBlock, trio.EndOfChannel):
+        while most > 0:
+            yield bodies.receive_nowait()
+            most -= 1
 
 
 async def _commit_all(
