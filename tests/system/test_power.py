@@ -114,10 +114,10 @@ class Disk:
     def _mount(self) -> list[str]:
         return ["mount", "-o", "loop,commit=300", str(self.image), str(self.place)]
 
-    def unmount(self) -> None:
+    def unmount(self, *options: str) -> None:
         """Take it away, as the power is already."""
         if os.path.ismount(self.place):
-            subprocess.run(["umount", self.place], check=True)
+            subprocess.run(["umount", *options, self.place], check=True)
 
     def restart(self) -> None:
         """Come up again after the cut: the journal is replayed."""
@@ -138,7 +138,7 @@ def disk() -> Iterator[Disk]:
         try:
             yield made
         finally:
-            made.unmount()
+            made.unmount("-l")  # also when a test that failed has something open there
 
 
 async def _cut(

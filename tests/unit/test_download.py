@@ -555,6 +555,19 @@ async def test_a_part_that_is_of_no_use_leaves_no_note(context: Context, damage:
         assert case.left() == set()
 
 
+@pytest.mark.parametrize("begin", [b"<html>", b"\xff\xd8\xff\xfe\0\1", b"GIF89a"])
+async def test_a_cut_body_that_is_no_photo_is_not_kept(context: Context, begin: bytes) -> None:
+    """Of what breaks off and is no photo so far nothing is left to put a rest to; the cut is what is told."""
+    bad = begin + WHOLE
+    async with fast(context, cut(200_000, whole=bad), Reply([answer(WHOLE, TAG)])) as case:
+        result = await case.have()
+        assert isinstance(result, Fetched)
+        assert case.left() == set()
+        assert case.asked_from() == [None, None]
+        assert case.bytes_of(result) == WHOLE
+        assert case.has_all_rooms()
+
+
 async def test_a_cancelled_body_is_kept(context: Context) -> None:
     """Whoever stops the run in the middle of a body keeps what came of it, and the room is free again."""
     async with fast(context, cut(200_000, then="hold"), rest, limits=Limits()) as case:
