@@ -305,8 +305,8 @@ async def test_a_full_disk_ends_all_stages_while_bodies_are_handed_on(
     remote = Remote(by_memory=True).fill(200)
     with workshop(remote, tmp_path) as context:
         line, disk = Line(context, remote), SlowDisk(context, monkeypatch)
-        line.jobs = [job for job in line.jobs if job not in large_jobs(line)][:80]
-        line.jobs[40:] = large_jobs(line)[:20]
+        large = large_jobs(line)
+        line.jobs = [job for job in line.jobs if job not in large][:40] + large[:20]
 
         async def vanish() -> None:
             await wait_until(lambda: disk.begun > 0)
