@@ -25,7 +25,7 @@ from ninepic_mirror.ninepic.pool import Pool
 from ninepic_mirror.ninepic.transport import FastLane
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 OK: Final = b"HTTP/1.1 200 OK\r\n"
 PHOTO: Final = random.Random(1).randbytes(3_000)
@@ -55,9 +55,9 @@ class Reply:
 
 @dataclass
 class Server:
-    """Answers each request, over whatever connection it comes, with the next of its replies."""
+    """Answers each request, over whatever connection it comes, with the next of its replies, or what that makes of it."""
 
-    replies: list[Reply]
+    replies: list[Reply] | list[Reply | Callable[[str], Reply]]
     context: ssl.SSLContext | None = None
     requests: list[str] = field(default_factory=list)
     connections: int = 0
@@ -87,7 +87,8 @@ class Server:
                 return False
             request += some
         self.requests.append(request.decode())
-        reply = self.replies.pop(0)
+        found = self.replies.pop(0)
+        reply = found if isinstance(found, Reply) else found(self.requests[-1])
         for piece in reply.pieces:
             await stream.send_all(piece)
             await wait_all_tasks_blocked()

@@ -29,6 +29,7 @@ _JSON_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]")
 _SCAN_END: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 _EOI: Final = b"\xff\xd9"
+_SEGMENTS: Final = 200  # of a plain JPEG at the most; a picture in scans has some dozens
 # No segments (T.81 table B.1), or fill bytes: stuffing, TEM, RST, SOI, EOI.
 _NO_LENGTH: Final = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
 _NO_MARKER: Final = "no JPEG marker where one is due"
@@ -159,6 +160,8 @@ class ContentCheck:
 def content_of(data: bytes | memoryview, variant: Variant) -> Content:
     """Say what a body is that is all there; as `ContentCheck`, without its copies.
 
+    An odd body of a megabyte can take most of a second: not in the event loop.
+
     Raises:
         PassingError: It is empty, a web page, or not whole.
         PhotoError: It is of a wrong type.
@@ -166,11 +169,39 @@ def content_of(data: bytes | memoryview, variant: Variant) -> Content:
     if not data:
         raise PassingError("the photo came empty")
     walk = _recognise(bytes(data[:SNIFF]), variant)
-    content = _jpeg_at_once(data) if walk is _jpeg else None
-    content = content or _at_once(data, walk())
+    content = _at_once(data, walk())
     if content is None:
         raise PassingError(f"the picture breaks off after {len(data)} bytes")
     return content
+
+
+def plain_jpeg(data: bytes | memoryview) -> Content | None:
+    """Say what a body is, when it is a JPEG as nearly every photo is; quick enough for the event loop.
+
+    Returns:
+        What `content_of` would return; None for everything else, whole or not: that is for `content_of`.
+    """
+    if data[:3] != b"\xff\xd8\xff":
+        return None
+    frame: tuple[int, int] | None = None
+    has_scan = False
+    at, size = 2, len(data)
+    for _ in range(_SEGMENTS):
+        if at + 4 > size or data[at] != 0xFF:
+            break
+        code, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
+        if code in _NO_LENGTH or length < 2:
+            break
+        if _is_frame(code, length) and at + 9 <= size:
+            frame = data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6]
+        at += 2 + length
+        if code == 0xDA:
+            has_scan = True
+            found = _SCAN_END.search(data, at)
+            at = size if found is None else found.end() - 2
+    if frame is None or not has_scan or data[at : at + 2] != _EOI:
+        return None
+    return Content(".jpg", *frame)
 
 
 def _at_once(data: bytes | memoryview, walk: _Walk) -> Content | None:
@@ -191,33 +222,6 @@ def _at_once(data: bytes | memoryview, walk: _Walk) -> Content | None:
         except StopIteration as end:
             content: Content = end.value
             return content
-
-
-def _jpeg_at_once(data: bytes | memoryview) -> Content | None:
-    """Walk the plain kind of JPEG: segments, one frame, a scan, and an end marker at the very end.
-
-    Returns:
-        None where it is of another kind, or broken: then `_jpeg` is to look.
-
-    The scan itself is not searched for markers, as `_jpeg` does, which for a large photo takes as long as all that its
-    way over the network costs. What broke off does not end with the marker: within a scan 0xFF is followed by 0x00 or
-    a restart marker (T.81 B.1.1.5), never by 0xD9.
-    """
-    size = len(data)
-    if data[size - 2 :] != _EOI:
-        return None
-    frame: tuple[int, int] | None = None
-    at = 2
-    while at + 9 <= size and data[at] == 0xFF:
-        code, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
-        if code in _NO_LENGTH or length < 2:
-            return None
-        if _is_frame(code, length):
-            frame = data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6]
-        at += 2 + length
-        if code == 0xDA:
-            return Content(".jpg", *frame) if frame is not None and at + 2 <= size else None
-    return None
 
 
 def _is_frame(code: int, length: int) -> bool:

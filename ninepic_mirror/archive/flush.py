@@ -1,9 +1,9 @@
 """Brings a batch of files to the disk: by one call for the whole file system where that is safe, else file by file.
 
 syncfs(2) costs one journal commit for 256 files, an fsync of each costs as many waits and three times the processor.
-It is as safe where two things hold: the kernel reports failed writes to it (Linux 5.8, syncfs(2), Versions), and the
-file system's own sync reaches the disk (ext4 and XFS here; FUSE does nothing). But it also writes what the neighbours
-have not yet written, so when it takes long, the files are synced one by one for a while.
+It is as safe where two things hold: the kernel reports to it all that failed, and the file system's own sync reaches
+the disk (ext4 and XFS here; FUSE does nothing). But it also writes what the neighbours have not yet written, so when it
+takes long, the files are synced one by one for a while.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,8 +20,10 @@ if TYPE_CHECKING:
 
     from ninepic_mirror.archive.files import Tree
 
-_SAFE: Final = {"ext4", "xfs"}
-_REPORTS: Final = (5, 8)  # the Linux version from which on syncfs tells of failed writes
+_SAFE: Final = {b"ext4", b"xfs"}
+# The Linux version from which on syncfs tells all that failed: writes of data since 5.8 (syncfs(2), Versions), the
+# journal's commit and the disk's cache only since 5.17 (5679897eb104, "make sync_filesystem return errors").
+_REPORTS: Final = (5, 17)
 _FEW: Final = 4  # files: not worth the neighbours' data
 _LONG: Final = 1.0  # seconds
 _REST: Final = 50  # batches after one that took long
@@ -72,9 +73,10 @@ class Flush:
                 pass  # the iteration is what raises a thread's error here
 
 
-@cache
 def can_sync_all(device: int, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
     """Say whether syncing a whole file system is as safe as syncing its files.
+
+    Asked anew by each pass: under the number of a disk that was ext4 another may stand tomorrow, by FUSE.
 
     Args:
         device: As stat(2) gives it.
@@ -86,13 +88,14 @@ def can_sync_all(device: int, mounts: Path = Path("/proc/self/mountinfo")) -> bo
     if (int(version[1]), int(version[2])) < _REPORTS:
         return False
     try:
-        lines = mounts.read_text(errors="replace").splitlines()
+        lines = mounts.read_bytes().split(b"\n")
     except OSError:
         return False
-    number = f"{os.major(device)}:{os.minor(device)}"
+    number = b"%d:%d" % (os.major(device), os.minor(device))
+    # By bytes: in a name the kernel escapes the blank and the line feed, not what else Unicode takes for such.
     kinds = {
-        fields[fields.index("-") + 1]
-        for fields in (line.split() for line in lines)
+        fields[fields.index(b"-") + 1]
+        for fields in (line.split(b" ") for line in lines if line)
         if fields[2] == number
     }
     return bool(kinds) and kinds <= _SAFE

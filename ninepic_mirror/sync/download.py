@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from ninepic_mirror.archive.content import content_of
+from ninepic_mirror.archive.content import content_of, plain_jpeg
 from ninepic_mirror.archive.partial import RESUMABLE, Digest, Partial, place
 from ninepic_mirror.archive.store import Fetched, Ready
 from ninepic_mirror.errors import PassingError, PhotoError, UnreachableError
@@ -170,7 +170,9 @@ class _Transfer:
         try:
             data = await self._read(body, room)
             self._context.tally.bytes_downloaded += len(data)
-            content = content_of(data, self.job.variant)
+            content = plain_jpeg(data)
+            if content is None:
+                content = await trio.to_thread.run_sync(content_of, data, self.job.variant)
         except BaseException:
             kept.give(room)
             raise

@@ -16,6 +16,7 @@ Stop: the producer is cancelled at once; downloads get GRACE seconds, then they 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from ninepic_mirror.archive.store import Fetched, Ready
 from ninepic_mirror.sync.download import Downloader, Failed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ninepic_mirror.archive.holdings import Holdings, Placed
     from ninepic_mirror.sync.context import Context
     from ninepic_mirror.sync.download import Outcome
@@ -117,13 +120,13 @@ class _Sinks:
     async def send(self, result: Outcome) -> None:
         """Hand a result on, also when we are to end: what is whole is not thrown away.
 
-        The next stages always take it, or are those that failed.
+        Raises:
+            trio.BrokenResourceError: The next stage failed; we are about to be cancelled.
         """
-        with suppress(trio.BrokenResourceError):
-            if isinstance(result, Fetched):
-                await _pass_on(self.bodies, result)
-            else:
-                await _pass_on(self.outcomes, result)
+        if isinstance(result, Fetched):
+            await _pass_on(self.bodies, result)
+        else:
+            await _pass_on(self.outcomes, result)
 
 
 async def _pass_on(channel: trio.MemorySendChannel[T], item: T) -> None:
@@ -164,7 +167,12 @@ class _Crew:
                 # more than one: the first is for this job
                 if self._hired < context.settings.connections and pace.room > 1:
                     self.hire(jobs.clone(), sinks.clone())
-                await sinks.send(await self._downloader.have(job))
+                result = await self._downloader.have(job)
+                try:
+                    await sinks.send(result)
+                except trio.BrokenResourceError:
+                    if isinstance(result, Fetched):
+                        context.rooms.give(result.room)
 
 
 async def _next(channel: trio.MemoryReceiveChannel[T]) -> T | None:
@@ -182,18 +190,30 @@ async def _write_all(
     bodies: trio.MemoryReceiveChannel[Fetched],
     outcomes: trio.MemorySendChannel[Done],
 ) -> None:
+    some: list[Fetched] = []
     with bodies, outcomes:
-        async for body in bodies:
-            some = [body]
-            with suppress(trio.WouldBlock, trio.EndOfChannel):
-                while len(some) < _BODIES:
-                    some.append(bodies.receive_nowait())
-            # Shielded like the commit: what came whole reaches its row when the operator stops the run.
-            with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
-                for ready in await trio.to_thread.run_sync(context.store.write, some):
-                    await _pass_on(outcomes, ready)
-            for one in some:
+        try:
+            async for body in bodies:
+                some = [body, *_waiting(bodies, _BODIES - 1)]
+                # Shielded like the commit: what came whole reaches its row when the operator stops the run.
+                with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
+                    for ready in await trio.to_thread.run_sync(context.store.write, some):
+                        await _pass_on(outcomes, ready)
+                while some:
+                    context.rooms.give(some.pop().room)
+        finally:  # of those that nobody will write any more, when this stage or the pass failed
+            for one in (*some, *_waiting(bodies)):
                 context.rooms.give(one.room)
+
+
+def _waiting(
+    bodies: trio.MemoryReceiveChannel[Fetched], most: float = math.inf
+) -> Iterator[Fetched]:
+    """Take what bodies are there, without waiting for more."""
+    with suppress(trio.WouldBlock, trio.EndOfChannel):
+        while most > 0:
+            yield bodies.receive_nowait()
+            most -= 1
 
 
 async def _commit_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,14 +17,16 @@ from ninepic_mirror.progress import Silent
 from ninepic_mirror.sync import pipeline
 from ninepic_mirror.sync.bandwidth import Allowance
 from ninepic_mirror.sync.download import Downloader
+from ninepic_mirror.sync.rooms import MOST, SMALL, Rooms
 from ninepic_mirror.sync.session import unwrapped
-from tests.remote import AtSteps, Remote, wait_until, wanted, workshop
+from tests.remote import AtSteps, Remote, cancel_at, wait_until, wanted, workshop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ninepic_mirror.archive.records import Job
+    from ninepic_mirror.archive.store import Fetched, Ready
     from ninepic_mirror.sync.context import Context
 
 
@@ -121,6 +124,7 @@ async def test_a_batch_has_a_size(tmp_path: Path) -> None:
 async def test_a_disk_that_says_no_ends_all_stages(line: Line) -> None:
     """When the marker vanishes the committer's error leaves, no file is recorded, and nobody waits for it."""
     line.jobs = line.jobs[-4:]  # one for each worker: none of them looks at the marker again
+    line.remote.by_memory = False  # nor does the writer
     line.remote.gate = gate = trio.Event()
     async with trio.open_nursery() as nursery:
 
@@ -179,3 +183,201 @@ async def test_a_commit_that_has_begun_is_finished(line: Line) -> None:
     ]
     assert begun
     assert len(files) == line.states().get("present", 0) > 0
+
+
+# --- bodies in memory -------------------------------------------------------------------------------------------
+
+
+def free(context: Context) -> int:
+    """Return how many rooms nobody has."""
+    return len(context.rooms._free) + context.rooms._unmade
+
+
+class SlowDisk:
+    """Holds up what the writer writes, in its thread, until the test lets it go on.
+
+    Args:
+        context: The pass, whose store is slow from now on.
+    """
+
+    def __init__(self, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._write, self._go = context.store.write, threading.Event()
+        self.begun = 0
+        monkeypatch.setattr(context.store, "write", self.write)
+
+    def write(self, bodies: Sequence[Fetched]) -> list[Ready]:
+        """Write, when it may be."""
+        self.begun += 1
+        assert self._go.wait(30)
+        return self._write(bodies)
+
+    def go_on(self) -> None:
+        """Let it write from now on."""
+        self._go.set()
+
+
+def large_jobs(line: Line) -> list[Job]:
+    """Return the jobs whose bodies need a room."""
+    remote = line.remote
+    return [
+        job for job in line.jobs if len(remote.pictures[job.image_id].body(job.variant)) > SMALL
+    ]
+
+
+@pytest.mark.parametrize("rooms", [1, 2, MOST])
+async def test_rooms_are_all_there_in_the_end(tmp_path: Path, rooms: int) -> None:
+    """However few they are: with bodies that break off, are missing or come whole, every room comes back."""
+    remote = Remote(by_memory=True).fill(40)
+    with workshop(remote, tmp_path) as context:
+        context.rooms = Rooms(rooms)
+        line = Line(context, remote)
+        assert len(large_jobs(line)) > 10
+        remote.missing, remote.breaks = {"photo-003", "photo-004"}, 25
+        await line.run()
+        states = line.states()
+        assert states["failed"] >= 4
+        assert states["present"] + states["failed"] == 80
+        assert free(context) == rooms
+
+
+async def test_a_slow_disk_holds_the_network_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nothing is written, no more large bodies are begun than there are rooms, nor small ones than stages hold."""
+    remote = Remote(by_memory=True).fill(200)
+    with workshop(remote, tmp_path) as context:
+        context.rooms = Rooms(3)
+        line, disk = Line(context, remote), SlowDisk(context, monkeypatch)
+        every, large = line.jobs, large_jobs(line)
+        line.jobs = large
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(line.run)
+            await wait_until(lambda: disk.begun > 0)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert remote.started == 3
+            assert free(context) == 0
+            disk.go_on()
+        assert free(context) == 3
+        assert line.states()["present"] == len(large) > 50
+
+        disk = SlowDisk(context, monkeypatch)
+        remote.started = 0
+        line.jobs = [job for job in every if job not in large]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(line.run)
+            await wait_until(lambda: disk.begun > 0)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            # with the writer, in the channel, and one in each worker's hand
+            assert remote.started <= 2 * pipeline._BODIES + context.settings.connections
+            disk.go_on()
+        assert line.states() == {"present": 400}
+
+
+@pytest.mark.parametrize("rooms", [1, 3])
+async def test_a_full_disk_ends_all_stages_while_rooms_are_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rooms: int
+) -> None:
+    """When the writer fails, workers that wait for a room or to hand on a body do not wait for ever; no row lies."""
+    remote = Remote(by_memory=True).fill(60)
+    with workshop(remote, tmp_path) as context:
+        context.rooms = Rooms(rooms)
+        line, disk = Line(context, remote), SlowDisk(context, monkeypatch)
+        line.jobs = large_jobs(line)
+
+        async def vanish() -> None:
+            await wait_until(lambda: disk.begun > 0)
+            await wait_until(lambda: context.rooms._waiting.statistics().tasks_waiting > 0)
+            (context.settings.root / ".ninepic-mirror-root").unlink()
+            disk.go_on()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vanish)
+            with pytest.raises(StorageError, match="vanished"):
+                await line.run()
+        assert line.states() == {"pending": 120}
+        assert free(context) == rooms
+
+
+async def test_a_full_disk_ends_all_stages_while_bodies_are_handed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same with bodies in every place: with the writer, in the channel, in the hands of workers that wait."""
+    remote = Remote(by_memory=True).fill(200)
+    with workshop(remote, tmp_path) as context:
+        line, disk = Line(context, remote), SlowDisk(context, monkeypatch)
+        large = large_jobs(line)
+        line.jobs = [job for job in line.jobs if job not in large][:100] + large[:20]
+
+        async def vanish() -> None:
+            await wait_until(lambda: disk.begun > 0)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert remote.started > pipeline._BODIES + 1  # the channel is full
+            (context.settings.root / ".ninepic-mirror-root").unlink()
+            disk.go_on()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vanish)
+            with pytest.raises(StorageError, match="vanished"):
+                await line.run()
+        assert line.states() == {"pending": 400}
+        assert free(context) == MOST
+
+
+async def test_a_commit_that_fails_leaves_no_room_behind(tmp_path: Path) -> None:
+    """An error of the last stage ends the writer and the workers; the rooms are free again."""
+    remote = Remote(by_memory=True).fill(60)
+    with workshop(remote, tmp_path) as context:
+        line = Line(context, remote)
+        context.manifest.change("DROP TABLE sums")
+        with pytest.raises((sqlite3.Error, StorageError)):
+            await line.run()
+        assert free(context) == MOST
+
+
+@pytest.mark.parametrize("offset", range(4))
+async def test_no_room_is_lost_wherever_a_pass_is_cancelled(tmp_path: Path, offset: int) -> None:
+    """Cancelled at any step, every room is free again, and every file under a final name has its row."""
+    number, steps = 1 + 7 * offset, 10**9
+    while number < steps:
+        remote = Remote(by_memory=True).fill(4)
+        root = tmp_path / str(number)
+        root.mkdir()
+        with workshop(remote, root) as context:
+            context.rooms = Rooms(2)
+            line = Line(context, remote)
+            with trio.CancelScope() as scope:
+                watcher = cancel_at(scope, number)
+                trio.lowlevel.add_instrument(watcher)
+                try:
+                    await line.run()
+                finally:
+                    trio.lowlevel.remove_instrument(watcher)
+            steps = steps if scope.cancelled_caught else watcher.steps
+            assert free(context) == 2
+            files = [path for path in root.rglob("*.jpg") if "partial" not in path.parts]
+            assert len(files) == line.states().get("present", 0)
+        number += 4 * 7
+    assert steps > 40  # there was something to cancel
+
+
+async def test_what_came_whole_is_committed_when_the_operator_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bodies in memory when the operator stops the run reach their rows, however long the disk takes."""
+    remote = Remote(by_memory=True).fill(60)
+    monkeypatch.setattr(pipeline, "GRACE", 0.0)
+    with workshop(remote, tmp_path) as context:
+        line, disk = Line(context, remote), SlowDisk(context, monkeypatch)
+
+        async def stop() -> None:
+            await wait_until(lambda: disk.begun > 0)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            context.stopping.set()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            disk.go_on()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop)
+            await line.run()
+        assert line.states()["present"] == remote.started > pipeline._BODIES
+        assert free(context) == MOST

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from ninepic_mirror.archive.flush import can_sync_all
 from tests.oracle import rows
 
 if TYPE_CHECKING:
@@ -21,7 +24,12 @@ if TYPE_CHECKING:
     from tests.conftest import Bench, OpenBench
 
 
-CALLS = "fsync,fdatasync,?rename,renameat,renameat2,?link,linkat,?mkdir,mkdirat,write,pwrite64"
+CALLS = (
+    "fsync,fdatasync,syncfs,?rename,renameat,renameat2,?link,linkat,?mkdir,mkdirat,write,pwrite64,"
+    "utimensat,close"
+)
+BY_DESCRIPTOR = {"fsync", "fdatasync", "syncfs", "write", "pwrite64", "utimensat", "close"}
+CHANGING = {"write", "pwrite64", "utimensat"}
 PASS = """
 import sys
 from pathlib import Path
@@ -74,7 +82,7 @@ class Call:
         """Return the paths that the call is about: a descriptor's, or those of folder and name put together."""
         text = self.arguments
         pairs = re.findall(r'(?:\d+|AT_FDCWD)<([^>]*)>, "([^"]*)"', text)
-        if self.name in {"fsync", "fdatasync", "write", "pwrite64"}:
+        if self.name in BY_DESCRIPTOR:
             return re.findall(r"^\d+<([^>]*)>", text)
         return [str(Path(folder) / name) for folder, name in pairs]
 
@@ -148,6 +156,32 @@ class Trace:
         """Whether a sync of a file or folder began and ended within two lines."""
         return any(begin < one.begun and one.ended < end for one in self.syncs(path))
 
+    def is_whole_on_disk(self, path: Path, end: int) -> bool:
+        """Whether all of a file was brought to the disk before a line, by a sync of its own or of the file system.
+
+        The sync must have begun after the last change to the file, and one of the whole file system, of which we have
+        to believe that it knows of the file, after the file was closed.
+        """
+        before = [one for one in self.calls if one.begun < end and str(path) in one.paths()]
+        changed = max((one.ended for one in before if one.name in CHANGING), default=None)
+        if changed is None:
+            return False  # nothing of it was seen: then nothing is known of it either
+        if self.is_synced_between(path, changed, end):
+            return True
+        closed = [one.ended for one in before if one.name == "close" and one.begun > changed]
+        return any(
+            one.begun > min(closed, default=end) and one.ended < end
+            for one in self.calls
+            if one.name == "syncfs" and one.paths() == [str(self.folder)]
+        )
+
+    def is_changed_after(self, path: Path, begin: int) -> bool:
+        """Whether a file was changed under this name after a line."""
+        return any(
+            one.ended > begin and one.name in CHANGING and str(path) in one.paths()
+            for one in self.calls
+        )
+
 
 async def _trace(bench: Bench, trace: Path, durability: str = "batch") -> Trace:
     settings = bench.settings
@@ -159,12 +193,33 @@ async def _trace(bench: Bench, trace: Path, durability: str = "batch") -> Trace:
     return Trace(bench.folder, list(_calls(trace)))
 
 
+@pytest.fixture(params=["disk", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Return an empty folder on the disk of the tests, and on one in memory, which is synced file by file."""
+    if request.param == "disk":
+        yield tmp_path / "place"
+        return
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        pytest.skip("there is no disk in memory here")
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder) / "place"
+
+
+@pytest.mark.parametrize("large_kb", [6, 100, 1100], ids=["small", "in a room", "as it comes"])
 async def test_files_then_names_then_folders_then_rows(
-    open_bench: OpenBench, tmp_path: Path
+    open_bench: OpenBench, tmp_path: Path, place: Path, large_kb: int
 ) -> None:
     """Each file is synced before its rename, its folder and new parents after it, and all before its row is written."""
-    async with open_bench(tls=False, photos=12, hours=2, undated=2, duplicates=3) as bench:
+    event = {"photos": 12, "hours": 2, "undated": 2, "duplicates": 3, "large_kb": large_kb}
+    async with open_bench(tls=False, **event) as bench:
+        bench.root = place
+        bench.settings = replace(bench.settings, root=place)
         seen = await _trace(bench, tmp_path / "trace")
+
+        at_once = can_sync_all(bench.folder.stat().st_dev)
+        print("synced at once:", at_once)
+        assert at_once == any(one.name == "syncfs" for one in seen.calls)
 
         assert len(rows(bench.folder)) == 24
         named = {target: (call, source) for call, source, target in seen.names()}
@@ -176,16 +231,17 @@ async def test_files_then_names_then_folders_then_rows(
                 linked += 1
                 assert named[source][0].ended < call.begun
             else:
-                assert seen.is_synced_between(bench.folder / source, -1, call.begun), row.path
-            place = (bench.folder / row.path).parent
-            assert seen.is_synced_between(place, call.ended, recorded.begun), row.path
+                assert seen.is_whole_on_disk(bench.folder / source, call.begun), row.path
+            assert not seen.is_changed_after(bench.folder / row.path, -1), row.path
+            above = (bench.folder / row.path).parent
+            assert seen.is_synced_between(above, call.ended, recorded.begun), row.path
             made = {
                 path: one
                 for one in seen.calls
                 if one.name.startswith("mkdir")
                 for path in one.paths()
             }
-            for folder in (place, *place.parents):
+            for folder in (above, *above.parents):
                 if folder.is_relative_to(bench.root) and str(folder) in made:
                     new = made[str(folder)]
                     assert seen.is_synced_between(folder.parent, new.ended, recorded.begun), folder
@@ -224,6 +280,10 @@ async def test_without_durability_no_photo_is_synced(open_bench: OpenBench, tmp_
         seen = await _trace(bench, tmp_path / "trace", durability="none")
 
         assert len(rows(bench.folder)) == 20
+        for call, source, target in seen.names():
+            if source.startswith(".ninepic-mirror/partial/"):
+                assert not seen.is_whole_on_disk(bench.folder / source, call.begun), target
+        assert not [one for one in seen.calls if one.name == "syncfs"]
         synced = {
             path for one in seen.calls if one.name in {"fsync", "fdatasync"} for path in one.paths()
         }
@@ -233,3 +293,76 @@ async def test_without_durability_no_photo_is_synced(open_bench: OpenBench, tmp_
         own = {path for path in below if path.startswith(".ninepic-mirror")}
         assert below == own  # the folders of the photos, and what stands in them
         assert not {path for path in own if "/partial/" in path or path.endswith("-wal")}
+
+
+WRITTEN = '1 write(5</m/e/p/a>, "x", 1) = 1'
+DATED = "1 utimensat(5</m/e/p/a>, NULL, [], 0) = 0"
+CLOSED = "1 close(5</m/e/p/a>) = 0"
+NAMED = '1 renameat(6</m/e/p>, "a", 7</m/e/d>, "a.jpg") = 0'
+ALL = "2 syncfs(3</m/e>) = 0"
+OWN = "2 fsync(9</m/e/p/a>) = 0"
+
+
+@pytest.mark.parametrize(
+    ("lines", "answer"),
+    [
+        ([WRITTEN, CLOSED, ALL, NAMED], True),
+        ([WRITTEN, CLOSED, OWN, NAMED], True),
+        ([WRITTEN, DATED, CLOSED, ALL, NAMED], True),
+        ([WRITTEN, OWN, CLOSED, NAMED], True),
+        ([WRITTEN, CLOSED, NAMED], False),
+        ([WRITTEN, CLOSED, NAMED, ALL], False),
+        ([WRITTEN, CLOSED, NAMED, OWN], False),
+        ([ALL, WRITTEN, CLOSED, NAMED], False),
+        ([WRITTEN, ALL, CLOSED, NAMED], False),
+        ([WRITTEN, ALL, WRITTEN, CLOSED, NAMED], False),
+        ([WRITTEN, CLOSED, ALL, WRITTEN, CLOSED, NAMED], False),
+        ([WRITTEN, ALL, DATED, CLOSED, NAMED], False),
+        ([WRITTEN, OWN, DATED, CLOSED, NAMED], False),
+        ([WRITTEN, ALL, NAMED], False),
+        ([ALL, NAMED], False),
+        ([WRITTEN, CLOSED, "2 syncfs(3</other>) = 0", NAMED], False),
+        ([WRITTEN, CLOSED, "2 syncfs(3</m/e>) = -1 EIO (Input/output error)", NAMED], False),
+        ([WRITTEN, CLOSED, "2 fsync(9</m/e/p/b>) = 0", NAMED], False),
+        # begun before the file was closed, or ended after it got its name
+        (
+            [
+                WRITTEN,
+                "2 syncfs(3</m/e> <unfinished ...>",
+                CLOSED,
+                "2 <... syncfs resumed>) = 0",
+                NAMED,
+            ],
+            False,
+        ),
+        (
+            [
+                WRITTEN,
+                CLOSED,
+                "2 syncfs(3</m/e> <unfinished ...>",
+                NAMED,
+                "2 <... syncfs resumed>) = 0",
+            ],
+            False,
+        ),
+        (
+            [
+                WRITTEN,
+                CLOSED,
+                "2 syncfs(3</m/e> <unfinished ...>",
+                "2 <... syncfs resumed>) = 0",
+                NAMED,
+            ],
+            True,
+        ),
+    ],
+)
+def test_only_a_sync_between_the_bytes_and_the_name_counts(
+    tmp_path: Path, lines: list[str], answer: bool
+) -> None:
+    """What these tests go by: one sync of either kind, after the file was written and closed and before its name."""
+    path = tmp_path / "trace"
+    path.write_text("\n".join(lines))
+    seen = Trace(Path("/m/e"), list(_calls(path)))
+    ((call, source, _),) = seen.names()
+    assert seen.is_whole_on_disk(seen.folder / source, call.begun) is answer

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ninepic_mirror.archive.content import SNIFF, Content, ContentCheck
+from ninepic_mirror.archive.content import SNIFF, Content, ContentCheck, content_of, plain_jpeg
 from ninepic_mirror.errors import MirrorError, PassingError, PhotoError
 from tests.shelf import jpeg
 
@@ -202,3 +202,121 @@ def test_originals_may_be_of_any_type() -> None:
     assert check(b"\0\0\0\x3cftypcrx " + b"x" * 99, None, "original") == Content(".bin")
     with pytest.raises(PhotoError, match="no picture"):
         check(raw)
+
+
+# --- whole bodies -----------------------------------------------------------------------------------------------
+
+VARIANT: st.SearchStrategy[Variant] = st.sampled_from(["thumbnail", "large", "original"])
+PAGES = [
+    b"<html>",
+    b"\n" * 400 + b"<html>",
+    "<html>".encode("utf-16"),
+    b'{"error": 1}',
+    b"<?xml?>",
+    b" " * 900,
+]
+RAW = b"II*\0" + bytes(range(256)) * 4
+BODIES = st.sampled_from(
+    [*WHOLE.values(), *PAGES, RAW, b"", jpeg("x", 3_000), drawn("PNG") + b"tail"]
+)
+
+
+def judged(body: bytes, cuts: list[int] | None, variant: Variant) -> Content | tuple[object, ...]:
+    """Return what is said of a body, or of what kind and text the error is; at once for no cuts.
+
+    Where the quick look says anything, it must be what the careful one says.
+    """
+    try:
+        if cuts is None:
+            whole = memoryview(bytearray(body))
+            quick = plain_jpeg(whole)
+            content = content_of(whole, variant)
+            assert quick in {None, content}
+            return content
+        return check(body, cuts, variant)
+    except PassingError as error:
+        assert cuts is not None or plain_jpeg(body) is None
+        return PassingError, str(error), error.html
+    except PhotoError as error:
+        return PhotoError, str(error)
+
+
+@given(BODIES, VARIANT, st.data())
+def test_at_once_is_as_in_pieces(body: bytes, variant: Variant, data: st.DataObject) -> None:
+    """A body that is all there is judged like one that arrives in any pieces: whole, cut short, damaged, or no photo."""
+    if body:
+        match data.draw(st.sampled_from(["whole", "cut", "damaged", "longer"])):
+            case "cut":
+                body = body[: data.draw(st.integers(0, len(body)))]
+            case "damaged":
+                at = data.draw(st.integers(0, len(body) - 1))
+                some = data.draw(st.binary(min_size=1, max_size=4))
+                body = body[:at] + some + body[at + len(some) :]
+            case "longer":
+                body += data.draw(st.binary(max_size=40))
+            case _:
+                pass
+    cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=8))
+    assert judged(body, None, variant) == judged(body, cuts, variant)
+
+
+@given(
+    st.binary(max_size=300),
+    st.sampled_from(
+        [b"", b"\xff\xd8", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", HEAD, b"RIFF\x20\0\0\0WEBP"]
+    ),
+    VARIANT,
+)
+def test_of_any_bytes_both_say_the_same(tail: bytes, head: bytes, variant: Variant) -> None:
+    """Whatever comes, both give one answer, and it is a picture or a failure of ours."""
+    assert judged(head + tail, None, variant) == judged(head + tail, [3, 20], variant)
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"\xff", b"\x00", b"\xd0", b"\xd9", b"\xda", b"\x01", b"\x00\x02"]),
+        max_size=30,
+    )
+)
+def test_of_any_markers_both_say_the_same(parts: list[bytes]) -> None:
+    """Fill bytes, stuffing, restarts and ends in any order, where a scan goes on or a segment is due."""
+    start = jpeg()[:-9]
+    for head in (start, b"\xff\xd8\xff\xfe\x00\x02"):
+        body = head + b"".join(parts)
+        every = list(range(len(head), len(body)))
+        assert judged(body, None, "large") == judged(body, every, "large")
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_whole_body_cut_anywhere_is_refused_alike(kind: str) -> None:
+    """At every byte, a body cut short gets the same refusal at once as in pieces; whole, the same answer."""
+    body = WHOLE[kind]
+    assert content_of(body, "large") == check(body)
+    for end in range(len(body)):
+        said = judged(body[:end], None, "large")
+        assert not isinstance(said, Content)
+        assert said == judged(body[:end], [end // 2], "large")
+
+
+def test_a_room_larger_than_the_body_is_not_looked_into() -> None:
+    """What an earlier body left behind in a room does not complete a later one that was cut short."""
+    body = WHOLE["baseline"]
+    room = bytearray(body)
+    assert content_of(memoryview(room), "large").ext == ".jpg"
+    assert plain_jpeg(memoryview(room)) == content_of(memoryview(room), "large")
+    assert plain_jpeg(memoryview(room)[:-1]) is None
+    with pytest.raises(PassingError, match="breaks off"):
+        content_of(memoryview(room)[:-1], "large")
+
+
+def test_the_quick_look_takes_plain_pictures_and_leaves_the_rest() -> None:
+    """JPEGs of one scan and of several are recognised at once; other types, and what would take long, are left."""
+    assert plain_jpeg(WHOLE["baseline"]) == check(WHOLE["baseline"])
+    assert plain_jpeg(WHOLE["progressive"]) == check(WHOLE["progressive"])
+    assert [plain_jpeg(WHOLE[kind]) for kind in WHOLE if kind in {"png", "webp", "heic"}] == [
+        None
+    ] * 3
+    comment = b"\xff\xfe\x00\x02"
+    many = jpeg()[:2] + comment * 300 + jpeg()[2:]
+    assert plain_jpeg(many) is None
+    assert content_of(many, "large") == check(jpeg())

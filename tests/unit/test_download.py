@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol, cast
 
 import pytest
 import trio
+import trio.testing
 
 from ninepic_mirror.archive.holdings import Holdings
-from ninepic_mirror.archive.partial import RESUMABLE, sweep
+from ninepic_mirror.archive.partial import FOLDER, RESUMABLE, Partial, sweep
 from ninepic_mirror.archive.records import Job
-from ninepic_mirror.archive.store import Ready
+from ninepic_mirror.archive.store import Fetched, Ready
 from ninepic_mirror.config import Bandwidth
 from ninepic_mirror.errors import PassingError, PhotoError, StorageError, UnreachableError
+from ninepic_mirror.ninepic.limits import Limits
+from ninepic_mirror.sync import rooms
 from ninepic_mirror.sync.bandwidth import Allowance
 from ninepic_mirror.sync.download import Downloader, Failed, _epoch, _validator
-from tests.remote import AtSteps, Remote, jpeg, workshop
+from tests.rawserver import IMPATIENT, Reply, Server, answer
+from tests.remote import AtSteps, Remote, jpeg, wait_until, workshop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from ninepic_mirror.ninepic.photos import Body, PhotoClient
@@ -325,3 +331,300 @@ def test_only_a_strong_tag_vouches_for_bytes() -> None:
     assert _validator(cast("Body", Answer(etag='"x"'))) == '"x"'
     assert _validator(cast("Body", Answer(etag='W/"x"'))) is None
     assert _validator(cast("Body", Answer(etag=None, last_modified="a date"))) is None
+
+
+# --- the fast lane ----------------------------------------------------------------------------------------------
+
+WHOLE = large(300_000)
+TAG = 'ETag: "one"'
+
+
+class Fast:
+    """A downloader over the fast lane and a real socket, whose answers are given byte by byte.
+
+    Args:
+        context: What a pass works with.
+        server: Gives the answers.
+    """
+
+    def __init__(self, context: Context, server: Server) -> None:
+        self.context, self.server = context, server
+        self.downloader = self.again()
+
+    def again(self) -> Downloader:
+        """Return the downloader of a later pass: it knows what stands in `partial/`."""
+        holdings = Holdings(self.context.manifest, self.context.number)
+        made = Downloader(self.context, holdings, Allowance(Bandwidth.parse("0")))
+        made.resumable = sweep(self.context.store.tree)
+        return made
+
+    async def have(self, downloader: Downloader | None = None) -> Ready | Fetched | Failed:
+        """Have the file."""
+        wanted = job(url=self.server.url)
+        with trio.fail_after(30):
+            return await (downloader or self.downloader).have(wanted)
+
+    def bytes_of(self, result: object) -> bytes:
+        """Return what came, be it in memory or on disk; where it is in memory, on its way to the disk."""
+        if isinstance(result, Fetched):
+            (ready,) = self.context.store.write([result])
+            self.context.rooms.give(result.room)
+            return content(self.context, ready)
+        return content(self.context, result)
+
+    def asked_from(self) -> list[int | None]:
+        """Return the first byte that each request asked for, None for the whole file."""
+        found = [re.search(r"\r\nRange: bytes=(\d+)-\r\n", one) for one in self.server.requests]
+        return [None if one is None else int(one[1]) for one in found]
+
+    def left(self) -> set[str]:
+        """Return what stands in `partial/`."""
+        return {path.name for path in (self.context.store.tree.root / FOLDER).iterdir()}
+
+    def has_all_rooms(self) -> bool:
+        """Whether every room was given back."""
+        return free(self.context) == rooms.MOST
+
+
+def free(context: Context) -> int:
+    """Return how many rooms nobody has."""
+    return len(context.rooms._free) + context.rooms._unmade
+
+
+@asynccontextmanager
+async def fast(
+    context: Context, *replies: Reply | Callable[[str], Reply], limits: Limits = IMPATIENT
+) -> AsyncIterator[Fast]:
+    """Serve these replies; the origin falls silent soon, and is asked again at once."""
+    server = Server(list(replies))
+    async with server.running(limits) as lane:
+
+        @asynccontextmanager
+        async def stream(
+            url: str, *, cap: int, offset: int = 0, validator: str | None = None
+        ) -> AsyncIterator[object]:
+            with await lane.open(url, cap=cap, offset=offset, validator=validator) as body:
+                yield body
+
+        context.photos = cast("PhotoClient", SimpleNamespace(stream=stream))
+        yield Fast(context, server)
+
+
+def cut(size: int, *lines: str, then: str = "cut", whole: bytes = WHOLE) -> Reply:
+    """Return an answer that ends after so many bytes of its body."""
+    data = answer(whole, *(lines or (TAG,)))
+    return Reply([data[: len(data) - len(whole) + size]], then)
+
+
+def rest(request: str) -> Reply:
+    """Answer a request for the rest with just that."""
+    found = re.search(r"Range: bytes=(\d+)-\r\nIf-Range: \"one\"", request)
+    assert found is not None
+    part = f"Content-Range: bytes {found[1]}-{len(WHOLE) - 1}/{len(WHOLE)}"
+    return Reply([answer(WHOLE[int(found[1]) :], TAG, part, status="206 Partial Content")])
+
+
+@pytest.mark.parametrize("size", [900, rooms.SMALL, rooms.SMALL + 1, 300_000, rooms.SIZE])
+async def test_a_body_that_fits_is_handed_on_in_memory(context: Context, size: int) -> None:
+    """Up to 1 MiB a body is checked in memory and nothing is written here; only a large one takes a room."""
+    whole, date = large(size), "Last-Modified: Mon, 19 Jan 2026 00:00:00 GMT"
+    async with fast(context, Reply([answer(whole, TAG, date)])) as case:
+        result = await case.have()
+        assert isinstance(result, Fetched)
+        assert (bytes(result.data), result.content.ext) == (whole, ".jpg")
+        assert (result.etag, result.modified) == ('"one"', 1768780800)
+        assert (result.room is None) == (size <= rooms.SMALL)
+        assert case.left() == set()
+        assert context.tally.bytes_downloaded == size
+        assert free(context) == rooms.MOST - (result.room is not None)
+        assert case.bytes_of(result) == whole
+        assert case.has_all_rooms()
+
+
+async def test_a_longer_body_goes_to_the_disk_as_it_comes(context: Context) -> None:
+    """One byte more than a room has is never held in memory whole."""
+    whole = large(rooms.SIZE + 1)
+    async with fast(context, Reply([answer(whole, TAG)])) as case:
+        result = await case.have()
+        assert isinstance(result, Ready)
+        assert case.bytes_of(result) == whole
+        assert case.has_all_rooms()
+
+
+async def test_with_a_limited_bandwidth_bodies_go_to_the_disk(context: Context) -> None:
+    """The allowance is spent chunk by chunk, for which a body must not be read at once."""
+    async with fast(context, Reply([answer(WHOLE, TAG)])) as case:
+        holdings = Holdings(context.manifest, context.number)
+        limited = Downloader(context, holdings, Allowance(Bandwidth.parse("1GB")))
+        result = await case.have(limited)
+        assert isinstance(result, Ready)
+        assert case.bytes_of(result) == WHOLE
+
+
+@pytest.mark.parametrize("then", ["cut", "reset", "close", "hold"])
+async def test_a_body_cut_in_memory_is_continued(context: Context, then: str) -> None:
+    """However the connection ends: what came is kept, and only the rest of it is asked for."""
+    async with fast(context, cut(200_000, then=then), rest) as case:
+        result = await case.have()
+        assert isinstance(result, Ready)
+        assert case.bytes_of(result) == WHOLE
+        assert case.left() == {"large-p0"}  # without a note
+        first, second = case.asked_from()
+        assert first is None
+        assert second is not None
+        assert RESUMABLE <= second <= 200_000  # a reset takes along what was not read yet
+        assert then == "reset" or second == 200_000
+        assert context.tally.bytes_downloaded == len(WHOLE)
+        assert case.has_all_rooms()
+
+
+async def test_a_body_cut_twice_is_continued_from_where_it_is(context: Context) -> None:
+    """The rest of a body goes to the disk as it comes: cut again, it is continued again."""
+
+    def cut_rest(request: str) -> Reply:
+        (data,) = rest(request).pieces
+        return Reply([data[:-50_000]], "cut")
+
+    async with fast(context, cut(200_000), cut_rest, rest) as case:
+        assert case.bytes_of(await case.have()) == WHOLE
+        assert case.asked_from() == [None, 200_000, 250_000]
+
+
+async def test_a_body_cut_in_memory_is_continued_by_the_next_run(context: Context) -> None:
+    """What is kept is durable with a note of how much: a later pass goes on from the disk alone."""
+    gone = Reply([answer(b"", status="404 Not Found")])
+    async with fast(context, cut(200_000), gone, rest) as case:
+        assert isinstance(await case.have(), Failed)
+        assert case.left() == {"large-p0", "large-p0.resume"}
+        assert case.has_all_rooms()
+        later = case.again()
+        assert later.resumable == {f"{FOLDER}/large-p0"}
+        assert case.bytes_of(await case.have(later)) == WHOLE
+        assert case.asked_from() == [None, 200_000, 200_000]
+        assert case.left() == {"large-p0"}
+
+
+@pytest.mark.parametrize(
+    ("size", "lines"),
+    [
+        (rooms.SMALL - 1, (TAG,)),
+        (200_000, ("X-No: tag",)),
+        (200_000, ('ETag: W/"weak"',)),
+    ],
+)
+async def test_what_cannot_be_continued_leaves_nothing(
+    context: Context, size: int, lines: tuple[str, ...]
+) -> None:
+    """Too little to be worth it, or nothing to tell bodies apart by: the next attempt begins anew, in memory again."""
+    async with fast(context, cut(size, *lines), Reply([answer(WHOLE, *lines)])) as case:
+        result = await case.have()
+        assert isinstance(result, Fetched)
+        assert case.left() == set()
+        assert case.asked_from() == [None, None]
+        assert case.bytes_of(result) == WHOLE
+        assert case.has_all_rooms()
+
+
+async def test_another_body_takes_the_place_of_the_part(context: Context) -> None:
+    """An origin that sends another body whole instead of the rest: nothing of the first stays, nor its note."""
+    other = large(250_000)
+    async with fast(context, cut(200_000), Reply([answer(other, 'ETag: "two"')])) as case:
+        assert case.bytes_of(await case.have()) == other
+        assert case.asked_from() == [None, 200_000]
+        assert case.left() == {"large-p0"}
+        assert case.has_all_rooms()
+
+
+@pytest.mark.parametrize("damage", ["note", "part"])
+async def test_a_part_that_is_of_no_use_leaves_no_note(context: Context, damage: str) -> None:
+    """An earlier run's part that cannot be continued is gone, note and all, before the body comes whole in memory."""
+    kept = Partial(context.store.tree, "p0", "large")
+    kept.write(WHOLE[:100_000])
+    kept.keep('"one"')
+    place = context.store.tree.root / FOLDER
+    async with fast(context, Reply([answer(WHOLE, 'ETag: "two"')])) as case:
+        if damage == "note":
+            (place / "large-p0.resume").write_bytes(b"{")
+        else:
+            (place / "large-p0").write_bytes(b"x" * 100_000)
+        result = await case.have()
+        assert isinstance(result, Fetched)
+        assert case.left() == set()
+        assert case.bytes_of(result) == WHOLE
+        assert sweep(context.store.tree) == set()
+        assert case.left() == set()
+
+
+@pytest.mark.parametrize("begin", [b"<html>", b"\xff\xd8\xff\xfe\0\1", b"GIF89a"])
+async def test_a_cut_body_that_is_no_photo_is_not_kept(context: Context, begin: bytes) -> None:
+    """Of what breaks off and is no photo so far nothing is left to put a rest to; the cut is what is told."""
+    bad = begin + WHOLE
+    async with fast(context, cut(200_000, whole=bad), Reply([answer(WHOLE, TAG)])) as case:
+        result = await case.have()
+        assert isinstance(result, Fetched)
+        assert case.left() == set()
+        assert case.asked_from() == [None, None]
+        assert case.bytes_of(result) == WHOLE
+        assert case.has_all_rooms()
+
+
+async def test_a_cancelled_body_is_kept(context: Context) -> None:
+    """Whoever stops the run in the middle of a body keeps what came of it, and the room is free again."""
+    async with fast(context, cut(200_000, then="hold"), rest, limits=Limits()) as case:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(case.have)
+            await wait_until(lambda: free(context) < rooms.MOST)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            nursery.cancel_scope.cancel()
+        assert case.has_all_rooms()
+        assert case.bytes_of(await case.have(case.again())) == WHOLE
+        _, second = case.asked_from()
+        assert second is not None
+        assert RESUMABLE <= second <= 200_000
+
+
+async def test_who_waits_for_a_room_may_be_cancelled(context: Context) -> None:
+    """While all rooms are taken a download waits, with its connection; cancelled there, it takes none along."""
+    context.rooms = rooms.Rooms(1)
+    room = await context.rooms.take()
+    async with fast(context, *[Reply([answer(WHOLE, TAG)])] * 2) as case:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(case.have)
+            await wait_until(lambda: context.rooms._waiting.statistics().tasks_waiting == 1)
+            nursery.cancel_scope.cancel()
+        context.rooms.give(room)
+        assert free(context) == 1
+        assert case.bytes_of(await case.have()) == WHOLE
+        assert free(context) == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (WHOLE[:-2] + b"\0\0", "breaks off"),
+        (b"<html>" + WHOLE, "web page"),
+        (b"?" + WHOLE, "no picture"),
+    ],
+)
+async def test_a_body_that_is_no_photo_gives_its_room_back(
+    context: Context, bad: bytes, reason: str
+) -> None:
+    """What comes whole and is no whole photo leaves nothing, neither on disk nor of the rooms."""
+    async with fast(context, *[Reply([answer(bad, TAG)])] * 3) as case:
+        failed = await case.have()
+        assert isinstance(failed, Failed)
+        assert reason in failed.reason
+        assert case.left() == set()
+        assert set(case.asked_from()) == {None}
+        assert case.has_all_rooms()
+
+
+async def test_a_disk_that_is_full_while_a_part_is_kept_is_told(context: Context) -> None:
+    """The room is free again also when what came cannot be kept."""
+    async with fast(context, cut(200_000)) as case:
+        place = context.store.tree.root / FOLDER
+        place.rmdir()
+        place.write_bytes(b"in the way")
+        with pytest.raises(StorageError):
+            await case.have()
+        assert case.has_all_rooms()

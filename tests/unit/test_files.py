@@ -445,16 +445,6 @@ def test_bytes_are_compared(tree: Tree) -> None:
         assert not tree.same_bytes("a", other)
 
 
-def test_bytes_in_memory_are_compared_with_a_file(tree: Tree) -> None:
-    """Equal means every byte and a regular file."""
-    put(tree, "a", b"photo")
-    (tree.root / "l").symlink_to("a")
-    assert tree.has_bytes("a", b"photo")
-    assert tree.has_bytes("a", memoryview(b"photo"))
-    for path, data in (("a", b"phot"), ("a", b"photO"), ("l", b"photo"), ("none", b"photo")):
-        assert not tree.has_bytes(path, data)
-
-
 def test_a_new_file_is_whole_and_has_its_time(tree: Tree) -> None:
     """A file made from memory has every byte and the time asked for, whatever an earlier try left there."""
     (tree.root / "n").mkdir()
