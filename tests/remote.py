@@ -212,8 +212,8 @@ class Remote:
     # --- pace ------------------------------------------------------------------------------------------------------
 
     @property
-    def room(self) -> int:
-        """Answer as `Pacer.room`: always for more."""
+    def useful(self) -> int:
+        """Answer as `Pacer.useful`: always more."""
         return 1_000
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:

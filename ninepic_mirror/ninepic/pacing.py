@@ -142,7 +142,7 @@ class Pacer:
         self._gate = -math.inf
         self._alive = -math.inf  # the last sign of life, or the start of the first request
         self._failing: set[_Request] = set()  # the requests that failed since then
-        self._requests = self._refused = self._retries = 0
+        self._requests = self._refused = self._retries = self._backing_off = 0
 
     def statistics(self) -> PaceStatistics:
         """Return what was done so far, and the limits as they are now."""
@@ -171,11 +171,9 @@ class Pacer:
             self._failing.clear()
 
     @property
-    def room(self) -> int:
-        """How many more requests could start now, were nobody waiting."""
-        if self._turn.locked() or self._opening > trio.current_time():
-            return 0
-        return self._throttle.room
+    def useful(self) -> int:
+        """How many callers are of use now: as many as may be under way, and those that wait before they try again."""
+        return self._throttle.width.limit + self._backing_off
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Run one request, as often as it takes.
@@ -217,7 +215,11 @@ class Pacer:
                 if self._room:
                     self._room.unpark_all()
             self._retries += 1
-            await trio.sleep(backoff(request.failures, self._random, self.pace.backoff))
+            self._backing_off += 1
+            try:
+                await trio.sleep(backoff(request.failures, self._random, self.pace.backoff))
+            finally:
+                self._backing_off -= 1
 
     async def _wait_for_start(self) -> Ticket:
         """Wait until one more request may start, and count it as started."""

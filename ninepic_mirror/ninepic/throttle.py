@@ -191,11 +191,6 @@ class Throttle:
         self._begun = self._last = self._cut = -inf
 
     @property
-    def room(self) -> int:
-        """How many more requests may be under way."""
-        return max(0, self.width.limit - self.under_way)
-
-    @property
     def is_full(self) -> bool:
         """Whether no more requests may be under way."""
         return self.under_way >= self.width.limit

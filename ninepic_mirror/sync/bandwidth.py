@@ -34,16 +34,17 @@ class Allowance:
 
     def __init__(self, bandwidth: Bandwidth, minute: Callable[[], int] = minute_of_day) -> None:
         self._bandwidth, self._minute = bandwidth, minute
+        self._never = all(rate == 0 for _, rate in bandwidth.steps)  # needs no clock
         self._free_at = -math.inf  # when all bytes so far will have been paid for
 
     @property
     def is_limited(self) -> bool:
         """Whether bytes have to wait at this hour."""
-        return self._bandwidth.at(self._minute()) is not None
+        return not self._never and self._bandwidth.at(self._minute()) is not None
 
     async def spend(self, count: int) -> None:
         """Account for bytes that came, and wait until they are within the rate."""
-        rate = self._bandwidth.at(self._minute())
+        rate = None if self._never else self._bandwidth.at(self._minute())
         if rate is None:
             return
         now = trio.current_time()

@@ -103,8 +103,8 @@ class Pace(Protocol):
         ...
 
     @property
-    def room(self) -> int:
-        """How many more requests could start now."""
+    def useful(self) -> int:
+        """How many callers are of use now."""
         ...
 
 

@@ -164,8 +164,7 @@ class _Crew:
             while (job := await _next(jobs)) is not None:
                 if context.stopping.is_set():
                     return  # it stays pending in the manifest
-                # more than one: the first is for this job
-                if self._hired < context.settings.connections and pace.room > 1:
+                if self._hired < min(context.settings.connections, pace.useful):
                     self.hire(jobs.clone(), sinks.clone())
                 result = await self._downloader.have(job)
                 try:
@@ -177,12 +176,16 @@ class _Crew:
 
 async def _next(channel: trio.MemoryReceiveChannel[T]) -> T | None:
     """Receive, at once where something is there; None at the end."""
-    with suppress(trio.EndOfChannel):
-        try:
-            return channel.receive_nowait()
-        except trio.WouldBlock:
-            return await channel.receive()
-    return None
+    try:
+        return channel.receive_nowait()
+    except trio.WouldBlock:
+        pass
+    except trio.EndOfChannel:
+        return None
+    try:
+        return await channel.receive()
+    except trio.EndOfChannel:
+        return None
 
 
 async def _write_all(
