@@ -8,6 +8,7 @@ constant memory, however long the listing is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -64,13 +65,21 @@ class Listings:
 
     def __init__(self, manifest: Manifest, number: int, variants: tuple[Variant, ...]) -> None:
         self._manifest, self._pass, self._variants = manifest, number, variants
-        self._reading = manifest.count("SELECT max(reading) FROM photos")
-        self._first = self._reading + 1
+        self._readings = 0  # begun in this pass
+
+    @cached_property
+    def _first(self) -> int:
+        """The number of this pass's first reading. Looked up when it is needed: all photos are read for it."""
+        return self._manifest.count("SELECT max(reading) FROM photos") + 1
 
     def next_reading(self) -> int:
-        """Return the number of a reading that begins now."""
-        self._reading += 1
-        return self._reading
+        """Return the number of a reading that begins now.
+
+        Raises:
+            StorageError: The manifest cannot be read.
+        """
+        self._readings += 1
+        return self._first + self._readings - 1
 
     def record(
         self, listing: Listing, reading: int, position: int, photos: Sequence[Photo]
@@ -248,7 +257,12 @@ def unaddressed(
 
 def known_photos(manifest: Manifest) -> int:
     """Count the photos that the service lists, as far as we know."""
-    return manifest.count("SELECT count(*) FROM photos WHERE gone_since IS NULL AND missed = 0")
+    # All less those that are not listed any more: each of the three is counted in an index, no row is read.
+    return manifest.count(
+        "SELECT (SELECT count(*) FROM photos)"
+        " - (SELECT count(*) FROM photos WHERE gone_since IS NOT NULL)"
+        " - (SELECT count(*) FROM photos WHERE missed AND gone_since IS NULL)"
+    )
 
 
 def missed_photos(manifest: Manifest, day: tuple[int, int] | None = None) -> int:
@@ -264,8 +278,11 @@ def missed_photos(manifest: Manifest, day: tuple[int, int] | None = None) -> int
 
 def undated_photos(manifest: Manifest) -> int:
     """Count the listed photos that are in no window."""
+    # As above; the sign keeps SQLite from looking through all undated photos for the few that are gone.
     return manifest.count(
-        "SELECT count(*) FROM photos WHERE taken IS NULL AND gone_since IS NULL AND missed = 0"
+        "SELECT (SELECT count(*) FROM photos WHERE taken IS NULL)"
+        " - (SELECT count(*) FROM photos WHERE +taken IS NULL AND gone_since IS NOT NULL)"
+        " - (SELECT count(*) FROM photos WHERE +taken IS NULL AND missed AND gone_since IS NULL)"
     )
 
 
