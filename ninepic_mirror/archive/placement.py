@@ -15,6 +15,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.config.layout import DEVICES, OWN_NAMES, parse_layout
@@ -110,8 +111,7 @@ class Layout:
         """
         values = {"{variant}": variant, "{image_id}": safe_name(image_id)}
         if taken is not None:
-            local = local_time(zone, taken)
-            values |= {"{date}": local.date().isoformat(), "{hour}": f"{local.hour:02}"}
+            values["{date}"], values["{hour}"] = _date_and_hour(zone, taken)
         # Plain joining: str.format would let `{image_id.__class__}` through, and this is no slower.
         components = self.undated if taken is None else self.dated
         return "/".join(
@@ -137,6 +137,12 @@ def _undate(components: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:
             )
         above = above or "{date}" in component
     return kept
+
+
+@lru_cache(maxsize=256)  # photos come window by window
+def _date_and_hour(zone: ZoneInfo, taken: int) -> tuple[str, str]:
+    local = local_time(zone, taken)
+    return local.date().isoformat(), f"{local.hour:02}"
 
 
 def local_time(zone: ZoneInfo, moment: int) -> datetime:
