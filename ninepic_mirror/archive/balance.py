@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.listings import known_photos, undated_photos
@@ -105,7 +105,7 @@ def counted(
     known = json.loads(str(found[0][1])) if found else None
     if not isinstance(known, list) or known[:2] != [found[0][0], sorted(variants)]:
         return None
-    return Balance(*known[2:])
+    return Balance(*known[2:]) if len(known) == 2 + len(fields(Balance)) else None
 
 
 def note_count(

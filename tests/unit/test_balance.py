@@ -110,7 +110,9 @@ def test_a_count_of_another_version_is_not_believed(shelf: Shelf) -> None:
     """Whatever else stands in its place, it is counted anew."""
     number = shelf.manifest.begin_pass("quick")
     shelf.manifest.end_pass(number, "quick", {}, whole=True)
-    for found in ({"variants": list(VARIANTS), "photos": 1}, [], [number], "4", 4):
+    for found in (
+        {"variants": list(VARIANTS), "photos": 1}, [], [number], [number, sorted(VARIANTS), 1], "4", 4,
+    ):  # fmt: skip
         shelf.manifest.set_meta({"balance": found})
         assert counted(shelf.manifest, VARIANTS) is None
 
