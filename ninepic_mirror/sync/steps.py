@@ -215,9 +215,8 @@ class Pass:
     async def _conclude(self) -> None:
         """Write what people read; have back what somebody took away meanwhile, once."""
         if await self._context.in_manifest(self._tidy):
-            self._changed = (
-                True  # also where nothing can be sent for them: their addresses are not known
-            )
+            # also where nothing can be sent for them, because their addresses are not known
+            self._changed = True
 
             async def produce(send: pipeline.Send) -> None:
                 self._send = send
