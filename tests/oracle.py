@@ -65,6 +65,7 @@ def check_truth(
     Returns:
         How many rows are present.
     """
+    check_count(folder)
     present = rows(folder)
     moving = {row.path: row for row in _journal(folder)}
     for row in present:
@@ -87,6 +88,35 @@ def check_truth(
         image_id = path.stem.removesuffix(f"_{variant}")
         assert path.read_bytes() == body(image_id, variant), f"under a final name: {name}"
     return len(present)
+
+
+def check_count(folder: Path) -> bool:
+    """Assert that what the last pass counted, where it may be believed, is what there is; return whether it may."""
+    path = folder / OWN / "manifest.sqlite3"
+    if not path.exists():
+        return False
+    with closing(sqlite3.connect(path)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'files'").fetchall():
+            return False
+        found = connection.execute("SELECT value FROM meta WHERE key = 'balance'").fetchone()
+        kept = json.loads(found[0]) if found else None
+        last = connection.execute("SELECT id, ended_at FROM passes ORDER BY id DESC").fetchone()
+        if kept is None or last is None or last[1] is None or kept[0] != last[0]:
+            return False
+        _, variants, *counts = kept
+        marks = ",".join("?" * len(variants))
+        listed = "gone_since IS NULL AND missed = 0"
+        photos, undated = connection.execute(
+            f"SELECT count(*), count(*) - count(taken) FROM photos WHERE {listed}"
+        ).fetchone()
+        present, failed, had = connection.execute(
+            "SELECT count(*) FILTER (WHERE state = 'present'), count(*) FILTER (WHERE state = 'failed'),"
+            f" count(*) FILTER (WHERE state IN ('present', 'forgotten') AND {listed})"
+            f" FROM files JOIN photos USING (image_id) WHERE variant IN ({marks})",
+            variants,
+        ).fetchone()
+    assert counts == [photos, undated, present, failed, photos * len(variants) - had]
+    return True
 
 
 class Move(NamedTuple):
@@ -118,6 +148,7 @@ def _unvouched(folder: Path) -> set[str]:
 
 def check_settled(folder: Path, damaged: Collection[int] = ()) -> None:
     """Assert what a pass that ran to its end leaves: no journal, nothing partial, true SHA256SUMS and event.json."""
+    assert check_count(folder)
     assert not _journal(folder)
     assert not [path for path in (folder / OWN / "partial").rglob("*") if path.is_file()]
     present = {row.path: row.sha256 for row in rows(folder)}

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 NAME: Final = "event.json"
 _LIMIT: Final = 16 << 20  # bytes
+# All less those that are gone, each counted in an index (the sign chooses the second): a row looked up for each of a
+# million photos takes seconds.
+_BY_TIME: Final = """
+SELECT taken, sum(number) FROM (
+    SELECT taken, count(*) AS number FROM photos GROUP BY taken
+    UNION ALL
+    SELECT taken, -count(*) FROM photos WHERE gone_since IS NOT NULL GROUP BY +taken
+) GROUP BY taken HAVING sum(number) > 0 ORDER BY taken
+"""
 
 
 def describe(details: Details, settings: Mirror, manifest: Manifest) -> dict[str, object]:
@@ -31,9 +40,7 @@ def describe(details: Details, settings: Mirror, manifest: Manifest) -> dict[str
     zone = ZoneInfo(settings.timezone)
     days: dict[str, dict[str, int]] = {}
     undated = 0
-    for taken, count in manifest.rows(
-        "SELECT taken, count(*) FROM photos WHERE gone_since IS NULL GROUP BY taken ORDER BY taken"
-    ):
+    for taken, count in manifest.rows(_BY_TIME):
         if taken is None:
             undated = int(count or 0)
             continue

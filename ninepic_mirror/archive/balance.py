@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import json
+from dataclasses import astuple, dataclass, fields
+from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.listings import known_photos, undated_photos
 
 if TYPE_CHECKING:
     from ninepic_mirror.archive.manifest import Manifest, Value
     from ninepic_mirror.model import Variant
+
+_KEY: Final = "balance"  # in `meta`
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +52,75 @@ def balance(
         source = "photos JOIN files USING (image_id)"
         values = [*variants, *day]
     span = "" if day is None else " AND taken >= ? AND taken < ?"
-    counted = {
-        str(state): int(count or 0)
-        for state, count in manifest.rows(
-            f"SELECT state, count(*) FROM {source} WHERE variant IN ({marks}){span} GROUP BY state",
-            values,
-        )
-    }
-    present, failed = counted.get("present", 0), counted.get("failed", 0)
-    # Of photos that are not listed any more: they must not make up for what is lacking of those that are.
-    unlisted = manifest.count(
-        "SELECT count(*) FROM photos JOIN files USING (image_id) WHERE (missed OR gone_since IS NOT NULL)"
-        f" AND state IN ('present', 'forgotten') AND variant IN ({marks}){span}",
-        values,
+    states = ", ".join(
+        f"sum(state = '{state}')" for state in ("present", "forgotten", "failed")
+    )  # grouped they would be sorted
+    ((*counts,),) = manifest.rows(
+        f"SELECT {states} FROM {source} WHERE variant IN ({marks}){span}", values
     )
-    missing = photos * len(variants) - (present + counted.get("forgotten", 0) - unlisted)
+    present, forgotten, failed = (count if isinstance(count, int) else 0 for count in counts)
+    missing = photos * len(variants) - (present + forgotten - _unlisted(manifest, variants, day))
     return Balance(photos, undated, present, failed, missing)
+
+
+def _unlisted(
+    manifest: Manifest, variants: tuple[Variant, ...], day: tuple[int, int] | None
+) -> int:
+    """Count the files of photos that are not listed any more.
+
+    They must not make up for what is lacking of those that are.
+    """
+    marks = ",".join("?" * len(variants))
+    # The sign keeps SQLite from looking through all photos of the span for the few that left.
+    span = "" if day is None else " AND +taken >= ? AND +taken < ?"
+    return manifest.count(
+        "SELECT count(*) FROM (SELECT image_id, taken FROM photos WHERE missed"
+        " UNION ALL SELECT image_id, taken FROM photos WHERE gone_since IS NOT NULL AND NOT missed)"
+        " JOIN files USING (image_id)"
+        f" WHERE state IN ('present', 'forgotten') AND variant IN ({marks}){span}",
+        [*variants, *(day or ())],
+    )
+
+
+def counted(
+    manifest: Manifest, variants: tuple[Variant, ...], number: int | None = None
+) -> Balance | None:
+    """Return what a pass counted at its end, None where that may not hold any more: then count.
+
+    Rows change only within a pass, and a pass begins with its own row in `passes`. So what the last pass counted is
+    what there is, once that pass has ended: one that was cut off anywhere has no end, and one by another version of
+    this program has another number.
+
+    Args:
+        manifest: The manifest.
+        variants: Of which to speak.
+        number: The pass to be believed, None: the last.
+    """
+    one = "(SELECT max(id) FROM passes)" if number is None else "?"
+    # One statement: a pass that runs beside us must not begin between two.
+    found = manifest.rows(
+        f"SELECT id, value FROM passes, meta WHERE id = {one} AND ended_at IS NOT NULL AND key = ?",
+        [*(() if number is None else (number,)), _KEY],
+    )
+    known = json.loads(str(found[0][1])) if found else None
+    if not isinstance(known, list) or known[:2] != [found[0][0], sorted(variants)]:
+        return None
+    return Balance(*known[2:]) if len(known) == 2 + len(fields(Balance)) else None
+
+
+def note_count(
+    manifest: Manifest, variants: tuple[Variant, ...], number: int, there: Balance | None
+) -> None:
+    """Keep what a pass counted for `counted`, once nothing but the pass's end is to be written.
+
+    Args:
+        manifest: The manifest.
+        variants: What was counted.
+        number: The pass.
+        there: The count; None: it counted only a part.
+    """
+    kept = None if there is None else [number, sorted(variants), *astuple(there)]
+    manifest.set_meta({_KEY: kept})
 
 
 def failures(
@@ -75,7 +131,9 @@ def failures(
     source = "files" if day is None else "files JOIN photos USING (image_id)"
     span = "" if day is None else " AND taken >= ? AND taken < ?"
     found = manifest.rows(
-        f"SELECT image_id, variant, error FROM {source} WHERE state = 'failed' AND variant IN ({marks}){span}"
+        # both states first, as the index has them: by one of them alone SQLite would look through all files
+        f"SELECT image_id, variant, error FROM {source} WHERE state IN ('pending', 'failed')"
+        f" AND state = 'failed' AND variant IN ({marks}){span}"
         " ORDER BY image_id, variant",
         [*variants, *(day or ())],
     )

@@ -7,7 +7,9 @@ constant memory, however long the listing is.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -18,12 +20,14 @@ from ninepic_mirror.archive.records import Hour, Job
 from ninepic_mirror.model import VARIANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ninepic_mirror.archive.records import Listing
     from ninepic_mirror.model import Photo, Variant
 
 _DIGEST_MODULUS: Final = 1 << 128
+# An address of which the careful way keeps every character: no query, no fragment, no user, nothing to be normalised.
+_PLAIN: Final = re.compile(r"https?://[a-z0-9.:-]+/[A-Za-z0-9._~%/+,=-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,21 @@ class Listings:
 
     def __init__(self, manifest: Manifest, number: int, variants: tuple[Variant, ...]) -> None:
         self._manifest, self._pass, self._variants = manifest, number, variants
-        self._reading = manifest.count("SELECT max(reading) FROM photos")
-        self._first = self._reading + 1
+        self._readings = 0  # begun in this pass
+
+    @cached_property
+    def _first(self) -> int:
+        """The number of this pass's first reading. Looked up when it is needed: all photos are read for it."""
+        return self._manifest.count("SELECT max(reading) FROM photos") + 1
 
     def next_reading(self) -> int:
-        """Return the number of a reading that begins now."""
-        self._reading += 1
-        return self._reading
+        """Return the number of a reading that begins now.
+
+        Raises:
+            StorageError: The manifest cannot be read.
+        """
+        self._readings += 1
+        return self._first + self._readings - 1
 
     def record(
         self, listing: Listing, reading: int, position: int, photos: Sequence[Photo]
@@ -88,6 +100,7 @@ class Listings:
         """
         with self._manifest.transaction():
             known = self._known([photo.image_id for photo in photos])
+            taken = {image_id: before.taken for image_id, before in known.items()}
             digest = distinct = 0
             rows: list[Row] = []
             for order, photo in enumerate(photos, position):
@@ -96,10 +109,12 @@ class Listings:
                     continue  # a repeated row
                 distinct += 1
                 digest += xxhash.xxh3_128_intdigest(photo.image_id.encode())
-                rows.append(self._place(listing, reading, order, photo, before))
+                row = self._place(listing, reading, order, photo, before)
+                rows.append(row)
+                taken[photo.image_id] = _int(row[2])
                 known[photo.image_id] = _Known(None, None, reading, reading)
             self._manifest.change_each(_UPSERT, rows)
-            jobs = tuple(self._jobs({photo.image_id: photo for photo in photos}))
+            jobs = tuple(self._jobs({photo.image_id: photo for photo in photos}, taken))
         return Recorded(distinct, len(photos) - distinct, digest % _DIGEST_MODULUS, jobs)
 
     def _known(self, ids: Sequence[str]) -> dict[str, _Known]:
@@ -150,7 +165,7 @@ class Listings:
             "UPDATE hours SET listed = listed - 1 WHERE start = ? AND pass < ?", [hour, self._pass]
         )
 
-    def _jobs(self, photos: dict[str, Photo]) -> Iterator[Job]:
+    def _jobs(self, photos: dict[str, Photo], taken: Mapping[str, int | None]) -> Iterator[Job]:
         """Make sure that every photo has its file rows; yield those that are to be fetched in this pass."""
         ids = list(photos)
         found = self._manifest.rows(
@@ -159,10 +174,6 @@ class Listings:
             ids,
         )
         rows = {(row[0], row[1]): row[2:] for row in found}
-        times = self._manifest.rows(
-            f"SELECT image_id, taken FROM photos WHERE image_id IN ({_marks(ids)})", ids
-        )
-        taken = {row[0]: _int(row[1]) for row in times}
         changes: list[Row] = []
         for image_id, photo in photos.items():
             for variant in self._variants:
@@ -248,7 +259,12 @@ def unaddressed(
 
 def known_photos(manifest: Manifest) -> int:
     """Count the photos that the service lists, as far as we know."""
-    return manifest.count("SELECT count(*) FROM photos WHERE gone_since IS NULL AND missed = 0")
+    # All less those that are not listed any more: each of the three is counted in an index, no row is read.
+    return manifest.count(
+        "SELECT (SELECT count(*) FROM photos)"
+        " - (SELECT count(*) FROM photos WHERE gone_since IS NOT NULL)"
+        " - (SELECT count(*) FROM photos WHERE missed AND gone_since IS NULL)"
+    )
 
 
 def missed_photos(manifest: Manifest, day: tuple[int, int] | None = None) -> int:
@@ -264,8 +280,11 @@ def missed_photos(manifest: Manifest, day: tuple[int, int] | None = None) -> int
 
 def undated_photos(manifest: Manifest) -> int:
     """Count the listed photos that are in no window."""
+    # As above; the sign keeps SQLite from looking through all undated photos for the few that are gone.
     return manifest.count(
-        "SELECT count(*) FROM photos WHERE taken IS NULL AND gone_since IS NULL AND missed = 0"
+        "SELECT (SELECT count(*) FROM photos WHERE taken IS NULL)"
+        " - (SELECT count(*) FROM photos WHERE +taken IS NULL AND gone_since IS NOT NULL)"
+        " - (SELECT count(*) FROM photos WHERE +taken IS NULL AND missed AND gone_since IS NULL)"
     )
 
 
@@ -273,6 +292,10 @@ def storable(url: str | None) -> str | None:
     """Return an address that may be kept, None for one with a query: it may be signed (DESIGN §5)."""
     if url is None:
         return None
+    if _PLAIN.fullmatch(url):
+        return (
+            url  # as nearly all are: taking apart two addresses a photo was half the work of a page
+        )
     try:
         parts = urlsplit(url)
     except ValueError:

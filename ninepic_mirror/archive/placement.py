@@ -111,7 +111,7 @@ class Layout:
         """
         values = {"{variant}": variant, "{image_id}": safe_name(image_id)}
         if taken is not None:
-            values["{date}"], values["{hour}"] = _day_and_hour(zone, taken)
+            values["{date}"], values["{hour}"] = _date_and_hour(zone, taken)
         # Plain joining: str.format would let `{image_id.__class__}` through, and this is no slower.
         components = self.undated if taken is None else self.dated
         return "/".join(
@@ -139,8 +139,8 @@ def _undate(components: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:
     return kept
 
 
-@lru_cache(maxsize=256)  # of the photos of one window one is computed
-def _day_and_hour(zone: ZoneInfo, taken: int) -> tuple[str, str]:
+@lru_cache(maxsize=256)  # photos come window by window
+def _date_and_hour(zone: ZoneInfo, taken: int) -> tuple[str, str]:
     local = local_time(zone, taken)
     return local.date().isoformat(), f"{local.hour:02}"
 

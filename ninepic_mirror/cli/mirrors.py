@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive import lock
-from ninepic_mirror.archive.balance import balance, failures
+from ninepic_mirror.archive.balance import balance, counted, failures
 from ninepic_mirror.archive.files import translated
 from ninepic_mirror.archive.listings import hours
 from ninepic_mirror.archive.manifest import NAME, Manifest, reading
@@ -174,7 +174,7 @@ def stand(config: Config, event_id: int) -> Standing:
     root = root_of(config)
     with opened(root, event_id) as (manifest, unread):
         variants = _variants(config, event_id, manifest)
-        there = balance(manifest, variants)
+        there = counted(manifest, variants) or balance(manifest, variants)
         name, total = manifest.meta("name"), _integer(manifest.meta("total")) or 0
         last = manifest.rows(
             "SELECT whole, report FROM passes WHERE ended_at IS NOT NULL AND kind NOT IN ('day', 'variant') ORDER BY id DESC LIMIT 1"

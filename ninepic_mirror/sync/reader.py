@@ -129,7 +129,7 @@ class Reader:
         return reading
 
     async def _read(self, listing: Listing) -> Reading:
-        reading = Reading(self._listings.next_reading())
+        reading = Reading(await self._context.in_manifest(self._listings.next_reading))
         number = listing.offset // PAGE_SIZE + 1
         page = await self._page(listing, number)
         total, stop = page.total, number + _MOST_PAGES

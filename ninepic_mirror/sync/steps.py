@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import trio
 
 from ninepic_mirror.archive import about, partial, reconcile, sums, survey
-from ninepic_mirror.archive.balance import Balance, balance, failures
+from ninepic_mirror.archive.balance import Balance, balance, counted, failures, note_count
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings, missed_photos
 from ninepic_mirror.sync import pipeline
@@ -215,6 +215,8 @@ class Pass:
     async def _conclude(self) -> None:
         """Write what people read; have back what somebody took away meanwhile, once."""
         if await self._context.in_manifest(self._tidy):
+            # also where nothing can be sent for them, because their addresses are not known
+            self._changed = True
 
             async def produce(send: pipeline.Send) -> None:
                 self._send = send
@@ -226,7 +228,7 @@ class Pass:
     def _tidy(self) -> int:
         tree, manifest = self._store.tree, self._manifest
         sums.write_stale(tree, manifest)
-        # the counts of a million photos take a second: only when they, or what stands beside them, may have changed
+        # only when the counts, or what stands beside them, may have changed
         subject = self._subject()
         if self._changed or manifest.meta("described") != subject or tree.stat(about.NAME) is None:
             about.write(tree, about.describe(self._details, self._context.settings, manifest))
@@ -246,6 +248,8 @@ class Pass:
 
     def _report(self, findings: Findings | None, stopped_removal: int) -> PassReport:
         context, tally = self._context, self._context.tally
+        # one that was stopped may have recorded pages of which it sent no job
+        self._changed = self._changed or findings is None
         there = self._balance()
         day = context.options.day
         lacking = [] if findings is None else [*findings.faults, *findings.rejected]
@@ -294,15 +298,12 @@ class Pass:
     def _balance(self) -> Balance:
         """Count what is there; an unchanged mirror is not counted again, because a million photos take seconds."""
         context, manifest = self._context, self._manifest
-        known = manifest.meta("balance")
-        if isinstance(known, dict) and known.pop("variants") == list(context.variants):
-            before = "SELECT count(*) FROM passes WHERE id = ? AND ended_at IS NOT NULL"
-            ended = manifest.count(before, [context.number - 1])
-            if ended and not self._changed and context.options.day is None:
-                return Balance(**known)
-        there = balance(manifest, context.variants, context.options.day)
-        counted = asdict(there) | {"variants": list(context.variants)}
-        manifest.set_meta({"balance": counted if context.options.day is None else None})
+        variants, day, there = context.variants, context.options.day, None
+        if not self._changed and day is None:
+            there = counted(manifest, variants, context.number - 1)
+        if there is None:
+            there = balance(manifest, variants, day)
+        note_count(manifest, variants, context.number, None if day is not None else there)
         return there
 
     def _close(self, report: PassReport, findings: Findings | None) -> None:

@@ -6,15 +6,22 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import EventNotFoundError, KeyRefusedError, StorageError
 from ninepic_mirror.sandbox import Fault
+from ninepic_mirror.sync.mirror import sync_event
+from tests.oracle import check_count, final_files
+from tests.remote import EVENT, Remote, session_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ninepic_mirror.model import Timeline
     from tests.conftest import OpenBench
 
 FIRST_HOUR = 1768777200  # of the sandbox's events
@@ -569,3 +576,35 @@ async def test_a_rebuild_in_parts_keeps_the_only_record_of_the_hashes(
 
         assert (report.whole, report.downloaded) == (True, 1)
         assert bench.check_content() == 120
+
+
+async def test_a_file_taken_away_meanwhile_is_counted(tmp_path: Path) -> None:
+    """One that vanishes within a pass, and whose address is not stored, is missing: no kept count says otherwise."""
+    remote = TakesAway(signed=True)
+    remote.fill(7)
+    settings = Mirror(tmp_path / "mirror", min_free=0, durability="none", connections=4)
+    assert (await sync_event(session_of(remote, settings), EVENT)).whole
+    (folder,) = settings.root.glob(f"{EVENT}*")
+    victim = next(iter(final_files(folder).values()))
+
+    remote.victim = victim
+    report = await sync_event(session_of(remote, settings), EVENT)
+
+    assert not victim.exists()
+    assert (report.whole, report.missing) == (False, 1)
+    assert check_count(folder)
+    remote.victim = None
+    assert (await sync_event(session_of(remote, settings), EVENT)).whole
+
+
+@dataclass
+class TakesAway(Remote):
+    """A service; while it is asked for its hours, somebody takes a file away."""
+
+    victim: Path | None = None
+
+    async def timeline_days(self, event_id: int) -> Timeline:
+        """Answer as ever."""
+        if self.victim is not None:
+            self.victim.unlink()
+        return await super().timeline_days(event_id)

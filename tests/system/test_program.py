@@ -31,9 +31,8 @@ HEAVY = {
 }
 
 
-@pytest.mark.parametrize("words", [["--version"], ["--help"], ["frobnicate"]])
-def test_start_is_light(commands: Commands, words: list[str]) -> None:
-    """What needs no command imports none of the heavy libraries: modules, not seconds, because machines differ."""
+def _modules(commands: Commands, words: list[str]) -> set[str]:
+    """Run a command line and return what it has imported."""
     script = (
         "import sys\nfrom ninepic_mirror.cli.program import start\n"
         "start(sys.argv[1:])\nprint(*sys.modules, file=sys.stderr)"
@@ -41,9 +40,24 @@ def test_start_is_light(commands: Commands, words: list[str]) -> None:
     # Not measured: coverage brings modules of its own.
     environ = {name: text for name, text in commands.environ.items() if "COVERAGE" not in name}
     done = subprocess.run(
-        [sys.executable, "-c", script, *words], capture_output=True, text=True, env=environ, check=True
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, env=environ, check=True,
+        cwd=commands.folder,
     )  # fmt: skip
-    assert not HEAVY & set(done.stderr.split())
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["frobnicate"]])
+def test_start_is_light(commands: Commands, words: list[str]) -> None:
+    """What needs no command imports none of the heavy libraries: modules, not seconds, because machines differ."""
+    assert not HEAVY & _modules(commands, words)
+
+
+def test_status_is_light(commands: Commands, service: Service) -> None:
+    """`status` needs neither the clients nor the service's side of anything."""
+    assert commands.run("sync", 456, *service.flags, "--root", "m").code == 0
+    loaded = _modules(commands, ["status", "--root", "m", "--json"])
+    assert "sqlite3" in loaded
+    assert not (HEAVY - {"sqlite3", "platformdirs"}) & loaded
 
 
 def test_version(commands: Commands) -> None:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from ninepic_mirror.archive.balance import Balance, balance, failures
-from ninepic_mirror.archive.listings import missed_photos
+import pytest
+
+from ninepic_mirror.archive.about import describe
+from ninepic_mirror.archive.balance import Balance, balance, counted, failures, note_count
+from ninepic_mirror.archive.listings import (
+    known_photos,
+    missed_photos,
+    unaddressed,
+    undated_photos,
+)
+from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.records import Listing
-from ninepic_mirror.model import HOUR
+from ninepic_mirror.config import Mirror
+from ninepic_mirror.model import HOUR, Details, Event
 from tests.shelf import SIX, VARIANTS, photo, window
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.shelf import Shelf
 
 SEVEN = SIX + HOUR
+DETAILS = Details(Event(456), timeline_search=True)
 
 
 def test_an_empty_event_balances(shelf: Shelf) -> None:
@@ -67,3 +83,68 @@ def test_photos_that_left_do_not_make_up_for_others(shelf: Shelf) -> None:
     shelf.holdings.moves.mark_gone()
     assert balance(shelf.manifest, VARIANTS) == Balance(2, 0, 2, 0, 2)
     assert balance(shelf.manifest, VARIANTS, (SIX, SEVEN)).missing == 2
+
+
+def test_a_count_holds_until_the_next_pass_begins(shelf: Shelf) -> None:
+    """What a pass counted is believed once it has ended, for its variants, and as long as it is the last one."""
+    manifest, there = shelf.manifest, Balance(4, 1, 4, 2, 4)
+    assert counted(manifest, VARIANTS) is None, "no pass yet"
+    one = manifest.begin_pass("quick")
+    assert counted(manifest, VARIANTS) is None, "nothing was counted yet"
+    note_count(manifest, VARIANTS, one, there)
+    assert counted(manifest, VARIANTS) is None, "killed now, the rows may be others"
+    manifest.end_pass(one, "quick", {}, whole=False)
+    assert counted(manifest, VARIANTS) == there
+    assert counted(manifest, ("large", "thumbnail")) == there
+    assert counted(manifest, ("large",)) is None
+    two = manifest.begin_pass("quick")
+    assert counted(manifest, VARIANTS) is None, "a pass is at work"
+    assert counted(manifest, VARIANTS, one) == there, "which asks for what there was before it"
+    manifest.end_pass(two, "quick", {}, whole=True)
+    assert counted(manifest, VARIANTS) is None, "it may have changed anything: no count names it"
+    note_count(manifest, VARIANTS, two, None)
+    assert counted(manifest, VARIANTS) is None, "it counted a part only"
+
+
+def test_a_count_of_another_version_is_not_believed(shelf: Shelf) -> None:
+    """Whatever else stands in its place, it is counted anew."""
+    number = shelf.manifest.begin_pass("quick")
+    shelf.manifest.end_pass(number, "quick", {}, whole=True)
+    for found in (
+        {"variants": list(VARIANTS), "photos": 1}, [], [number], [number, sorted(VARIANTS), 1], "4", 4,
+    ):  # fmt: skip
+        shelf.manifest.set_meta({"balance": found})
+        assert counted(shelf.manifest, VARIANTS) is None
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        known_photos,
+        undated_photos,
+        missed_photos,
+        lambda manifest: unaddressed(manifest, VARIANTS),
+        lambda manifest: failures(manifest, VARIANTS),
+        lambda manifest: counted(manifest, VARIANTS),
+        lambda manifest: describe(DETAILS, Mirror(manifest.path), manifest),
+    ],
+)
+def test_an_unchanged_mirror_is_asked_by_its_indexes(
+    shelf: Shelf, ask: Callable[[Manifest], object]
+) -> None:
+    """No row of a million is read one by one: the plans say so, whatever the machine's speed."""
+    asked: list[str] = []
+    with closing(sqlite3.connect(shelf.manifest.path, isolation_level=None)) as connection:
+        connection.set_trace_callback(asked.append)
+        ask(Manifest(shelf.manifest.path, connection))
+        connection.set_trace_callback(None)
+        plans = [
+            str(step[3])
+            for statement in asked
+            for step in connection.execute(f"EXPLAIN QUERY PLAN {statement}")
+        ]
+    assert plans
+    # all of a table: without an index, or with one that says too little, so that every row is looked up
+    whole = re.compile("SCAN (photos|files)(?! USING (COVERING )?INDEX (?!files_by))")
+    assert not [plan for plan in plans if whole.search(plan)]
+    assert not [plan for plan in plans if "USING INDEX photos_by_taken" in plan]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ninepic_mirror.archive.listings import (
     hours,
@@ -252,3 +255,20 @@ def test_hours_are_recorded(shelf: Shelf) -> None:
 def test_no_secret_is_stored(url: str | None, kept: str | None) -> None:
     """An address with a query or a user is not kept (DESIGN §5)."""
     assert storable(url) == kept
+
+
+PIECES = ["https://", "http://", "HTTPS://", "a", "A.b", "é", ":80", "[", "]", "::1", "/", "//", "x.jpg", "%2F", "?", "#",
+          "@", ";p", " ", "\t", "\n", "\\", "=", "..", ""]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join) | st.text(max_size=20))
+def test_the_quick_way_stores_what_the_careful_one_does(url: str) -> None:
+    """An address that is kept as it came is one that taking it apart and putting it together would not change."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        careful = None
+    else:
+        whole = parts._replace(fragment="").geturl()
+        careful = None if parts.query or "@" in parts.netloc else whole
+    assert storable(url) == careful
