@@ -12,6 +12,7 @@ import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,8 @@ _SAFE: Final = {b"ext4", b"xfs"}
 # journal's commit and the disk's cache only since 5.17 (5679897eb104, "make sync_filesystem return errors").
 _REPORTS: Final = (5, 17)
 _FEW: Final = 4  # files: not worth the neighbours' data
-_LONG: Final = 1.0  # seconds
+_LONG: Final = 1.0  # seconds, beyond those that a slow disk takes for our own bytes
+_SLOW: Final = 10e6  # bytes a second of a slow disk
 _REST: Final = 50  # batches after one that took long
 # A disk merges the journal commits of syncs that wait together (PERFORMANCE, durability).
 _THREADS: Final = 8
@@ -44,12 +46,13 @@ class Flush:
         with tree.folder("") as descriptor:
             self._can_sync_all = can_sync_all(os.fstat(descriptor).st_dev)
 
-    def files(self, tree: Tree, paths: Sequence[str]) -> None:
+    def files(self, tree: Tree, paths: Sequence[str], size: int) -> None:
         """Bring files to the disk.
 
         Args:
             tree: The same tree, or one that holds its folders open.
             paths: Of files that were closed.
+            size: Their bytes.
 
         Raises:
             OSError: The disk said no. Nothing of the batch may be believed, and nothing is tried again: the kernel may
@@ -60,7 +63,7 @@ class Flush:
         if self._can_sync_all and len(paths) > _FEW and not self._rest:
             began = time.monotonic()
             self._tree.sync_file_system()
-            if time.monotonic() - began > _LONG:
+            if time.monotonic() - began > _LONG + size / _SLOW:
                 self._rest = _REST
             return
         self._rest = max(0, self._rest - 1)
@@ -68,9 +71,15 @@ class Flush:
             for path in paths:
                 tree.sync_file(path)
             return
+        shares = [paths[start::_THREADS] for start in range(min(_THREADS, len(paths)))]
         with ThreadPoolExecutor(_THREADS, "sync") as pool:
-            for _ in pool.map(tree.sync_file, paths):
+            for _ in pool.map(partial(_sync_each, tree), shares):
                 pass  # the iteration is what raises a thread's error here
+
+
+def _sync_each(tree: Tree, paths: Sequence[str]) -> None:
+    for path in paths:
+        tree.sync_file(path)
 
 
 def can_sync_all(device: int, mounts: Path = Path("/proc/self/mountinfo")) -> bool:

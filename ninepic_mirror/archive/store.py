@@ -264,7 +264,8 @@ class Store:
         for one in settling:
             if one.model is not None:
                 tree.clone(one.model, one.ready.source)
-        self._flush.files(tree, [one.ready.source for one in settling])
+        sources = [one.ready.source for one in settling]
+        self._flush.files(tree, sources, sum(one.ready.digest.size for one in settling))
 
     def _name(self, tree: Tree, one: _Settling) -> None:
         ready = one.ready

@@ -71,13 +71,13 @@ def test_a_batch_is_one_call(place: Path, at_once: None) -> None:
     """Where it is safe, many files are synced by one call for all; a few by one each."""
     with Watched(place) as tree:
         flushed = Flush(tree)
-        flushed.files(tree, MANY)
+        flushed.files(tree, MANY, 0)
         assert tree.take() == ["all"]
-        flushed.files(tree, FEW)
+        flushed.files(tree, FEW, 0)
         assert tree.take() == FEW
-        flushed.files(tree, FEW[:1])
+        flushed.files(tree, FEW[:1], 0)
         assert tree.take() == FEW[:1]
-        flushed.files(tree, [])
+        flushed.files(tree, [], 0)
         assert tree.take() == []
 
 
@@ -85,7 +85,7 @@ def test_elsewhere_each_file_is_synced(place: Path, monkeypatch: pytest.MonkeyPa
     """Where it is not safe every file is synced, however many they are."""
     monkeypatch.setattr(flush, "can_sync_all", lambda _: False)
     with Watched(place) as tree:
-        Flush(tree).files(tree, MANY)
+        Flush(tree).files(tree, MANY, 0)
         assert tree.take() == MANY
 
 
@@ -101,7 +101,7 @@ def test_the_disk_of_the_tree_is_asked_about(place: Path, monkeypatch: pytest.Mo
 def test_a_tree_that_holds_folders_reports_as_the_first(place: Path, at_once: None) -> None:
     """The call goes through the descriptor that was opened before anything was written, so that no error is missed."""
     with Watched(place) as tree, tree.holding() as holding:
-        Flush(tree).files(holding, MANY)
+        Flush(tree).files(holding, MANY, 0)
         assert tree.take() == ["all"]
 
 
@@ -109,7 +109,7 @@ def test_a_tree_that_holds_folders_reports_as_the_first(place: Path, at_once: No
 def test_without_durability_nothing_is_synced(place: Path, at_once: None, paths: list[str]) -> None:
     """With `durability = "none"` neither way is taken."""
     with Watched(place, durable=False) as tree:
-        Flush(tree).files(tree, paths)
+        Flush(tree).files(tree, paths, 0)
         assert tree.take() == []
 
 
@@ -121,16 +121,30 @@ def test_a_slow_sync_is_left_alone_for_a_while(
         flushed = Flush(tree)
         with monkeypatch.context() as patch:
             patch.setattr(flush, "_LONG", 0.0)  # every call takes longer
-            flushed.files(tree, MANY)
+            flushed.files(tree, MANY, 0)
         assert tree.take() == ["all"]
         for number in range(flush._REST):
             paths = MANY if number % 2 else FEW[:1]
-            flushed.files(tree, paths)
+            flushed.files(tree, paths, 0)
             assert tree.take() == paths
-        flushed.files(tree, MANY)
+        flushed.files(tree, MANY, 0)
         assert tree.take() == ["all"]
-        flushed.files(tree, MANY)
+        flushed.files(tree, MANY, 0)
         assert tree.take() == ["all"]
+
+
+def test_a_slow_disk_is_no_neighbour(
+    place: Path, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a slow disk takes for our own bytes does not count: file by file it would take longer still."""
+    monkeypatch.setattr(flush, "_LONG", 0.0)
+    with Watched(place) as tree:
+        flushed = Flush(tree)
+        flushed.files(tree, MANY, 10**12)
+        flushed.files(tree, MANY, 0)
+        assert tree.take() == ["all", "all"]
+        flushed.files(tree, MANY, 10**12)
+        assert tree.take() == MANY
 
 
 @pytest.mark.parametrize("paths", [MANY, FEW, FEW[:1]], ids=["many", "few", "one"])
@@ -141,7 +155,7 @@ def test_a_file_that_cannot_be_synced_is_told(
     monkeypatch.setattr(flush, "can_sync_all", lambda _: False)
     (place / paths[-1]).unlink()
     with Watched(place) as tree, pytest.raises(FileNotFoundError):
-        Flush(tree).files(tree, paths)
+        Flush(tree).files(tree, paths, 0)
 
 
 def test_a_disk_that_cannot_be_synced_is_told(
@@ -150,7 +164,7 @@ def test_a_disk_that_cannot_be_synced_is_told(
     """The error of the one call leaves, and the files are not tried one by one: the kernel has told it once."""
     monkeypatch.setattr("ninepic_mirror.archive.files.syncfs", lambda _: syncfs(-1))
     with Watched(place) as tree, pytest.raises(OSError, match="Bad file") as caught:
-        Flush(tree).files(tree, MANY)
+        Flush(tree).files(tree, MANY, 0)
     assert caught.value.errno == errno.EBADF
     assert tree.take() == []
 
