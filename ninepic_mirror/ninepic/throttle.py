@@ -40,6 +40,7 @@ PAUSE: Final = (
 
 START: Final = 8  # requests under way at first, DESIGN §8
 EPOCH: Final = 0.5  # seconds; the shortest time over which two widths are compared
+SPRINT: Final = 0.1  # seconds; the same as long as every widening brought more: on a long line from 8 to 64 in a second
 GAIN: Final = (
     0.2  # of what a wider epoch could bring at best, it must bring this share; less is noise
 )
@@ -60,6 +61,7 @@ class Width:
         self._before = self.limit
         self._best = 0.0
         self._rest = 0
+        self._epoch = SPRINT
         self._begin(0.0)
 
     def _begin(self, now: float) -> None:
@@ -79,7 +81,7 @@ class Width:
         self._done += 1
         self._full += full
         elapsed = now - self._since
-        if self._done < 2 * self.limit or elapsed < EPOCH:
+        if self._done < 2 * self.limit or elapsed < self._epoch:
             return
         # Full once in a round is enough: places that fall free together are taken one by one.
         throughput, held_back = self._done / elapsed, self._full * self.limit >= self._done
@@ -95,7 +97,7 @@ class Width:
             self._best = throughput
             self._widen()
         elif self.limit > self._before:
-            self.limit, self._rest = self._before, REST
+            self.limit, self._rest, self._epoch = self._before, REST, EPOCH
         elif self._rest > 0:
             self._rest -= 1
         else:
@@ -109,7 +111,7 @@ class Width:
     def halve(self) -> None:
         """Make room: the origin refuses."""
         self.limit = self._before = max(1, self.limit // 2)
-        self._best, self._rest = 0.0, 0
+        self._best, self._rest, self._epoch = 0.0, 0, EPOCH
 
 
 class Rate:
