@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.records import Job, Listing
     from ninepic_mirror.sync.context import Context
 
-PAGE_SIZE: Final = 100  # the most that the service gives (API.md, Endpoints)
 READINGS: Final = 5  # of one listing, before it is called inconsistent (RELIABILITY N14)
 _AHEAD: Final = 4  # pages of one listing asked for at a time: bounds the memory of a reading
 _MOST_PAGES: Final = 100_000  # ten million photos: where a total that lies is no longer followed
@@ -85,6 +84,7 @@ class Reader:
         self, context: Context, listings: Listings, send: Callable[[Job], Awaitable[None]]
     ) -> None:
         self._context, self._listings, self._send = context, listings, send
+        self._size = context.limits.page
         self.moved = self.several = False
         self.once: dict[Listing, Reading] = {}
         self.faults: dict[Listing, str] = {}
@@ -130,12 +130,12 @@ class Reader:
 
     async def _read(self, listing: Listing) -> Reading:
         reading = Reading(self._listings.next_reading())
-        number = listing.offset // PAGE_SIZE + 1
+        number = listing.offset // self._size + 1
         page = await self._page(listing, number)
         total, stop = page.total, number + _MOST_PAGES
         reading.due = max(0, total - listing.offset)
         await self._take(listing, reading, number, page)
-        last = -(-total // PAGE_SIZE)
+        last = -(-total // self._size)
         barren = 0
         number += 1
         while barren < 2 and number < stop and (number <= last or (page.has_next and not barren)):
@@ -163,17 +163,17 @@ class Reader:
         api, event_id = self._context.api, self._context.event_id
         try:
             if listing.window is None:
-                return await api.images(event_id, number, PAGE_SIZE)
-            return await api.timeline_images(event_id, listing.window, number, PAGE_SIZE)
+                return await api.images(event_id, number, self._size)
+            return await api.timeline_images(event_id, listing.window, number, self._size)
         except (EventNotFoundError, RejectedError):
             # What a page past the end answers is unknown (API.md); the listing may have shrunk meanwhile.
-            if number == listing.offset // PAGE_SIZE + 1:
+            if number == listing.offset // self._size + 1:
                 raise
             return _NO_PAGE
 
     async def _take(self, listing: Listing, reading: Reading, number: int, page: Page) -> int:
         """Record a page and send its jobs on; return how many photos were new to the reading."""
-        position = (number - 1) * PAGE_SIZE
+        position = (number - 1) * self._size
         recorded = await self._context.in_manifest(
             self._listings.record, listing, reading.number, position, page.photos
         )
