@@ -3,7 +3,8 @@
 A listing is proven when every page of a reading told the same total and that many distinct ids were seen. Where the
 totals moved in this pass that is not enough: one photo may have left and another come between two pages, with equal
 totals and distinct ids; then two readings in a row must name the same ids. Two equal readings are also taken as they
-are when the total never fits (API.md, What follows for a mirror).
+are when the total never fits (API.md, What follows for a mirror), but only when they are equal row by row: where a
+photo changes its place between two pages one row stands twice and another nowhere, and that may happen to both.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import trio
+import xxhash
 
 from ninepic_mirror.errors import (
     EventNotFoundError,
@@ -43,6 +45,7 @@ class Reading:
         number: In the manifest.
         due: Rows from the listing's first page on, by the total of that page.
         steady: Every page reported the same total.
+        rows: A hash of all rows in their order, repeated ones too.
     """
 
     number: int
@@ -53,15 +56,20 @@ class Reading:
     repeated: int = 0
     digest: int = 0
     rejected: list[str] = field(default_factory=list)
+    rows: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
 
     @property
     def is_exact(self) -> bool:
         """Every page told the same total, and that many distinct ids were seen."""
         return self.steady and self.distinct == self.due
 
-    def names_as(self, other: Reading | None) -> bool:
-        """Whether two readings name the same ids."""
-        return other is not None and (self.distinct, self.digest) == (other.distinct, other.digest)
+    def agrees_with(self, other: Reading | None) -> bool:
+        """Whether two readings name the same ids; where the total does not fit, also in the same rows."""
+        return (
+            other is not None
+            and (self.distinct, self.digest) == (other.distinct, other.digest)
+            and (self.is_exact or self.rows.digest() == other.rows.digest())
+        )
 
 
 class Reader:
@@ -104,7 +112,7 @@ class Reader:
         try:
             for _ in range(READINGS):
                 reading = await self._read(listing)
-                agreed = reading.names_as(previous)
+                agreed = reading.agrees_with(previous)
                 if agreed or (reading.is_exact and (reading.pages == 1 or not self.moved)):
                     return await self._accept(listing, reading, agreed=agreed)
                 self.moved = self.moved or not reading.steady
@@ -177,6 +185,7 @@ class Reader:
         recorded = await self._context.in_manifest(
             self._listings.record, listing, reading.number, position, page.photos
         )
+        reading.rows.update(repr([photo.image_id for photo in page.photos]).encode())
         reading.pages += 1
         reading.distinct += recorded.distinct
         reading.repeated += recorded.repeated
