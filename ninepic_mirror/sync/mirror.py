@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import trio
 
-from ninepic_mirror.archive import lock
+from ninepic_mirror.archive import lock, partial
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.manifest import Manifest, ManifestError, set_aside
 from ninepic_mirror.archive.placement import Layout
@@ -70,6 +70,8 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
         held = stack.enter_context(lock.opened(folder / lock.PATH))
         await session.unless_stopped(lambda: _wait_for_lock(held, event_id))
         tree = stack.enter_context(Tree(folder, durable=durable))
+        # before anything is written: on a full disk this may be all the room that there is for the manifest
+        await trio.to_thread.run_sync(partial.sweep, tree)
         path = session.root.manifest_path(folder)
         manifest = await trio.to_thread.run_sync(
             partial_of(_open_manifest, path, session, durable=durable)
