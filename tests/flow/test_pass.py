@@ -17,6 +17,8 @@ from ninepic_mirror.errors import EventNotFoundError, KeyRefusedError, StorageEr
 from ninepic_mirror.sandbox import Fault
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import OpenBench
 
 FIRST_HOUR = 1768777200  # of the sandbox's events
@@ -193,6 +195,26 @@ async def test_a_full_pass_notices_a_changed_size(open_bench: OpenBench) -> None
         assert quick.downloaded == 0
         assert (full.whole, full.downloaded) == (True, 1)
         assert bench.check_content() == 120
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+async def test_what_stands_in_a_day_folders_place_is_named(
+    open_bench: OpenBench, tmp_path: Path, kind: str
+) -> None:
+    """Nobody is told to move the whole mirror away."""
+    async with open_bench(photos=10, hours=1) as bench:
+        await bench.sync()
+        day = next(bench.folder.glob("2026-*"))
+        shutil.rmtree(day)
+        (tmp_path / "elsewhere").mkdir()
+        day.symlink_to(tmp_path / "elsewhere") if kind == "link" else day.write_text("a note")
+
+        with pytest.raises(StorageError) as raised:
+            await bench.sync()
+
+        assert raised.value.path == str(day)
+        assert "move it away" in raised.value.cure
+        assert not list((tmp_path / "elsewhere").iterdir())
 
 
 async def test_half_written_files_are_cleared_before_the_manifest_is_opened(
