@@ -58,9 +58,15 @@ def _lack(report: PassReport, title: str, next_command: str) -> Iterator[str]:
         if report.total is not None:
             listed = f"{report.photos:,} of {count(report.total, 'photo')} were listed so far"
         yield f"{title}: NOT whole: stopped: {listed}:"
-    elif report.missing > 0:
-        verb = "is" if report.missing == 1 else "are"
-        yield f"{title}: NOT whole: {count(report.missing, 'file')} {verb} missing:"
+    elif report.missing > 0 or report.nameless:
+        lacking = []
+        if report.missing > 0:
+            verb = "is" if report.missing == 1 else "are"
+            lacking.append(f"{count(report.missing, 'file')} {verb} missing")
+        if report.nameless:
+            verb = "has" if report.nameless == 1 else "have"
+            lacking.append(f"{count(report.nameless, 'photo')} {verb} no usable id")
+        yield f"{title}: NOT whole: {' and '.join(lacking)}:"
     else:
         yield f"{title}: NOT whole: it is not certain that everything is here:"
     yield from map(describe, report.failures[:SHOWN])

@@ -61,7 +61,7 @@ class Findings:
     Args:
         remote: The last counts.
         faults: What could not be listed, proven or balanced, one line each, for people.
-        rejected: Rows that were no photo, likewise.
+        rejected: Rows without a usable id, likewise.
         repeated: Rows that named a photo again.
         listed: Anything was listed at all.
     """
@@ -173,7 +173,7 @@ class Enumerator:
             findings.faults += [] if restless else contradictions
         reader = self._reader
         findings.faults = [*reader.faults.values(), *findings.faults]
-        findings.rejected = [row for rows in reader.rejected.values() for row in rows]
+        findings.rejected = reader.nameless()
         return findings
 
     async def _plan(self, remote: Remote, *, everything: bool) -> Plan:
@@ -262,7 +262,7 @@ class Enumerator:
             findings.listed = True
             await self._list_event(findings.remote)
             gap = await context.in_manifest(self._gap, findings.remote)
-        unread = sum(map(len, reader.rejected.values()))
+        unread = len(reader.nameless())
         if gap > 0 and gap > unread:
             findings.faults.append(f"the service reports {gap} more photos than its listings name")
         elif gap < 0:

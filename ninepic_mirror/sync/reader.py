@@ -9,6 +9,7 @@ photo changes its place between two pages one row stands twice and another nowhe
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -56,6 +57,7 @@ class Reading:
     repeated: int = 0
     digest: int = 0
     rejected: list[str] = field(default_factory=list)
+    traces: Counter[str] = field(default_factory=Counter)
     rows: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
 
     @property
@@ -85,7 +87,8 @@ class Reader:
         several: A listing of several pages was read in this pass.
         once: Listings of several pages that rest on a single reading.
         faults: What could not be read or proven, one line each, for people, by listing; a later reading may cure it.
-        rejected: Rows that were no photo, by listing.
+        rejected: Rows without a usable id, one line each, by listing.
+        traces: What is known of each of those rows, by listing.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Reader:
         self.once: dict[Listing, Reading] = {}
         self.faults: dict[Listing, str] = {}
         self.rejected: dict[Listing, list[str]] = {}
+        self.traces: dict[Listing, Counter[str]] = {}
 
     async def prove(self, listing: Listing, name: str) -> Reading | None:
         """Read a listing until it is proven, and mark what it no longer names.
@@ -126,9 +130,16 @@ class Reader:
             )
         return None
 
+    def nameless(self) -> list[str]:
+        """Return the rows without a usable id, each once however many listings name it."""
+        rows: Counter[str] = Counter()
+        for found in self.traces.values():
+            rows |= found  # two that look alike are two where one listing names both
+        return [f"a photo of the listing has no usable id: {row}" for row in rows.elements()]
+
     async def _accept(self, listing: Listing, reading: Reading, *, agreed: bool) -> Reading:
         await self._context.in_manifest(self._listings.prove, listing, reading.number)
-        self.rejected[listing] = reading.rejected
+        self.rejected[listing], self.traces[listing] = reading.rejected, reading.traces
         self.faults.pop(listing, None)
         if reading.pages > 1:
             self.several = True
@@ -191,6 +202,7 @@ class Reader:
         reading.repeated += recorded.repeated
         reading.digest = (reading.digest + recorded.digest) % (1 << 128)
         reading.rejected += page.rejected
+        reading.traces.update(page.traces)
         jobs = [job for job in recorded.jobs if self._context.wants(job.taken)]
         self._context.progress.expect(len(jobs))
         for job in jobs:

@@ -27,6 +27,7 @@ class PassReport:
         stopped_removal: Photos that left the listing but are kept, because they are too many at once.
         missing: Files that are still to be had, failed ones included.
         total: Photos that the service reports, None when it was not asked any more.
+        nameless: Photos of the listing that cannot be had because their row has no usable id.
         stopped: The operator ended the pass before everything was listed.
     """
 
@@ -44,6 +45,7 @@ class PassReport:
     failed: int = 0
     missing: int = 0
     total: int | None = None
+    nameless: int = 0
     stopped: bool = False
     stopped_removal: int = 0
     bytes_downloaded: int = 0

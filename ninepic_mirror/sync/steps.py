@@ -283,6 +283,7 @@ class Pass:
             failed=there.failed,
             missing=missing,
             total=self._total,
+            nameless=len(findings.rejected) if findings else 0,
             stopped=stopped,
             stopped_removal=stopped_removal,
             bytes_downloaded=tally.bytes_downloaded,

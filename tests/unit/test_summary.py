@@ -108,3 +108,13 @@ def test_duration(seconds: float, text: str) -> None:
 def test_count() -> None:
     """One is not a plural."""
     assert (count(1, "photo"), count(2000, "photo")) == ("1 photo", "2,000 photos")
+
+
+def test_photos_without_an_id_are_in_the_headline() -> None:
+    """They are lacking as much as files are, and are counted beside them."""
+    report = PassReport(456, "Race", nameless=2, failures=[Failure(None, None, "why")])
+    head = next(summarize(report, ["large"], day=None, next_command="x"))
+    assert head == "Race (event 456): NOT whole: 2 photos have no usable id:"
+    report.missing, report.nameless = 1, 1
+    head = next(summarize(report, ["large"], day=None, next_command="x"))
+    assert head == "Race (event 456): NOT whole: 1 file is missing and 1 photo has no usable id:"
