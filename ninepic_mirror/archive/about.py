@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.model import Details
 
 NAME: Final = "event.json"
+NOTE: Final = "described"  # in `meta`: what it was written for; null: its counts may be old
 _LIMIT: Final = 16 << 20  # bytes
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ninepic_mirror.archive import about
 from ninepic_mirror.archive.claims import disagreeing
 from ninepic_mirror.archive.listings import (
     Listings,
@@ -201,9 +202,13 @@ class Enumerator:
         day = self._context.options.day
         return day is None or day[0] - HOUR < start < day[1]
 
+    async def _disturb(self) -> None:
+        """Note that photos are about to be recorded: cut off from here on, the next pass has to look and to tell."""
+        values: dict[str, object] = {_SURE: False, about.NOTE: None}
+        await self._context.in_manifest(self._context.manifest.set_meta, values)
+
     async def _list(self, plan: Plan, remote: Remote) -> None:
-        unsure: dict[str, object] = {_SURE: False}  # until `_agree` has seen the end
-        await self._context.in_manifest(self._context.manifest.set_meta, unsure)
+        await self._disturb()
         self._again.update(self._doubtful & self._done.keys())
         reported = remote.hours or {}
         queue = iter([(start, reported.get(start, 0)) for start in plan.hours])
@@ -260,6 +265,7 @@ class Enumerator:
         gap = await context.in_manifest(self._gap, findings.remote)
         if gap and not reader.faults and not restless:  # a restless listing would be read in vain
             findings.listed = True
+            await self._disturb()
             await self._list_event(findings.remote)
             gap = await context.in_manifest(self._gap, findings.remote)
         unread = len(reader.nameless())

@@ -197,6 +197,8 @@ class Pass:
             not (findings.faults or findings.rejected) and context.options.day is None
         )
         if is_whole_listing:
+            if missed_photos(self._manifest):
+                self._manifest.set_meta({about.NOTE: None})
             accept = context.options.accept_removals
             context.tally.gone, stopped = reconcile.remove_missed(
                 self._manifest, holdings, accept=accept
@@ -228,9 +230,9 @@ class Pass:
         sums.write_stale(tree, manifest)
         # the counts of a million photos take a second: only when they, or what stands beside them, may have changed
         subject = self._subject()
-        if self._changed or manifest.meta("described") != subject or tree.stat(about.NAME) is None:
+        if self._changed or manifest.meta(about.NOTE) != subject or tree.stat(about.NAME) is None:
             about.write(tree, about.describe(self._details, self._context.settings, manifest))
-            manifest.set_meta({"described": subject})
+            manifest.set_meta({about.NOTE: subject})
         return survey.conclude(tree, self._holdings)
 
     def _subject(self) -> list[object]:
