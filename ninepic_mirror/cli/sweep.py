@@ -30,6 +30,7 @@ from ninepic_mirror.sync.context import Options
 from ninepic_mirror.sync.mirror import sync_event
 from ninepic_mirror.sync.report import Failure, PassReport
 from ninepic_mirror.sync.session import Session, StoppedError, open_session, unwrapped
+from ninepic_mirror.sync.steps import Counters
 
 if TYPE_CHECKING:
     from ninepic_mirror.cli.console import Console
@@ -55,6 +56,8 @@ class Sweep:
         json: Print one object instead of text.
         codes: How each event ended.
         entries: What `--json` prints of each.
+        session: The run, once it is open.
+        before: The counters when the event that is under way was begun; before the first, when the run was.
     """
 
     console: Console
@@ -63,6 +66,8 @@ class Sweep:
     json: bool
     codes: list[int] = field(default_factory=list)
     entries: list[object] = field(default_factory=list)
+    session: Session | None = None
+    before: Counters | None = None
 
     async def run(self, key: Key, stopping: trio.Event) -> int:
         """Make the passes; return the exit code."""
@@ -73,6 +78,7 @@ class Sweep:
         try:
             async with open_session(self.config, key, progress) as session:
                 session.stopping = stopping
+                self.session, self.before = session, Counters.of(session)
                 if _LOG.isEnabledFor(logging.INFO):
                     found = await trio.to_thread.run_sync(mirrors.here, session.root)
                     _LOG.info("%s holds the events %s", session.root.path, found)
@@ -94,13 +100,16 @@ class Sweep:
             self.codes.append(fail(self.console, error))
             if left:
                 self._note(left.pop(0), str(error))
+                self.before = None
         for event_id in left:
             self._note(event_id, "the run ended before this event was compared")
+            self.before = None  # of the others nothing was asked
         self._hint()
         return worst(self.codes)
 
     async def _pass(self, session: Session, event_id: int) -> None:
         """Make one pass and report it; what ends the program leaves as it came."""
+        self.before = Counters.of(session)
         try:
             options = Options(
                 self.wishes.full,
@@ -108,7 +117,7 @@ class Sweep:
                 self.wishes.accept_removals,
                 self.wishes.narrowed,
             )
-            report = await sync_event(session, event_id, options)
+            report = await sync_event(session, event_id, options, self.before)
         except StoppedError:
             raise
         except StopProgramError as error:
@@ -149,6 +158,8 @@ class Sweep:
         report = PassReport(event_id, None, failures=[Failure(None, None, text)])
         # What earlier passes made safe is still safe: the numbers come from the manifest, not from this run.
         mirrors.fill(report, self.config)
+        if self.session is not None and self.before is not None:
+            self.before.tell(report, self.session)
         self.entries.append(report.as_json())
 
     def _hint(self) -> None:

@@ -48,6 +48,14 @@ class Counters:
         requests = session.photos.statistics().requests
         return cls(trio.current_time(), api.requests, requests, api.retries + photos.retries)
 
+    def tell(self, report: PassReport, session: Session) -> None:
+        """Write into a report what was asked since, and how long it took."""
+        after = Counters.of(session)
+        report.seconds = after.time - self.time
+        report.api_requests = after.api - self.api
+        report.photo_requests = after.photos - self.photos
+        report.retries = after.retries - self.retries
+
 
 class Pass:
     """The steps of one pass, in order."""
@@ -90,11 +98,7 @@ class Pass:
         except StoppedError:
             pass  # the report says what there is
         report = await context.in_manifest(self._report, findings, stopped_removal)
-        after = Counters.of(self._session)
-        report.seconds = after.time - self._before.time
-        report.api_requests = after.api - self._before.api
-        report.photo_requests = after.photos - self._before.photos
-        report.retries = after.retries - self._before.retries
+        self._before.tell(report, self._session)
         await context.in_manifest(self._close, report, findings)
         return report
 

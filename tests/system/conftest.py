@@ -31,6 +31,8 @@ class Entry(TypedDict):
     whole: bool
     files: dict[str, int]
     requests: dict[str, int]
+    retries: int
+    seconds: float
     failures: list[dict[str, str]]
     last_whole: int | None
     known: int

@@ -103,6 +103,32 @@ def test_told_to_wait_too_long(commands: Commands, service: Service) -> None:
     assert (done.entry["event_id"], done.entry["whole"]) == (456, False)
 
 
+def test_requests_are_counted_when_a_pass_ends_early(commands: Commands, serve: Serve) -> None:
+    """`requests`, `retries` and `seconds` are true whatever the exit code; what was never begun asked nothing."""
+    service = serve("--photos", 60, "--events", 2)
+    asked = {}
+    for name, words in {
+        "unknown": ("999",), "no such day": ("456", "--day", "2026-03-01"), "a day": ("456", "--day", "2026-01-18"),
+    }.items():  # fmt: skip
+        service.order("DELETE", "requests")
+        done = commands.run("sync", *words, *service.flags, "--root", "m", "--json")
+        asked[name] = done.code
+        assert done.entry["requests"] == service.requests(), name
+        assert done.entry["seconds"] > 0
+    assert asked == {"unknown": 9, "no such day": 2, "a day": 0}
+    service.order("DELETE", "requests")
+    service.fault(kind="503", origin="api", count=2)
+    service.fault(kind="429", origin="api", retry_after=900, after=2)
+    done = commands.run("sync", 456, 457, *service.flags, "--root", "m", "--json", timeout=20)
+    first, second = done.document["events"]
+    assert (done.code, first["requests"], first["retries"]) == (5, service.requests(), 2)
+    assert (second["requests"], second["retries"], second["seconds"]) == (
+        {"api": 0, "photos": 0},
+        0,
+        0,
+    )
+
+
 def test_redirected_api(commands: Commands, service: Service) -> None:
     """An API that redirects is not followed: 1, with a hint at base_url."""
     service.fault(kind="redirect", origin="api", to="http://192.0.2.1/")
