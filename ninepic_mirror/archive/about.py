@@ -50,7 +50,7 @@ def describe(details: Details, settings: Mirror, manifest: Manifest) -> dict[str
         "status": event.status,
         "timezone": settings.timezone,
         "layout": settings.layout,
-        "variants": list(settings.variants),
+        "variants": wanted(manifest, settings),
         "photos": undated + sum(sum(hours.values()) for hours in days.values()),
         "undated": undated,
         "days": [
@@ -58,6 +58,11 @@ def describe(details: Details, settings: Mirror, manifest: Manifest) -> dict[str
             for day, hours in sorted(days.items())
         ],
     }
+
+
+def wanted(manifest: Manifest, settings: Mirror) -> object:
+    """Return the variants that the mirror should have, also where this pass was asked for fewer."""
+    return manifest.meta("wanted") or list(settings.variants)
 
 
 def write(tree: Tree, description: dict[str, object]) -> bool:

@@ -111,12 +111,8 @@ class Sweep:
         """Make one pass and report it; what ends the program leaves as it came."""
         self.before = Counters.of(session)
         try:
-            options = Options(
-                self.wishes.full,
-                await session.unless_stopped(lambda: self._span(session, event_id)),
-                self.wishes.accept_removals,
-                self.wishes.narrowed,
-            )
+            span = await session.unless_stopped(lambda: self._span(session, event_id))
+            options = self._options(event_id, span)
             report = await sync_event(session, event_id, options, self.before)
         except StoppedError:
             raise
@@ -134,6 +130,14 @@ class Sweep:
             self.codes.append(Code.WHOLE if report.whole else Code.NOT_WHOLE)
             self._tell(report)
 
+    def _options(self, event_id: int, span: tuple[int, int] | None = None) -> Options:
+        wishes = self.wishes
+        configured = wishes.configured(self.config, event_id)
+        date = None if wishes.day is None else wishes.day.isoformat()
+        return Options(
+            wishes.full, span, wishes.accept_removals, bool(configured), configured, date
+        )
+
     def _failed(self, event_id: int, error: Exception) -> None:
         fail(self.console, error)
         self.codes.append(code_of(error))
@@ -147,7 +151,6 @@ class Sweep:
         lines = summarize(
             report,
             self.config.mirror_for(report.event_id).variants,
-            day=self.wishes.day.isoformat() if self.wishes.day else None,
             next_command=command("status", str(report.event_id), *words, console=self.console),
         )
         for line in lines:
@@ -156,6 +159,7 @@ class Sweep:
     def _note(self, event_id: int, text: str) -> None:
         """Give an event that has no report an entry: what is there by its manifest, and why there is no more."""
         report = PassReport(event_id, None, failures=[Failure(None, None, text)])
+        report.scope = self._options(event_id).scope(self.config.mirror_for(event_id).variants)
         # What earlier passes made safe is still safe: the numbers come from the manifest, not from this run.
         mirrors.fill(report, self.config)
         if self.session is not None and self.before is not None:

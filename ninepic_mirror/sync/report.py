@@ -23,7 +23,8 @@ class PassReport:
     """How a pass ended; the fields are those of `sync --json`.
 
     Args:
-        whole: Every photo of the remote listing is present in every configured variant.
+        whole: Every photo of the remote listing is present in every configured variant; all of `scope` where there is one.
+        scope: What was asked for, `day` and `variants`, each None for all; None: the whole event.
         stopped_removal: Photos that left the listing but are kept, because they are too many at once.
         missing: Files that are still to be had, failed ones included.
         total: Photos that the service reports, None when it was not asked any more.
@@ -35,6 +36,7 @@ class PassReport:
     name: str | None
     folder: str = ""
     whole: bool = False
+    scope: dict[str, object] | None = None
     photos: int = 0
     undated: int = 0
     downloaded: int = 0
@@ -63,6 +65,7 @@ class PassReport:
             "event_id": self.event_id,
             "name": self.name,
             "whole": self.whole,
+            "scope": self.scope,
             "photos": self.photos,
             "undated": self.undated,
             "files": {

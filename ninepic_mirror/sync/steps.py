@@ -142,8 +142,10 @@ class Pass:
             had = list(variants)
         # photos that come in this pass get rows for its variants only; `_close` adds the others once all have theirs
         manifest.set_meta({"variants": [variant for variant in had if variant in variants]})
-        if manifest.meta("wanted") is None or not self._context.options.narrowed:
-            manifest.set_meta({"wanted": list(variants)})
+        options = self._context.options
+        if manifest.meta("wanted") is None or not options.narrowed:
+            wanted = options.configured if options.narrowed else variants
+            manifest.set_meta({"wanted": list(wanted or variants)})
         return not set(variants) <= set(had)
 
     def _follow_settings(self) -> bool:
@@ -245,7 +247,7 @@ class Pass:
             *asdict(event).values(),
             settings.timezone,
             settings.layout,
-            list(settings.variants),
+            about.wanted(self._manifest, settings),
         ]
 
     # --- the end -------------------------------------------------------------------------------------------------
@@ -279,6 +281,7 @@ class Pass:
             name=self._details.event.name,
             folder=str(self._store.tree.root),
             whole=not lacking and missing == 0,
+            scope=context.options.scope(context.variants),
             photos=there.photos,
             undated=there.undated,
             downloaded=tally.downloaded,

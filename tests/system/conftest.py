@@ -30,6 +30,7 @@ class Entry(TypedDict):
     event_id: int
     whole: bool
     files: dict[str, int]
+    scope: dict[str, object] | None
     requests: dict[str, int]
     retries: int
     seconds: float
