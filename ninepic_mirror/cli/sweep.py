@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ninepic_mirror.cli import mirrors
-from ninepic_mirror.cli.console import command, is_terminal
+from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.options import PLACE, again
 from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
 from ninepic_mirror.cli.summary import WATERMARK, summarize
@@ -56,6 +56,7 @@ class Sweep:
         json: Print one object instead of text.
         codes: How each event ended.
         entries: What `--json` prints of each.
+        has_told: A pass was made and reported.
         session: The run, once it is open.
         before: The counters when the event that is under way was begun; before the first, when the run was.
     """
@@ -66,6 +67,7 @@ class Sweep:
     json: bool
     codes: list[int] = field(default_factory=list)
     entries: list[object] = field(default_factory=list)
+    has_told: bool = False
     session: Session | None = None
     before: Counters | None = None
 
@@ -145,6 +147,7 @@ class Sweep:
 
     def _tell(self, report: PassReport) -> None:
         self.entries.append(report.as_json())
+        self.has_told = True
         if self.json or (self.console.quiet and report.whole):
             return
         words = again(self.wishes.flags, PLACE)
@@ -167,8 +170,11 @@ class Sweep:
         self.entries.append(report.as_json())
 
     def _hint(self) -> None:
-        if self.codes and not self.json and not self.console.quiet and is_terminal(sys.stdout):
-            self.console.print(WATERMARK)
+        # Beside a result only: after nothing but errors there are no files to speak of.
+        if self.has_told and not self.json:
+            self.console.flush()  # the result first; where nobody reads it, nobody is told of what it carries
+            if not self.console.gone:
+                self.console.say(WATERMARK)
 
     async def _span(self, session: Session, event_id: int) -> tuple[int, int] | None:
         """Return the span of `--day` for one event, None for all of it."""
