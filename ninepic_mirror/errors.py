@@ -24,6 +24,7 @@ without keys, query strings or headers, and the command line adds the next step.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 
 class MirrorError(Exception):
@@ -121,6 +122,14 @@ class UnreachableError(StopProgramError):
     until: float | None = None
 
     def __str__(self) -> str:
+        if self.until is not None:
+            # in the machine's own zone, for a person, and with its offset, for a script
+            until = (
+                datetime.fromtimestamp(self.until, UTC).astimezone().isoformat(timespec="seconds")
+            )
+            return f"{self.origin} wants to be left alone until {until}; it answered: {self.detail}"
+        if self.seconds < 1:
+            return f"no good answer from {self.origin}: {self.detail}"
         return f"no good answer from {self.origin} for {self.seconds:.0f} s; the last fault: {self.detail}"
 
 

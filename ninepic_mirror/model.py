@@ -100,13 +100,15 @@ class Page:
         photos: Rows in the order of the service; a repeated row stands twice.
         total: Photos in the whole listing, as this page reports it (0 for an empty one).
         has_next: Whether the service says that another page follows.
-        rejected: Rows that were no photo, one line each, for people.
+        rejected: Rows without a usable id, one line each, for people.
+        traces: What is known of each of those rows, so that it is told apart wherever else it is listed.
     """
 
     photos: tuple[Photo, ...]
     total: int
     has_next: bool
     rejected: tuple[str, ...] = ()
+    traces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

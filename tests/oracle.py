@@ -167,6 +167,8 @@ def check_settled(folder: Path, damaged: Collection[int] = ()) -> None:
         extra = named.keys() - here.keys()
         assert extra <= _unvouched(folder)
         for path in extra:
+            if (folder / path).stat().st_ino in damaged:
+                continue  # cut short by the test, and could not be had anew
             assert hashlib.sha256((folder / path).read_bytes()).hexdigest() == named[path]
     for path, sha256 in present.items():
         if (folder / path).stat().st_ino not in damaged:

@@ -97,6 +97,7 @@ class Remote:
         breaks: So many photo requests break off in the middle from now on.
         refuses: So many API requests end with a fault that retries did not cure.
         failure: Raised by every photo request instead of an answer.
+        meanwhile: What happens before each API request's answer from now on, in order; None: nothing.
         gate: Photo requests wait for it in the middle of their body.
         by_memory: Bodies go by memory (the fast lane's way) or by the disk as they come; None: some so, some so.
     """
@@ -110,6 +111,7 @@ class Remote:
     breaks: int = 0
     refuses: int = 0
     failure: BaseException | None = None
+    meanwhile: list[Callable[[], object] | None] = field(default_factory=list)
     gate: trio.Event | None = None
     started: int = 0
     by_memory: bool | None = None
@@ -163,6 +165,9 @@ class Remote:
 
     def _call(self) -> None:
         self.calls += 1
+        happens = self.meanwhile.pop(0) if self.meanwhile else None
+        if happens is not None:
+            happens()
         if self.refuses:
             self.refuses -= 1
             raise PassingError("500 from the service")
@@ -313,8 +318,8 @@ class _Service:
         return self.remote
 
 
-def session_of(remote: Remote, settings: Mirror) -> Session:
-    """Open a run against a remote; nothing of it has to be closed."""
+def session_of(remote: Remote, settings: Mirror, page: int = 100) -> Session:
+    """Open a run against a remote, with so many rows on a page; nothing of it has to be closed."""
     root = Root(settings.root)
     root.prepare(make=True)
     return Session(
@@ -324,7 +329,7 @@ def session_of(remote: Remote, settings: Mirror) -> Session:
         cast("Pacer", remote),
         root,
         Silent(),
-        Limits(),
+        Limits(page=page),
         Allowance(settings.bandwidth),
     )
 

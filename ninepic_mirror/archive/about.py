@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.model import Details
 
 NAME: Final = "event.json"
+NOTE: Final = "described"  # in `meta`: what it was written for; null: its counts may be old
 _LIMIT: Final = 16 << 20  # bytes
 # All less those that are gone, each counted in an index (the sign chooses the second): a row looked up for each of a
 # million photos takes seconds.
@@ -56,7 +57,7 @@ def describe(details: Details, settings: Mirror, manifest: Manifest) -> dict[str
         "status": event.status,
         "timezone": settings.timezone,
         "layout": settings.layout,
-        "variants": list(settings.variants),
+        "variants": wanted(manifest, settings),
         "photos": undated + sum(sum(hours.values()) for hours in days.values()),
         "undated": undated,
         "days": [
@@ -64,6 +65,11 @@ def describe(details: Details, settings: Mirror, manifest: Manifest) -> dict[str
             for day, hours in sorted(days.items())
         ],
     }
+
+
+def wanted(manifest: Manifest, settings: Mirror) -> object:
+    """Return the variants that the mirror should have, also where this pass was asked for fewer."""
+    return manifest.meta("wanted") or list(settings.variants)
 
 
 def write(tree: Tree, description: dict[str, object]) -> bool:

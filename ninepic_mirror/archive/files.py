@@ -80,7 +80,15 @@ _CURES: Final = {
 
 
 def storage_error(error: OSError, path: str) -> StorageError:
-    """Translate what the system said into an error with a cure."""
+    """Translate what the system said into an error with a cure.
+
+    Args:
+        error: Where it says by its absolute path what stands in the way (`Tree.folder`), that is named: "move it away"
+            must not be said of the folder above.
+        path: What was touched otherwise.
+    """
+    if error.errno in {errno.ENOTDIR, errno.ELOOP} and str(error.filename).startswith("/"):
+        path = str(error.filename)
     text, cure = _CURES.get(
         error.errno or 0,
         (error.strerror or str(error), "see the system's documentation of this error"),
@@ -197,8 +205,13 @@ class Tree:
     def _opened_folder(self, path: str, *, make: bool) -> Iterator[int]:
         current = os.dup(self._descriptor)
         try:
-            for part in path.split("/") if path else ():
-                below = self._step(current, part, make=make)
+            parts = path.split("/") if path else []
+            for number, part in enumerate(parts, 1):
+                try:
+                    below = self._step(current, part, make=make)
+                except OSError as error:
+                    error.filename = self.name("/".join(parts[:number]))
+                    raise
                 os.close(current)
                 current = below
             yield current

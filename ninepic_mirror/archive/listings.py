@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import xxhash
 
+from ninepic_mirror.archive.claims import Claims, Place
 from ninepic_mirror.archive.manifest import Manifest, Row, now
 from ninepic_mirror.archive.records import Hour, Job
 from ninepic_mirror.model import VARIANTS
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ninepic_mirror.archive.records import Listing
-    from ninepic_mirror.model import Photo, Variant
+    from ninepic_mirror.model import Photo, Variant, Window
 
 _DIGEST_MODULUS: Final = 1 << 128
 # An address of which the careful way keeps every character: no query, no fragment, no user, nothing to be normalised.
@@ -49,12 +50,10 @@ class Recorded:
 
 @dataclass(slots=True)
 class _Known:
-    """A photo row as it was before a page."""
+    """A photo row as it was before a page, with the last reading of any listing that named it."""
 
-    hour: int | None
-    taken: int | None
+    place: Place
     reading: int
-    window_reading: int
 
 
 class Listings:
@@ -64,11 +63,18 @@ class Listings:
         manifest: Open; every method runs in transactions of its own.
         number: The pass.
         variants: The configured ones, in order.
+
+    Attributes:
+        claims: Which windows of the pass name photos that another one has.
+        left: Hours that lost a photo to another one, and were not listed in this pass: they may still name it.
     """
 
     def __init__(self, manifest: Manifest, number: int, variants: tuple[Variant, ...]) -> None:
         self._manifest, self._pass, self._variants = manifest, number, variants
         self._readings = 0  # begun in this pass
+        self._dateless: set[int] = set()  # readings of this pass that are of no window
+        self.claims = Claims(manifest)
+        self.left: set[int] = set()
 
     @cached_property
     def _first(self) -> int:
@@ -99,70 +105,95 @@ class Listings:
             StorageError: The manifest cannot be written.
         """
         with self._manifest.transaction():
-            known = self._known([photo.image_id for photo in photos])
-            taken = {image_id: before.taken for image_id, before in known.items()}
+            ids = [photo.image_id for photo in photos]
+            known = self._known(ids)
+            named = self._named(listing, reading, ids, known)
+            taken = {image_id: one.place.taken for image_id, one in known.items()}
             digest = distinct = 0
             rows: list[Row] = []
             for order, photo in enumerate(photos, position):
-                before = known.get(photo.image_id)
-                if before is not None and before.reading == reading:
+                if photo.image_id in named:
                     continue  # a repeated row
+                named.add(photo.image_id)
                 distinct += 1
                 digest += xxhash.xxh3_128_intdigest(photo.image_id.encode())
-                row = self._place(listing, reading, order, photo, before)
+                row = self._row(listing, reading, order, photo, known.get(photo.image_id))
                 rows.append(row)
                 taken[photo.image_id] = _int(row[2])
-                known[photo.image_id] = _Known(None, None, reading, reading)
             self._manifest.change_each(_UPSERT, rows)
             jobs = tuple(self._jobs({photo.image_id: photo for photo in photos}, taken))
         return Recorded(distinct, len(photos) - distinct, digest % _DIGEST_MODULUS, jobs)
 
     def _known(self, ids: Sequence[str]) -> dict[str, _Known]:
         found = self._manifest.rows(
-            "SELECT image_id, hour, taken, reading, window_reading FROM photos"
+            "SELECT image_id, hour, taken, position, window_reading, reading FROM photos"
             f" WHERE image_id IN ({_marks(ids)})",
             ids,
         )
         return {
-            str(row[0]): _Known(_int(row[1]), _int(row[2]), _int0(row[3]), _int0(row[4]))
+            str(row[0]): _Known(
+                Place(_int(row[1]), _int(row[2]), _int(row[3]), _int0(row[4])), _int0(row[5])
+            )
             for row in found
         }
 
-    def _place(
+    def _named(
+        self, listing: Listing, reading: int, ids: Sequence[str], known: Mapping[str, _Known]
+    ) -> set[str]:
+        """Return the photos that earlier pages of this reading have named."""
+        window = listing.window
+        if window is None:
+            self._dateless.add(reading)
+            return {image_id for image_id, one in known.items() if one.reading == reading}
+        # Not by `reading`: the window of another hour, read at the same time, may have named it since.
+        own = {
+            image_id
+            for image_id, one in known.items()
+            if one.place.reading == reading and _is_in(one.place.taken, window)
+        }
+        return own | self.claims.named(ids, window, reading)
+
+    def _row(
         self, listing: Listing, reading: int, order: int, photo: Photo, before: _Known | None
     ) -> Row:
-        """Decide the hour of one row, and return the values of its upsert."""
-        hour, taken = listing.hour, listing.window.start if listing.window is not None else None
-        window_reading = reading if listing.window is not None else 0
-        position: int | None = order
-        if before is not None:
-            window_reading = window_reading or before.window_reading
-            if self._stays(before, taken):
-                position = order if before.taken == taken else None
-                hour, taken = before.hour, before.taken
-            elif before.hour is not None and before.hour != hour:
-                self._left(before.hour)
-        moved = before is not None and before.taken != taken
+        """Decide the place of one row, and return the values of its upsert."""
+        was = None if before is None else before.place
+        place = self._place(listing, reading, order, photo.image_id, was)
+        moved = was is not None and was.taken != place.taken
         return (
-            photo.image_id, hour, taken, position, photo.width, photo.height, now(), now(), reading, window_reading,
-            int(moved),
+            photo.image_id, place.hour, place.taken, place.position, photo.width, photo.height, now(), now(), reading,
+            place.reading, int(moved),
         )  # fmt: skip
 
-    def _stays(self, before: _Known, taken: int | None) -> bool:
-        """Whether a photo keeps the hour that it has, although a listing names it at `taken`.
+    def _place(
+        self, listing: Listing, reading: int, order: int, image_id: str, was: Place | None
+    ) -> Place:
+        """Decide where a photo belongs that a listing names.
 
-        An hour once known is kept unless another window names the photo (DESIGN §6.7). When two windows of one pass
-        name it, the earlier keeps it, so that the order in which they are read does not matter.
+        An hour once known is kept unless another window names the photo (DESIGN §6.7). Where two windows of one pass
+        name it, the earlier has it as long as it names it; `claims` remembers the other.
         """
-        if taken is None:
-            return True
-        named_in_this_pass = before.window_reading >= self._first and before.taken is not None
-        return named_in_this_pass and before.taken is not None and before.taken <= taken
+        if listing.window is None:
+            if was is None or was.taken is None:
+                return Place(None, None, order, 0)
+            return was
+        here = Place(listing.hour, listing.window.start, order, reading)
+        if was is None or was.taken is None or _is_in(was.taken, listing.window):
+            return here
+        if was.position is not None and was.reading >= self._first:
+            has, claims = sorted((was, here), key=lambda place: place.taken or 0)
+            self.claims.add(image_id, claims)
+            return has
+        if was.position is not None and was.hour is not None and was.hour != here.hour:
+            self._left(was.hour)
+            self.left.add(was.hour)
+        return here
 
-    def _left(self, hour: int) -> None:
-        """A photo counted for `hour` turned up elsewhere: the hour now lists fewer, so it will be looked at."""
+    def _left(self, hour: int, photos: int = 1) -> None:
+        """Photos counted for `hour` are not there: the hour now lists fewer, so it will be looked at."""
         self._manifest.change(
-            "UPDATE hours SET listed = listed - 1 WHERE start = ? AND pass < ?", [hour, self._pass]
+            "UPDATE hours SET listed = listed - ? WHERE start = ? AND pass < ?",
+            [photos, hour, self._pass],
         )
 
     def _jobs(self, photos: dict[str, Photo], taken: Mapping[str, int | None]) -> Iterator[Job]:
@@ -202,20 +233,35 @@ class Listings:
 
         A photo that another listing of this pass has named is not missed; when in doubt, it is kept.
         """
-        if listing.window is not None:
-            missed = (
-                "taken = ? AND window_reading < ? AND (reading < ? OR reading = window_reading)"
-            )
-            values = [listing.window.start, reading, self._first]
-        elif listing.offset:
-            missed, values = "taken IS NULL AND reading < ?", [reading]
-        else:
-            missed, values = "reading < ? AND window_reading < ?", [reading, self._first]
         with self._manifest.transaction():
-            self._manifest.change(
-                f"UPDATE photos SET missed = 1 WHERE gone_since IS NULL AND missed = 0 AND {missed}",
-                values,
-            )
+            if listing.window is not None:
+                self._give_up(listing.window, reading)
+            elif listing.offset:
+                self._manifest.change(
+                    f"{_MISS} AND missed = 0 AND taken IS NULL AND reading < ?", [reading]
+                )
+            else:
+                unnamed = "reading < ? AND window_reading < ?"
+                values = [reading, self._first]
+                for hour, photos in self._manifest.rows(
+                    "SELECT hour, count(position) FROM photos WHERE gone_since IS NULL AND missed = 0"
+                    f" AND hour IS NOT NULL AND {unnamed} GROUP BY hour",
+                    values,
+                ):
+                    self._left(_int0(hour), _int0(photos))
+                self._manifest.change(f"{_MISS} AND missed = 0 AND {unnamed}", values)
+
+    def _give_up(self, window: Window, reading: int) -> None:
+        """What a window does not name any more belongs to another one that does, or is missed."""
+        self.claims.give_up(window, reading)
+        lists = sorted(self._dateless)
+        self._manifest.change(
+            # No position: the hour is only kept. What was only kept before is not the window's to miss.
+            "UPDATE photos SET position = NULL,"
+            f" missed = missed OR (position IS NOT NULL AND reading NOT IN ({_marks(lists)}))"
+            " WHERE gone_since IS NULL AND taken >= ? AND taken < ? AND window_reading < ?",
+            [*lists, window.start, window.end, reading],
+        )
 
     def note_hour(self, start: int, hour: Hour) -> None:
         """Record that an hour was listed whole in this pass."""
@@ -224,6 +270,7 @@ class Listings:
                 "INSERT OR REPLACE INTO hours VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [start, hour.reported, hour.listed, now(), hour.repeated, hour.cut, self._pass],
             )
+        self.left.discard(start)
 
 
 def hours(manifest: Manifest) -> dict[int, Hour]:
@@ -303,6 +350,10 @@ def storable(url: str | None) -> str | None:
     return None if parts.query or "@" in parts.netloc else parts._replace(fragment="").geturl()
 
 
+def _is_in(taken: int | None, window: Window) -> bool:
+    return taken is not None and window.start <= taken < window.end
+
+
 def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
@@ -315,12 +366,15 @@ def _int0(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
+_MISS: Final = """
+UPDATE photos SET missed = 1, position = CASE WHEN taken IS NULL THEN position END WHERE gone_since IS NULL
+"""
 _UPSERT: Final = """
 INSERT INTO photos
     (image_id, hour, taken, position, width, height, first_seen, last_seen, reading, window_reading, misplaced)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET
-    hour = excluded.hour, taken = excluded.taken, position = coalesce(excluded.position, position),
+    hour = excluded.hour, taken = excluded.taken, position = excluded.position,
     width = coalesce(excluded.width, width), height = coalesce(excluded.height, height),
     last_seen = excluded.last_seen, gone_since = NULL, missed = 0,
     reading = excluded.reading, window_reading = excluded.window_reading,

@@ -45,11 +45,12 @@ class Root:
         self._state_dir, self._require_mount = state_dir, require_mount
         self._device: int | None = None
 
-    def prepare(self, *, make: bool) -> None:
+    def prepare(self, *, make: bool, write: bool = True) -> None:
         """Make sure that this is a mirror root and that we are the one to write to it.
 
         Args:
             make: A typed command: also an empty folder, or one that holds event folders, becomes a root.
+            write: False: it is only to be read, so that it does not matter who may write to it.
 
         Raises:
             StorageError: It is not, with the cure.
@@ -64,7 +65,8 @@ class Root:
             self._check_kind()
             if not self._has_marker():
                 self._mark(make=make)
-            self._check_owner()
+            if write:
+                self._check_owner()
             self._device = self.path.stat().st_dev
 
     def check(self) -> None:
@@ -112,7 +114,11 @@ class Root:
                 + (f", although {self._state_dir} knows mirrors of it" if known else ""),
                 f"mount the right file system, choose another root, or, if it is the right one: touch {self.path / MARKER}",
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # as /proc says of any name
+            text = "no folder can be made here"
+            raise StorageError(str(self.path), text, "name another mirror root") from error
         _sync_upwards(self.path)
         self._write({})
 

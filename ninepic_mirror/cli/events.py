@@ -8,7 +8,7 @@ import click
 
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.options import API, PLACE, read_config, read_key, takes
-from ninepic_mirror.cli.outcome import code_of, is_of_one_event, worst
+from ninepic_mirror.cli.outcome import code_of, fail, is_of_one_event, worst
 from ninepic_mirror.cli.remote import open_api
 from ninepic_mirror.cli.summary import count
 from ninepic_mirror.errors import MirrorError, NotMirroredError
@@ -43,8 +43,14 @@ def events(run: Run, /, *, with_flags: bool, json: bool, **flags: object) -> int
     ask_details = with_flags or console.verbosity > 0
     codes: list[int] = []
     found = run.signals.run(lambda _: _listed(console, config, key, codes, details=ask_details))
+    told: set[str] = set()
     for event, details in found:
-        standing = _standing(console, config, event.event_id)
+        standing = _standing(config, event.event_id)
+        if isinstance(standing, MirrorError):
+            codes.append(code_of(standing))
+            if str(standing) not in told:  # of a closed root it is the same for every event
+                fail(console, standing)
+            told.add(str(standing))
         entries.append(_entry(event, details, standing))
         if not json:
             console.print(_line(event, details, standing))
@@ -77,17 +83,17 @@ async def _listed(
         return found
 
 
-def _standing(console: Console, config: Config, event_id: int) -> Standing | None:
+def _standing(config: Config, event_id: int) -> Standing | MirrorError | None:
+    """Return how an event is mirrored, None when it is not, or why that cannot be seen."""
     try:
         return mirrors.stand(config, event_id)
     except NotMirroredError:
         return None
     except MirrorError as error:
-        console.warn(f"event {event_id}: {error}")
-        return None
+        return error
 
 
-def _line(event: Event, details: Details | None, standing: Standing | None) -> str:
+def _line(event: Event, details: Details | None, standing: Standing | MirrorError | None) -> str:
     words = [f"{event.event_id:>6}", (event.date or "")[:10] or "no date", event.status or "?"]
     text = f"{'  '.join(words)}  {plain(event.name or 'without a name')}: {_progress(standing)}"
     if details is not None:
@@ -96,9 +102,11 @@ def _line(event: Event, details: Details | None, standing: Standing | None) -> s
     return plain(text)
 
 
-def _progress(standing: Standing | None) -> str:
+def _progress(standing: Standing | MirrorError | None) -> str:
     if standing is None:
         return "not mirrored"
+    if isinstance(standing, MirrorError):
+        return f"cannot be read: {standing}"
     there = standing.there
     if standing.whole:
         return f"mirrored, {count(there.photos, 'photo')}"
@@ -110,7 +118,9 @@ def _progress(standing: Standing | None) -> str:
     return f"mirrored in part, {there.present:,} of {count(wanted, 'file')}"
 
 
-def _entry(event: Event, details: Details | None, standing: Standing | None) -> dict[str, object]:
+def _entry(
+    event: Event, details: Details | None, standing: Standing | MirrorError | None
+) -> dict[str, object]:
     return {
         "event_id": event.event_id,
         "name": event.name,
@@ -118,17 +128,23 @@ def _entry(event: Event, details: Details | None, standing: Standing | None) -> 
         "date": event.date,
         "status": event.status,
         "flags": None if details is None else details.flags,
-        "mirror": None
-        if standing is None
-        else {
-            "whole": standing.whole,
-            "photos": standing.there.photos,
-            "unlisted": standing.unlisted,
-            "files": {
-                "present": standing.there.present,
-                "pending": standing.pending,
-                "failed": standing.there.failed,
-            },
-            "last_whole": standing.last_whole,
+        "mirror": _mirror(standing),
+    }
+
+
+def _mirror(standing: Standing | MirrorError | None) -> dict[str, object] | None:
+    if standing is None:
+        return None
+    if isinstance(standing, MirrorError):
+        return {"whole": False, "error": str(standing)}
+    return {
+        "whole": standing.whole,
+        "photos": standing.there.photos,
+        "unlisted": standing.unlisted,
+        "files": {
+            "present": standing.there.present,
+            "pending": standing.pending,
+            "failed": standing.there.failed,
         },
+        "last_whole": standing.last_whole,
     }

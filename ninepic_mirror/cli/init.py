@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -29,11 +30,13 @@ from ninepic_mirror.cli.remote import open_api
 from ninepic_mirror.cli.summary import WATERMARK, count
 from ninepic_mirror.cli.wishes import refuse_originals
 from ninepic_mirror.config import CONFIG_VARIABLE, KEY_VARIABLE, Config, find_key, load, places
-from ninepic_mirror.errors import ConfigError, UsageError
+from ninepic_mirror.errors import ConfigError, StorageError, UsageError
 from ninepic_mirror.model import Key
 from ninepic_mirror.progress import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.signals import Run
     from ninepic_mirror.model import Event
@@ -85,12 +88,13 @@ def init(
     _complete(answers, target)
     if event_ids:
         answers.values["events.ids"] = list(event_ids)
-    with translated(str(target)):
+    with _translated(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.new")
     try:
         # Read back by the very code that will read it later: a file that stands can be used.
-        _write(draft, render(answers.values), 0o644)
+        with _translated(target):
+            _write(draft, render(answers.values), 0o644)
         config = replace(_read_back(draft), source=target)
         refuse_originals(config, config.events.ids)
         # A typed key is tried before it is written anywhere.
@@ -104,7 +108,7 @@ def init(
         root.prepare(make=True)
         if answers.key and config.api.key_file:
             _write_key(config.api.key_file, answers.key)
-        with translated(str(target)):
+        with _translated(target):
             draft.replace(target)
     finally:
         with suppress(OSError):
@@ -136,7 +140,7 @@ def _complete(answers: Answers, target: Path) -> None:
             )
     if "api.org_id" not in values:
         values["api.org_id"] = click.prompt(
-            "Number of the organisation", type=click.IntRange(min=1), err=True
+            "Number of the organisation", value_proc=_organisation, err=True
         )
     if "mirror.root" not in values:
         values["mirror.root"] = click.prompt(
@@ -149,6 +153,12 @@ def _complete(answers: Answers, target: Path) -> None:
             _require_text(str(values[key]))
     _ask_key(answers, target)
     _require_key_file(answers)
+
+
+def _organisation(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,18}", text.strip()) or not int(text):
+        raise click.BadParameter(f"{text} is no number of an organisation; write one such as 903")
+    return int(text)
 
 
 def _require_text(path: str) -> None:
@@ -254,9 +264,24 @@ def _write(path: Path, text: str, mode: int) -> None:
 
 
 def _write_key(path: Path, secret: str) -> None:
-    with translated(str(path)):
+    with _translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, f"{secret}\n", 0o600)  # never readable for others, not even for a moment
+        _write(path, f"{secret}\n", 0o600)  # never readable for others, not even for a moment
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """As `translated`, for a file that is not the mirror's: it is named itself, whatever it is written beside.
+
+    Raises:
+        StorageError: The disk said no.
+    """
+    try:
+        with translated(str(path)):
+            yield
+    except StorageError as error:
+        cure = f"make room or {path.parent} writable, or name another place"
+        raise StorageError(str(path), error.text, cure) from error
 
 
 # --- what is checked and shown -----------------------------------------------------------------------------------

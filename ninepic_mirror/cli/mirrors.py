@@ -140,10 +140,10 @@ def require_root(root: Root) -> list[int]:
 
 
 def refuse_foreign(settings: Mirror) -> None:
-    """Refuse a root that a typed `sync` would refuse, and make nothing.
+    """Refuse a root that a typed `sync` would not take for one, and make nothing. Whether we may write is not asked.
 
     Raises:
-        StorageError: No mirror root, not mounted, or another user's.
+        StorageError: No mirror root, or not mounted.
     """
     root = Root(settings.root, settings.state_dir, require_mount=settings.require_mount)
     with translated(str(root.path)):
@@ -161,7 +161,7 @@ def refuse_foreign(settings: Mirror) -> None:
         }
         new = not kept or (MARKER not in kept and bool(here(root)))
     if known or unmounted or not new:
-        root.prepare(make=False)
+        root.prepare(make=False, write=False)
 
 
 def stand(config: Config, event_id: int) -> Standing:
@@ -249,4 +249,5 @@ def fill(report: PassReport, config: Config) -> None:
         found.there.failed,
         found.there.missing,
     )
-    report.failures += found.failures
+    # not what an earlier pass was in doubt of: this one never came to see
+    report.failures += [failure for failure in found.failures if failure.image_id is not None]

@@ -71,7 +71,12 @@ def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: obje
             )
         if not json:
             words = again(flags, PLACE)
-            for line in _lines(found, command("sync", str(event_id), *words, console=console)):
+            sync_command = command("sync", str(event_id), *words, console=console)
+            if (
+                not config.api.org_id
+            ):  # no config file names it, and a command that fails is worse than none
+                sync_command += " --org NUMBER, with your organisation's number"
+            for line in _lines(found, sync_command):
                 console.print(line)
     return worst(codes)
 

@@ -23,19 +23,16 @@ def count(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
-def summarize(
-    report: PassReport, variants: Sequence[str], *, day: str | None, next_command: str
-) -> Iterator[str]:
+def summarize(report: PassReport, variants: Sequence[str], *, next_command: str) -> Iterator[str]:
     """Yield the lines that end a pass.
 
     Args:
         report: How it went.
         variants: The configured ones.
-        day: What `--day` named.
         next_command: Shows every failure.
     """
     name = plain(report.name or f"event {report.event_id}")
-    title = f"{name} (event {report.event_id})" + (f", {day} only" if day else "")
+    title = f"{name} (event {report.event_id})" + _scope(report.scope)
     if report.whole:
         yield f"{title}: whole: everything is here: {_contents(report, variants)} in {report.folder}"
     else:
@@ -44,6 +41,16 @@ def summarize(
         verb = "repeats" if report.repeated == 1 else "repeat"
         yield f"  {count(report.repeated, 'row')} of the listing {verb} a photo: no file is lacking for it"
     yield _work(report)
+
+
+def _scope(scope: dict[str, object] | None) -> str:
+    """Return what a pass was limited to, so that "whole" is not taken for the event's."""
+    if scope is None:
+        return ""
+    variants = scope["variants"]
+    parts = [str(scope["day"])] if scope["day"] else []
+    parts += [" and ".join(variants)] if isinstance(variants, list) else []
+    return f", {', '.join(parts)} only"
 
 
 def _contents(report: PassReport, variants: Sequence[str]) -> str:
@@ -58,9 +65,15 @@ def _lack(report: PassReport, title: str, next_command: str) -> Iterator[str]:
         if report.total is not None:
             listed = f"{report.photos:,} of {count(report.total, 'photo')} were listed so far"
         yield f"{title}: NOT whole: stopped: {listed}:"
-    elif report.missing > 0:
-        verb = "is" if report.missing == 1 else "are"
-        yield f"{title}: NOT whole: {count(report.missing, 'file')} {verb} missing:"
+    elif report.missing > 0 or report.nameless:
+        lacking = []
+        if report.missing > 0:
+            verb = "is" if report.missing == 1 else "are"
+            lacking.append(f"{count(report.missing, 'file')} {verb} missing")
+        if report.nameless:
+            verb = "has" if report.nameless == 1 else "have"
+            lacking.append(f"{count(report.nameless, 'photo')} {verb} no usable id")
+        yield f"{title}: NOT whole: {' and '.join(lacking)}:"
     else:
         yield f"{title}: NOT whole: it is not certain that everything is here:"
     yield from map(describe, report.failures[:SHOWN])

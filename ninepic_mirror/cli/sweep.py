@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ninepic_mirror.cli import mirrors
-from ninepic_mirror.cli.console import command, is_terminal
+from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.options import PLACE, again
 from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
 from ninepic_mirror.cli.summary import WATERMARK, summarize
@@ -30,6 +30,7 @@ from ninepic_mirror.sync.context import Options
 from ninepic_mirror.sync.mirror import sync_event
 from ninepic_mirror.sync.report import Failure, PassReport
 from ninepic_mirror.sync.session import Session, StoppedError, open_session, unwrapped
+from ninepic_mirror.sync.steps import Counters
 
 if TYPE_CHECKING:
     from ninepic_mirror.cli.console import Console
@@ -55,6 +56,9 @@ class Sweep:
         json: Print one object instead of text.
         codes: How each event ended.
         entries: What `--json` prints of each.
+        has_told: A pass was made and reported.
+        session: The run, once it is open.
+        before: The counters when the event that is under way was begun; before the first, when the run was.
     """
 
     console: Console
@@ -63,6 +67,9 @@ class Sweep:
     json: bool
     codes: list[int] = field(default_factory=list)
     entries: list[object] = field(default_factory=list)
+    has_told: bool = False
+    session: Session | None = None
+    before: Counters | None = None
 
     async def run(self, key: Key, stopping: trio.Event) -> int:
         """Make the passes; return the exit code."""
@@ -73,6 +80,7 @@ class Sweep:
         try:
             async with open_session(self.config, key, progress) as session:
                 session.stopping = stopping
+                self.session, self.before = session, Counters.of(session)
                 if _LOG.isEnabledFor(logging.INFO):
                     found = await trio.to_thread.run_sync(mirrors.here, session.root)
                     _LOG.info("%s holds the events %s", session.root.path, found)
@@ -94,21 +102,20 @@ class Sweep:
             self.codes.append(fail(self.console, error))
             if left:
                 self._note(left.pop(0), str(error))
+                self.before = None
         for event_id in left:
             self._note(event_id, "the run ended before this event was compared")
+            self.before = None  # of the others nothing was asked
         self._hint()
         return worst(self.codes)
 
     async def _pass(self, session: Session, event_id: int) -> None:
         """Make one pass and report it; what ends the program leaves as it came."""
+        self.before = Counters.of(session)
         try:
-            options = Options(
-                self.wishes.full,
-                await session.unless_stopped(lambda: self._span(session, event_id)),
-                self.wishes.accept_removals,
-                self.wishes.narrowed,
-            )
-            report = await sync_event(session, event_id, options)
+            span = await session.unless_stopped(lambda: self._span(session, event_id))
+            options = self._options(event_id, span)
+            report = await sync_event(session, event_id, options, self.before)
         except StoppedError:
             raise
         except StopProgramError as error:
@@ -125,6 +132,14 @@ class Sweep:
             self.codes.append(Code.WHOLE if report.whole else Code.NOT_WHOLE)
             self._tell(report)
 
+    def _options(self, event_id: int, span: tuple[int, int] | None = None) -> Options:
+        wishes = self.wishes
+        configured = wishes.configured(self.config, event_id)
+        date = None if wishes.day is None else wishes.day.isoformat()
+        return Options(
+            wishes.full, span, wishes.accept_removals, bool(configured), configured, date
+        )
+
     def _failed(self, event_id: int, error: Exception) -> None:
         fail(self.console, error)
         self.codes.append(code_of(error))
@@ -132,13 +147,13 @@ class Sweep:
 
     def _tell(self, report: PassReport) -> None:
         self.entries.append(report.as_json())
+        self.has_told = True
         if self.json or (self.console.quiet and report.whole):
             return
         words = again(self.wishes.flags, PLACE)
         lines = summarize(
             report,
             self.config.mirror_for(report.event_id).variants,
-            day=self.wishes.day.isoformat() if self.wishes.day else None,
             next_command=command("status", str(report.event_id), *words, console=self.console),
         )
         for line in lines:
@@ -147,13 +162,19 @@ class Sweep:
     def _note(self, event_id: int, text: str) -> None:
         """Give an event that has no report an entry: what is there by its manifest, and why there is no more."""
         report = PassReport(event_id, None, failures=[Failure(None, None, text)])
+        report.scope = self._options(event_id).scope(self.config.mirror_for(event_id).variants)
         # What earlier passes made safe is still safe: the numbers come from the manifest, not from this run.
         mirrors.fill(report, self.config)
+        if self.session is not None and self.before is not None:
+            self.before.tell(report, self.session)
         self.entries.append(report.as_json())
 
     def _hint(self) -> None:
-        if self.codes and not self.json and not self.console.quiet and is_terminal(sys.stdout):
-            self.console.print(WATERMARK)
+        # Beside a result only: after nothing but errors there are no files to speak of.
+        if self.has_told and not self.json:
+            self.console.flush()  # the result first; where nobody reads it, nobody is told of what it carries
+            if not self.console.gone:
+                self.console.say(WATERMARK)
 
     async def _span(self, session: Session, event_id: int) -> tuple[int, int] | None:
         """Return the span of `--day` for one event, None for all of it."""

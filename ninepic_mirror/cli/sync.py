@@ -15,9 +15,7 @@ from ninepic_mirror.errors import UsageError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.signals import Run
-    from ninepic_mirror.config import Config
 
 
 @click.command()
@@ -62,7 +60,7 @@ def sync(  # noqa: PLR0913  click hands over one argument an option
     config = read_config(run.console, flags)
     wishes = Wishes(
         tuple(dict.fromkeys(event_ids)), everything, full, day.date() if day else None, accept_removals, flags,
-        _is_narrowed(run.console, config, flags),
+        read_config(run.console, flags | {"mirror__variants": None}) if flags.get("mirror__variants") else None,
     )  # fmt: skip
     refuse_originals(config, wishes.ids or config.events.ids)
     if not (wishes.ids or everything or config.events.ids):
@@ -77,11 +75,3 @@ def sync(  # noqa: PLR0913  click hands over one argument an option
         )
     sweep = Sweep(run.console, config, wishes, json=json)
     return run.signals.run(lambda stopping: sweep.run(key, stopping), gentle=True)
-
-
-def _is_narrowed(console: Console, config: Config, flags: dict[str, object]) -> bool:
-    """Say whether `--variant` leaves out what the config file wants; without a file the flag is what is wanted."""
-    if config.source is None or not flags.get("mirror__variants"):
-        return False
-    usual = read_config(console, flags | {"mirror__variants": None})
-    return not set(usual.mirror.variants) <= set(config.mirror.variants)

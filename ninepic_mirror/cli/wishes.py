@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ninepic_mirror.config import Config
+    from ninepic_mirror.model import Variant
     from ninepic_mirror.ninepic.client import Client
 
 
@@ -29,7 +30,7 @@ class Wishes:
         day: Only this day, in each event's zone.
         accept_removals: Mark photos gone even when more than a tenth of the event would go.
         flags: Of the settings, as click gives them.
-        narrowed: `--variant` names fewer variants than the config file.
+        usual: The settings without `--variant`, None where it is not given.
     """
 
     ids: tuple[int, ...]
@@ -38,7 +39,17 @@ class Wishes:
     day: date | None
     accept_removals: bool
     flags: dict[str, object]
-    narrowed: bool = False
+    usual: Config | None = None
+
+    def configured(self, config: Config, event_id: int) -> tuple[Variant, ...]:
+        """Return the configured variants where `--variant` leaves out some of them, else nothing.
+
+        Without a config file the defaults are the configuration: what is asked for once is not what is wanted for ever.
+        """
+        if self.usual is None:
+            return ()
+        variants = self.usual.mirror_for(event_id).variants
+        return variants if not set(variants) <= set(config.mirror_for(event_id).variants) else ()
 
 
 def refuse_originals(config: Config, ids: Iterable[int]) -> None:

@@ -64,7 +64,11 @@ def _checked(text: str, source: str) -> Key:
     # Only what can stand in one header line; 4096 is far above any key and far below a header's
     # limit.
     if not re.fullmatch(r"[!-~]{1,4096}", secret):
-        fault = "is empty" if not secret else "holds more than one word of printable ASCII"
+        fault = "is empty" if not secret else "is too long"
+        if len(secret.split()) > 1:
+            fault = "holds more than one word"
+        elif not re.fullmatch(r"[!-~]*", secret):
+            fault = "holds characters that no key has (anything but printable ASCII)"
         raise _key_error(
             source, f"{fault}, so it is no API key", "put the key there and nothing else"
         )

@@ -19,13 +19,20 @@ from ninepic_mirror.errors import (
     MirrorError,
     PassingError,
     RejectedError,
+    UnreachableError,
     UsageError,
 )
 from ninepic_mirror.model import Event, Originals
 from ninepic_mirror.ninepic import wire
 from ninepic_mirror.ninepic.body import drain, read_capped
 from ninepic_mirror.ninepic.limits import Limits
-from ninepic_mirror.ninepic.session import open_http, origin_of, passing_status, translate
+from ninepic_mirror.ninepic.session import (
+    answers_plainly,
+    open_http,
+    origin_of,
+    passing_status,
+    translate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -228,7 +235,11 @@ class Client:
             httpx.HTTPError,
             httpx.InvalidURL,
         ) as error:  # InvalidURL: httpx looks at every Location itself
-            raise translate(error, origin) from error
+            broken = translate(error, origin)
+            # no photo's address but the configured one: waiting changes nothing
+            if answers_plainly(error):
+                raise UnreachableError(origin, 0, str(broken)) from error
+            raise broken from error
         try:
             fault = passing_status(response, time.time())
             if fault is not None:

@@ -30,6 +30,7 @@ class Limits:
         redirects: How often a photo's address may point elsewhere (DESIGN §7).
         drain: A refusal's body of at most this length is read, so that its connection can be used again:
             a new TLS handshake for each 429 would make a throttled origin's day worse.
+        page: Rows of a listing asked for at a time; 100 is the most that the service gives (API.md, Endpoints).
         backoff: How long to wait between the attempts of one request (DESIGN §8).
     """
 
@@ -45,6 +46,7 @@ class Limits:
     photo: int = 200 * MEBIBYTE
     redirects: int = 3
     drain: int = 16 * 1024
+    page: int = 100
     backoff: Backoff = field(default_factory=Backoff)
 
     def deadline(self, length: int) -> float:

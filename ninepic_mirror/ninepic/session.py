@@ -21,7 +21,7 @@ from ninepic_mirror.ninepic.backoff import read_retry_after
 from ninepic_mirror.ninepic.guard import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from ninepic_mirror.config import Api
     from ninepic_mirror.ninepic.limits import Limits
@@ -123,21 +123,45 @@ def translate(error: Exception, origin: str) -> MirrorError:
     certificate = _certificate_fault(error)
     if certificate is not None:
         return CertificateError(origin, certificate)
+    if answers_plainly(error):
+        return PassingError(f"{origin} does not speak TLS: it answered in plain text (is it http?)")
     if isinstance(error, httpx.ProxyError):
         return PassingError(f"the proxy refused to reach {origin}")
     if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
-        return PassingError(f"no connection to {origin}: {error}")
+        return PassingError(f"no connection to {origin}: {str(error) or _reason(error)}")
     return PassingError(f"the connection to {origin} broke ({type(error).__name__})")
 
 
+def answers_plainly(error: BaseException) -> bool:
+    """Say whether a TLS handshake was answered by what is no TLS at all, such as HTTP: `https` where `http` is due."""
+    # OpenSSL's word for a first record that does not begin as one. One that was garbled on the way would, as a rule,
+    # fail in what follows.
+    return any(
+        isinstance(link, ssl.SSLError) and link.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}
+        for link in _chain(error)
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the innermost cause says: httpx often says nothing itself."""
+    said = [str(link) or type(link).__name__ for link in _chain(error)]
+    return said[-1]
+
+
 def _certificate_fault(error: BaseException) -> str | None:
-    """Look for a failed verification down the chain: httpx wraps httpcore, which wraps trio, which wraps ssl."""
-    link: BaseException | None = error
-    while link is not None:
+    """Look for a failed verification down the chain."""
+    for link in _chain(error):
         if isinstance(link, ssl.SSLCertVerificationError):
             return link.verify_message or "verification failed"
-        link = link.__cause__ or link.__context__
     return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and its causes: httpx wraps httpcore, which wraps trio, which wraps ssl."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
 
 
 def passing_status(response: httpx.Response, now: float) -> PassingError | None:

@@ -1,7 +1,7 @@
 """Bytes of the API → values of `model`. No I/O, and nothing in here trusts what it reads.
 
 Two ways through a listing: the fast one decodes the whole page into types at once (msgspec); when that fails, the
-slow one goes row by row, so that one bad row never loses its page (RELIABILITY N16). The slow one uses the standard
+slow one goes row by row, so that one bad row never loses its page, and one bad field not its row (RELIABILITY N16). The slow one uses the standard
 library's parser: msgspec refuses a document that holds a lone surrogate anywhere, while `json` lets us reject just
 the row that does. Everything rarer than a listing takes the slow way only.
 
@@ -34,6 +34,8 @@ LARGEST: Final = 2**53  # the largest integer that every JSON writer can say exa
 LARGEST_SIDE: Final = (
     1_000_000  # pixels; the largest JPEG side is 65,535, a stitched panorama may be more
 )
+_ADDRESSES: Final = ("img_url", "thumbnail_url", "original_url")
+_TRACE: Final = 80  # characters
 EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -130,39 +132,57 @@ def _read_page_by_row(body: bytes, page_size: int) -> Page:
     _check_rows(len(rows), page_size)
     photos: list[Photo] = []
     rejected: list[str] = []
+    traces: list[str] = []
     for number, row in enumerate(rows, 1):
-        fault = _row_fault(row)
-        if fault:
-            rejected.append(f"row {number}: {fault}")
+        photo = _read_row(row)
+        if isinstance(photo, str):
+            rejected.append(f"row {number}: {photo}")
+            traces.append(f"{photo}: {_trace(row)}")
         else:
-            photos.append(_photo(_convert_row(row)))
+            photos.append(photo)
     has_next = _has_next(pagination.get("hasNextPage"), len(rows), page_size)
-    return Page(tuple(photos), _total(pagination.get("total")), has_next, tuple(rejected))
+    total = _total(pagination.get("total"))
+    return Page(tuple(photos), total, has_next, tuple(rejected), tuple(traces))
 
 
-def _row_fault(row: object) -> str:
-    """Return why the row is no photo, "" when it is one."""
+def _read_row(row: object) -> Photo | str:
+    """Return a row's photo, or why it is none: only the id makes one, any other field that is bad is unknown."""
     if not isinstance(row, dict):
         return "not an object"
-    if not isinstance(row.get("image_id"), str):
+    image_id = row.get("image_id")
+    if not isinstance(image_id, str):
         return "image_id is not text"
-    for name in ("image_id", "img_url", "thumbnail_url", "original_url"):
-        value = row.get(name)
-        if value is not None and not isinstance(value, str):
-            return f"{name} is not text"
-        if value is not None and not _is_text(value):
-            return f"{name} is not valid Unicode"
-    return ""
+    if not _is_text(image_id):
+        return "image_id is not valid Unicode"
+    width, height = row.get("width"), row.get("height")
+    return Photo(
+        image_id,
+        _text(row.get("img_url")),
+        _text(row.get("thumbnail_url")),
+        _text(row.get("original_url")),
+        _side(width if _is_count(width) else None),
+        _side(height if _is_count(height) else None),
+    )
 
 
-def _convert_row(row: object) -> _Row:
-    # Sides that are no number are not worth a photo: they only describe it.
-    known = {
-        k: v
-        for k, v in _mapping(row, "row").items()
-        if k not in {"width", "height"} or _is_count(v)
-    }
-    return msgspec.convert(known, _Row)
+def _trace(row: object) -> str:
+    """Return what is known of a row without a usable id, for people: never a query, which may be a signature."""
+    if not isinstance(row, dict):
+        return json.dumps(row)[:_TRACE]
+    words = [f"image_id {json.dumps(row.get('image_id'))[:_TRACE]}"]
+    for name in _ADDRESSES:
+        path = PurePosixPath(_path(_text(row.get(name)) or ""))
+        if path.name:
+            words.append(f"{name} …/{'/'.join(path.parts[-2:])[-_TRACE:]}")
+            break
+    return ", ".join(words)
+
+
+def _path(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:  # an address that is none, for example http://[
+        return ""
 
 
 def _check_rows(count: int, page_size: int) -> None:
@@ -326,11 +346,7 @@ def read_originals(body: bytes, ids: tuple[str, ...]) -> Originals:
 
 def _match(filename: str | None, url: str, wanted: set[str]) -> str | None:
     """Return the id of the batch that the link is for, None when neither name says so."""
-    try:
-        path = unquote(urlsplit(url).path)
-    except ValueError:  # an address that is none, for example http://[
-        path = ""
-    for name in (filename or "", path):
+    for name in (filename or "", unquote(_path(url))):
         for candidate in (PurePosixPath(name).stem, PurePosixPath(name).name):
             if candidate and candidate in wanted:
                 return candidate

@@ -12,7 +12,7 @@ from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.sync.rooms import Rooms
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from zoneinfo import ZoneInfo
 
@@ -118,12 +118,22 @@ class Options:
         accept_removals: Mark photos gone even when more than a tenth of the event would go.
         narrowed: Fewer variants than the configuration has were asked for, this once: such a pass says nothing about
             when the mirror was whole.
+        configured: Then those of the configuration; empty: they are not known.
+        date: The day as it was asked for, for the report.
     """
 
     full: bool = False
     day: tuple[int, int] | None = None
     accept_removals: bool = False
     narrowed: bool = False
+    configured: tuple[Variant, ...] = ()
+    date: str | None = None
+
+    def scope(self, variants: Sequence[Variant]) -> dict[str, object] | None:
+        """Return what a pass over these variants was asked for, None for the whole event (`sync --json`)."""
+        if self.day is None and self.date is None and not self.narrowed:
+            return None
+        return {"day": self.date, "variants": list(variants) if self.narrowed else None}
 
 
 @dataclass(slots=True)

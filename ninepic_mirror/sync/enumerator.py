@@ -4,22 +4,28 @@
     repeat, at most ROUNDS times:
         plan ← what differs from the manifest
         read the planned windows, several at a time, then the undated tail (`reader`)
-        no listing of several pages was read: done, a single page is a snapshot by itself
-        counts again; the same as before: done
+        nothing is doubtful, no listing of several pages was read: done, a single page is a snapshot by itself
+        counts again; the same as before, nothing is doubtful: done
         they moved: every listing of several pages must now be agreed on by two readings
     known photos differ from the total: list the whole event, it is the last word
+
+An hour is doubtful when it does not hold the photos that its last listing named, when another hour names one of them,
+too, or has just taken one. It is listed again in the same pass, AGAIN times; a pass that leaves one is not whole.
 
 What cannot be listed or proven is a fault of the pass, never the end of it: the rest goes on.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ninepic_mirror.archive import about
+from ninepic_mirror.archive.claims import disagreeing
 from ninepic_mirror.archive.listings import (
     Listings,
     hours,
@@ -32,7 +38,7 @@ from ninepic_mirror.archive.records import Hour, Job, Listing
 from ninepic_mirror.errors import EventNotFoundError, FeatureOffError
 from ninepic_mirror.model import HOUR
 from ninepic_mirror.sync.planner import Known, Plan, Remote, Tail, make_plan
-from ninepic_mirror.sync.reader import PAGE_SIZE, Reader, Reading
+from ninepic_mirror.sync.reader import Reader, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -42,7 +48,10 @@ if TYPE_CHECKING:
     from ninepic_mirror.sync.context import Context
 
 ROUNDS: Final = 5  # of counts, before a listing is called restless (RELIABILITY N14)
+AGAIN: Final = 2  # times that an hour which was listed is listed again because it is doubtful
 _LISTERS: Final = 6  # windows under way at a time; the pacer decides how many requests really are
+_SURE: Final = "agreed"  # in `meta`: see `is_sure`
+_TWICE: Final = "named_twice"  # in `meta`: a hash of the photos that two hours name, and of these
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -53,7 +62,7 @@ class Findings:
     Args:
         remote: The last counts.
         faults: What could not be listed, proven or balanced, one line each, for people.
-        rejected: Rows that were no photo, likewise.
+        rejected: Rows without a usable id, likewise.
         repeated: Rows that named a photo again.
         listed: Anything was listed at all.
     """
@@ -86,6 +95,8 @@ class Enumerator:
         self._context, self._listings, self._timeline = context, listings, timeline
         self._reader = Reader(context, listings, send)
         self._done: dict[int | None, int] = {}
+        self._doubtful: frozenset[int] = frozenset()
+        self._again: Counter[int] = Counter()  # by hour, see AGAIN
         self._told: set[str] = set()
 
     async def counts(self) -> Remote:
@@ -128,19 +139,23 @@ class Enumerator:
             remote: What `counts` answered at the start of the pass.
             everything: List all windows.
         """
-        findings, restless = Findings(remote), False
+        context, findings, restless = self._context, Findings(remote), False
+        unsure = not await context.in_manifest(is_sure, context.manifest)
+        if unsure:
+            await self._doubt()
         for _ in range(ROUNDS):
             plan = await self._plan(findings.remote, everything=everything)
             if not plan:
                 break
             findings.listed = True
             await self._list(plan, findings.remote)
-            if not self._reader.several:
+            await self._doubt()
+            if not (self._reader.several or self._doubtful):
                 break
             before, findings.remote = findings.remote, await self.counts()
             if findings.remote != before:
                 self._reader.moved = True
-            if not self._reader.moved:
+            if not (self._reader.moved or self._doubtful):
                 break
         else:
             restless = bool(await self._plan(findings.remote, everything=everything))
@@ -154,14 +169,19 @@ class Enumerator:
             findings.faults.append(
                 "the listing kept changing while it was read; sync again when uploads pause"
             )
+        if self._timeline and (unsure or findings.listed):
+            contradictions = await context.in_manifest(self._agree)
+            findings.faults += [] if restless else contradictions
         reader = self._reader
         findings.faults = [*reader.faults.values(), *findings.faults]
-        findings.rejected = [row for rows in reader.rejected.values() for row in rows]
+        findings.rejected = reader.nameless()
         return findings
 
     async def _plan(self, remote: Remote, *, everything: bool) -> Plan:
         context = self._context
-        known = await context.in_manifest(known_of, context.manifest, context.variants)
+        known = await context.in_manifest(
+            known_of, context.manifest, context.variants, self._doubtful
+        )
         zone, day = self._context.zone, self._context.options.day
         plan = make_plan(
             known, remote, lambda hour: cut(zone, hour), everything=everything, done=self._done
@@ -175,9 +195,21 @@ class Enumerator:
             )
         if day is None:
             return plan
-        return Plan(tuple(start for start in plan.hours if day[0] - HOUR < start < day[1]))
+        return Plan(tuple(start for start in plan.hours if self._is_asked_for(start)))
+
+    def _is_asked_for(self, start: int) -> bool:
+        """Whether an hour has a part in the day that was asked for."""
+        day = self._context.options.day
+        return day is None or day[0] - HOUR < start < day[1]
+
+    async def _disturb(self) -> None:
+        """Note that photos are about to be recorded: cut off from here on, the next pass has to look and to tell."""
+        values: dict[str, object] = {_SURE: False, about.NOTE: None}
+        await self._context.in_manifest(self._context.manifest.set_meta, values)
 
     async def _list(self, plan: Plan, remote: Remote) -> None:
+        await self._disturb()
+        self._again.update(self._doubtful & self._done.keys())
         reported = remote.hours or {}
         queue = iter([(start, reported.get(start, 0)) for start in plan.hours])
         async with trio.open_nursery() as nursery:
@@ -208,7 +240,8 @@ class Enumerator:
             await self._context.in_manifest(self._listings.note_hour, start, hour)
 
     async def _list_undated(self, remote: Remote) -> None:
-        offset = remote.dated // PAGE_SIZE * PAGE_SIZE
+        size = self._context.limits.page
+        offset = remote.dated // size * size
         reading = await self._reader.prove(Listing(offset=offset), "the list of undated photos")
         if reading is not None:
             self._done[None] = remote.undated
@@ -232,14 +265,60 @@ class Enumerator:
         gap = await context.in_manifest(self._gap, findings.remote)
         if gap and not reader.faults and not restless:  # a restless listing would be read in vain
             findings.listed = True
+            await self._disturb()
             await self._list_event(findings.remote)
             gap = await context.in_manifest(self._gap, findings.remote)
-        unread = sum(map(len, reader.rejected.values()))
+        unread = len(reader.nameless())
         if gap > 0 and gap > unread:
             findings.faults.append(f"the service reports {gap} more photos than its listings name")
         elif gap < 0:
             findings.faults.append(f"the listings name {-gap} more photos than the service reports")
         findings.repeated = await context.in_manifest(self._repeated)
+
+    async def _doubt(self) -> None:
+        """Look for doubtful hours; those that cannot be read, or were read again often enough, are let be."""
+        found: frozenset[int] = frozenset()
+        if self._timeline:
+            found = await self._context.in_manifest(self._look_for_doubtful)
+        unread = {listing.hour for listing in self._reader.faults}
+        self._doubtful = frozenset(
+            start
+            for start in found - unread
+            if self._again[start] < AGAIN and self._is_asked_for(start)
+        )
+
+    def _look_for_doubtful(self) -> frozenset[int]:
+        hours, photos, which = self._listings.claims.contested()
+        if photos and self._context.manifest.meta(_TWICE) == which:
+            hours = frozenset()  # the last pass found the very same
+        return self._listings.claims.disagreeing() | hours | self._listings.left
+
+    def _agree(self) -> list[str]:
+        """Say which hours do not hold what their listings named, and note whether all do.
+
+        Photos that two hours name were re-timed between two requests, or the service lags: they are looked at again by
+        the next pass. When that finds the very same, it is the service's word, and the earlier hour has them.
+        """
+        manifest, claims = self._context.manifest, self._listings.claims
+        wrong = claims.disagreeing()
+        hours, photos, which = claims.contested()
+        is_word = not photos or manifest.meta(_TWICE) == which
+        manifest.set_meta({_SURE: not wrong and is_word})
+        if self._context.options.day is None:
+            manifest.set_meta({_TWICE: which if photos else None})
+        unread = {listing.hour for listing in self._reader.faults}  # they are told already
+        told = sorted(start for start in wrong - unread if self._is_asked_for(start))
+        faults = []
+        if told:
+            more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+            faults.append(
+                f"the hour {hour_name(told[0])}{more} does not hold the photos that its listing named; sync again"
+            )
+        if not is_word:
+            faults.append(
+                f"{photos} photos were named by two hours at once, one of them {hour_name(min(hours))}; sync again"
+            )
+        return faults
 
     def _short(self, day: tuple[int, int]) -> list[str]:
         """Name the hours of a span of which the service reports more photos than it lists."""
@@ -269,14 +348,30 @@ class Enumerator:
         return repeated_in_hours(manifest) + (undated.repeated if undated is not None else 0)
 
 
-def known_of(manifest: Manifest, variants: tuple[Variant, ...]) -> Known:
-    """Return what the manifest knows, for the planner."""
+def known_of(
+    manifest: Manifest, variants: tuple[Variant, ...], doubtful: frozenset[int] | None = None
+) -> Known:
+    """Return what the manifest knows, for the planner.
+
+    Args:
+        manifest: The manifest.
+        variants: The configured ones.
+        doubtful: Hours that are in doubt; None: see what the last pass left.
+    """
+    if doubtful is None:
+        doubtful = frozenset() if is_sure(manifest) else disagreeing(manifest)
     return Known(
         hours(manifest),
         _tail(manifest, "undated"),
         _tail(manifest, "event"),
         unaddressed(manifest, variants),
+        doubtful,
     )
+
+
+def is_sure(manifest: Manifest) -> bool:
+    """Whether the last pass that listed anything left every hour with the photos that its listing named."""
+    return manifest.meta(_SURE) is True
 
 
 def _tail(manifest: Manifest, key: str) -> Tail | None:

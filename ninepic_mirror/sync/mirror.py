@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import trio
 
-from ninepic_mirror.archive import lock
+from ninepic_mirror.archive import lock, partial
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.manifest import Manifest, ManifestError, set_aside
 from ninepic_mirror.archive.placement import Layout
@@ -30,13 +30,19 @@ LOCK_WAIT: Final = 10.0  # seconds (DESIGN §3, exit code 7)
 _LOCK_POLL: Final = 0.1
 
 
-async def sync_event(session: Session, event_id: int, options: Options | None = None) -> PassReport:
+async def sync_event(
+    session: Session,
+    event_id: int,
+    options: Options | None = None,
+    before: Counters | None = None,
+) -> PassReport:
     """Make one pass over an event.
 
     Args:
         session: The run.
         event_id: The event.
         options: How the pass was asked for.
+        before: From where on the report counts; None: from here.
 
     Returns:
         How it ended. When the operator stopped it, it is not whole.
@@ -47,7 +53,7 @@ async def sync_event(session: Session, event_id: int, options: Options | None = 
         PassingError: The service answers nothing but faults for this event.
         StoppedError: The operator ended the run before there was anything to report.
     """
-    before = Counters.of(session)
+    before = before or Counters.of(session)
     details = await session.unless_stopped(lambda: session.client.details(event_id))
     session.progress.start(details.event.name or f"event {event_id}")
     try:
@@ -70,6 +76,8 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
         held = stack.enter_context(lock.opened(folder / lock.PATH))
         await session.unless_stopped(lambda: _wait_for_lock(held, event_id))
         tree = stack.enter_context(Tree(folder, durable=durable))
+        # before anything is written: on a full disk this may be all the room that there is for the manifest
+        await trio.to_thread.run_sync(partial.sweep, tree)
         path = session.root.manifest_path(folder)
         manifest = await trio.to_thread.run_sync(
             partial_of(_open_manifest, path, session, durable=durable)

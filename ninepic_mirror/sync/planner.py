@@ -56,12 +56,14 @@ class Known:
         undated: The last listing of the undated tail, None when there was none.
         event: The last listing of the whole event, likewise.
         unaddressed: Hours (None: undated) that hold wanted files without a stored address.
+        doubtful: Hours that do not hold the photos which their last listing named.
     """
 
     hours: Mapping[int, Hour] = field(default_factory=dict)
     undated: Tail | None = None
     event: Tail | None = None
     unaddressed: frozenset[int | None] = frozenset()
+    doubtful: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +100,26 @@ def make_plan(
         cut: UTC hour → seconds after its start at which the local hour changes (`placement.cut`).
         everything: A full pass, or one in which all addresses are needed.
         done: What this pass has listed whole already: hour, or None for the listing by `/images` → the reported
-            count that it was listed for. It is listed again only when the report has changed since.
+            count that it was listed for. It is listed again only when the report has changed since, or when it is
+            doubtful.
     """
     done = done or {}
     if remote.hours is None:
         due = everything or bool(known.unaddressed) or _differs(known.event, remote.total)
         return Plan(event=due and done.get(None) != remote.total)
-    reported = dict.fromkeys(
-        (start for start, hour in known.hours.items() if hour.reported), 0
-    ) | dict(remote.hours)
+    once = (start for start, hour in known.hours.items() if hour.reported)
+    reported = dict.fromkeys((*known.doubtful, *once), 0) | dict(remote.hours)
     hours = tuple(
         start
         for start, count in sorted(reported.items())
-        if done.get(start) != count
-        and (
-            everything
-            or start in known.unaddressed
-            or _is_due(known.hours.get(start), count, cut(start))
+        if start in known.doubtful
+        or (
+            done.get(start) != count
+            and (
+                everything
+                or start in known.unaddressed
+                or _is_due(known.hours.get(start), count, cut(start))
+            )
         )
     )
     # A photo may keep an hour that no longer names it (DESIGN §6.7): then its address stands in the undated tail.

@@ -23,10 +23,12 @@ class PassReport:
     """How a pass ended; the fields are those of `sync --json`.
 
     Args:
-        whole: Every photo of the remote listing is present in every configured variant.
+        whole: Every photo of the remote listing is present in every configured variant; all of `scope` where there is one.
+        scope: What was asked for, `day` and `variants`, each None for all; None: the whole event.
         stopped_removal: Photos that left the listing but are kept, because they are too many at once.
         missing: Files that are still to be had, failed ones included.
         total: Photos that the service reports, None when it was not asked any more.
+        nameless: Photos of the listing that cannot be had because their row has no usable id.
         stopped: The operator ended the pass before everything was listed.
     """
 
@@ -34,6 +36,7 @@ class PassReport:
     name: str | None
     folder: str = ""
     whole: bool = False
+    scope: dict[str, object] | None = None
     photos: int = 0
     undated: int = 0
     downloaded: int = 0
@@ -44,6 +47,7 @@ class PassReport:
     failed: int = 0
     missing: int = 0
     total: int | None = None
+    nameless: int = 0
     stopped: bool = False
     stopped_removal: int = 0
     bytes_downloaded: int = 0
@@ -61,6 +65,7 @@ class PassReport:
             "event_id": self.event_id,
             "name": self.name,
             "whole": self.whole,
+            "scope": self.scope,
             "photos": self.photos,
             "undated": self.undated,
             "files": {

@@ -48,6 +48,14 @@ class Counters:
         requests = session.photos.statistics().requests
         return cls(trio.current_time(), api.requests, requests, api.retries + photos.retries)
 
+    def tell(self, report: PassReport, session: Session) -> None:
+        """Write into a report what was asked since, and how long it took."""
+        after = Counters.of(session)
+        report.seconds = after.time - self.time
+        report.api_requests = after.api - self.api
+        report.photo_requests = after.photos - self.photos
+        report.retries = after.retries - self.retries
+
 
 class Pass:
     """The steps of one pass, in order."""
@@ -90,11 +98,7 @@ class Pass:
         except StoppedError:
             pass  # the report says what there is
         report = await context.in_manifest(self._report, findings, stopped_removal)
-        after = Counters.of(self._session)
-        report.seconds = after.time - self._before.time
-        report.api_requests = after.api - self._before.api
-        report.photo_requests = after.photos - self._before.photos
-        report.retries = after.retries - self._before.retries
+        self._before.tell(report, self._session)
         await context.in_manifest(self._close, report, findings)
         return report
 
@@ -138,8 +142,10 @@ class Pass:
             had = list(variants)
         # photos that come in this pass get rows for its variants only; `_close` adds the others once all have theirs
         manifest.set_meta({"variants": [variant for variant in had if variant in variants]})
-        if manifest.meta("wanted") is None or not self._context.options.narrowed:
-            manifest.set_meta({"wanted": list(variants)})
+        options = self._context.options
+        if manifest.meta("wanted") is None or not options.narrowed:
+            wanted = options.configured if options.narrowed else variants
+            manifest.set_meta({"wanted": list(wanted or variants)})
         return not set(variants) <= set(had)
 
     def _follow_settings(self) -> bool:
@@ -197,6 +203,8 @@ class Pass:
             not (findings.faults or findings.rejected) and context.options.day is None
         )
         if is_whole_listing:
+            if missed_photos(self._manifest):
+                self._manifest.set_meta({about.NOTE: None})
             accept = context.options.accept_removals
             context.tally.gone, stopped = reconcile.remove_missed(
                 self._manifest, holdings, accept=accept
@@ -230,9 +238,9 @@ class Pass:
         sums.write_stale(tree, manifest)
         # only when the counts, or what stands beside them, may have changed
         subject = self._subject()
-        if self._changed or manifest.meta("described") != subject or tree.stat(about.NAME) is None:
+        if self._changed or manifest.meta(about.NOTE) != subject or tree.stat(about.NAME) is None:
             about.write(tree, about.describe(self._details, self._context.settings, manifest))
-            manifest.set_meta({"described": subject})
+            manifest.set_meta({about.NOTE: subject})
         return survey.conclude(tree, self._holdings)
 
     def _subject(self) -> list[object]:
@@ -241,7 +249,7 @@ class Pass:
             *asdict(event).values(),
             settings.timezone,
             settings.layout,
-            list(settings.variants),
+            about.wanted(self._manifest, settings),
         ]
 
     # --- the end -------------------------------------------------------------------------------------------------
@@ -277,6 +285,7 @@ class Pass:
             name=self._details.event.name,
             folder=str(self._store.tree.root),
             whole=not lacking and missing == 0,
+            scope=context.options.scope(context.variants),
             photos=there.photos,
             undated=there.undated,
             downloaded=tally.downloaded,
@@ -287,6 +296,7 @@ class Pass:
             failed=there.failed,
             missing=missing,
             total=self._total,
+            nameless=len(findings.rejected) if findings else 0,
             stopped=stopped,
             stopped_removal=stopped_removal,
             bytes_downloaded=tally.bytes_downloaded,

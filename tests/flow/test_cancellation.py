@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from dataclasses import replace
@@ -346,3 +347,28 @@ def test_what_is_deleted_during_a_pass_comes_back_in_it(case: Case) -> None:
     case.run(work)
     assert check_truth(case.folder, case.body) == 14
     check_settled(case.folder)
+
+
+def test_event_json_is_right_after_a_pass_that_was_cut_off(tmp_path: Path) -> None:
+    """A pass that ends when all was listed and fetched has told nobody; the next one finds no change, and tells."""
+    case = Case(tmp_path / "mirror")
+    case.remote.timeline = False  # one listing, and nothing that is looked at after it
+    case.sync()
+    case.remote.add("late", None)
+    scope = trio.CancelScope()
+
+    async def work(session: Session) -> None:
+        with scope:
+            await sync_event(session, EVENT)
+
+    case.run(
+        work, AtSteps(lambda _: scope.cancel() if len(final_files(case.folder)) == 14 else None)
+    )
+    assert scope.cancelled_caught
+    assert json.loads((case.folder / "event.json").read_text())["photos"] == 6
+
+    report = case.sync()
+
+    assert report.downloaded == 0
+    check_settled(case.folder)
+    assert json.loads((case.folder / "event.json").read_text())["photos"] == 7

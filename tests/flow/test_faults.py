@@ -197,6 +197,22 @@ async def test_rows_that_are_no_photos_cost_only_themselves(open_bench: OpenBenc
         assert not report.whole
         assert report.present == 40
         assert len([one for one in report.failures if one.image_id is None]) >= 2
+        # each once, though its hour and the list of all photos name it
+        assert len(report.failures) == report.nameless == 2
+
+
+async def test_a_bad_field_costs_only_what_it_is_for(open_bench: OpenBench) -> None:
+    """A photo of which one address is no text has its other file, and the one that lacks is named."""
+    async with open_bench(photos=20) as bench:
+        bench.sandbox.event(456).add_raw(
+            image_id="odd", item={"img_url": 7, "width": "wide"}, hour=FIRST_HOUR
+        )
+
+        report = await bench.sync()
+
+        assert [(one.image_id, one.variant) for one in report.failures] == [("odd", "large")]
+        assert "no address" in report.failures[0].error
+        assert (report.present, report.nameless, report.missing) == (41, 0, 1)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -39,6 +40,8 @@ LAYOUTS = (
     "{date}/{image_id}_{variant}{ext}",
 )
 ZONES = ("UTC", "Asia/Kolkata", "America/New_York")
+PAGE = 3  # rows of a listing: so that windows have several pages
+SPOILT = b"no manifest" * 1000
 CUT = 30  # bytes that a file cut short has left
 BOTH: tuple[Variant, ...] = ("thumbnail", "large")
 WHICH = st.integers(0, 10_000)  # an index into whatever there is: draws must not depend on the disk
@@ -156,7 +159,7 @@ class MirrorMachine(RuleBasedStateMachine):
         """The manifest is deleted, or damaged."""
         for path in self.settings.root.glob(f"{EVENT}*/.ninepic-mirror/manifest.sqlite3*"):
             if spoil and path.suffix == ".sqlite3":
-                path.write_bytes(b"no manifest" * 1000)
+                path.write_bytes(SPOILT)
             else:
                 path.unlink()
         self.dated, self.seen = [], []
@@ -186,12 +189,32 @@ class MirrorMachine(RuleBasedStateMachine):
         if not hidden and not self.remote.missing & self.remote.pictures.keys():
             assert report.whole, report.failures
 
+    @rule(
+        moves=st.lists(st.tuples(st.integers(0, 4), WHICH, HOURS), min_size=1, max_size=6),
+        full=st.booleans(),
+    )
+    def sync_while_photos_are_retimed(
+        self, moves: list[tuple[int, int, int | None]], full: bool
+    ) -> None:
+        """Photos get other capture times between the requests of a pass; the next quiet one puts each where it belongs."""
+        for wait, which, taken in moves:
+            self.remote.meanwhile += [None] * wait + [partial(self._retime_now, which, taken)]
+        self._run(Options(full=full, accept_removals=True), 0)
+        self.remote.meanwhile.clear()
+        self._remember()
+        check_truth(self.folder, self._body, self._damage(), self.deleted)
+        self.sync_accepting(full=False)
+
+    def _retime_now(self, which: int, taken: int | None) -> None:
+        self.retime(which, taken)
+        self._remember()
+
     @rule(step=st.integers(1, 1500), full=st.booleans())
     def sync_cut_off(self, step: int, full: bool) -> None:
         """A pass is cancelled at any step."""
         self._run(Options(full=full), step)
         self._remember()
-        if self.base.joinpath("mirror").exists() and list(self.settings.root.glob(f"{EVENT}*")):
+        if self._can_be_read():
             check_truth(self.folder, self._body, self._damage(), self.deleted)
 
     @rule(refuses=st.integers(1, 6))
@@ -206,7 +229,7 @@ class MirrorMachine(RuleBasedStateMachine):
         self._remember()
         if report is not None:
             assert report.whole or report.failures
-        if list(self.settings.root.glob(f"{EVENT}*")):
+        if self._can_be_read():
             check_truth(self.folder, self._body, self._damage(), self.deleted)
 
     # --- what holds --------------------------------------------------------------------------------------------------
@@ -225,6 +248,13 @@ class MirrorMachine(RuleBasedStateMachine):
             for name, path in final_files(folder).items()
         }
 
+    def _can_be_read(self) -> bool:
+        """Whether there is a mirror, and its manifest is not one that was spoilt and that no pass has opened since."""
+        manifests = self.settings.root.glob(f"{EVENT}*/.ninepic-mirror/manifest.sqlite3")
+        return bool(list(self.settings.root.glob(f"{EVENT}*"))) and all(
+            manifest.read_bytes() != SPOILT for manifest in manifests
+        )
+
     def _run(self, options: Options, step: int) -> PassReport | None:
         scope = trio.CancelScope()
         report: PassReport | None = None
@@ -232,7 +262,9 @@ class MirrorMachine(RuleBasedStateMachine):
         async def main() -> None:
             nonlocal report
             with scope:
-                report = await sync_event(session_of(self.remote, self.settings), EVENT, options)
+                report = await sync_event(
+                    session_of(self.remote, self.settings, PAGE), EVENT, options
+                )
 
         trio.run(
             main,

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -198,6 +200,48 @@ async def test_a_full_pass_notices_a_changed_size(open_bench: OpenBench) -> None
         assert quick.downloaded == 0
         assert (full.whole, full.downloaded) == (True, 1)
         assert bench.check_content() == 120
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+async def test_what_stands_in_a_day_folders_place_is_named(
+    open_bench: OpenBench, tmp_path: Path, kind: str
+) -> None:
+    """Nobody is told to move the whole mirror away."""
+    async with open_bench(photos=10, hours=1) as bench:
+        await bench.sync()
+        day = next(bench.folder.glob("2026-*"))
+        shutil.rmtree(day)
+        (tmp_path / "elsewhere").mkdir()
+        day.symlink_to(tmp_path / "elsewhere") if kind == "link" else day.write_text("a note")
+
+        with pytest.raises(StorageError) as raised:
+            await bench.sync()
+
+        assert raised.value.path == str(day)
+        assert "move it away" in raised.value.cure
+        assert not list((tmp_path / "elsewhere").iterdir())
+
+
+async def test_half_written_files_are_cleared_before_the_manifest_is_opened(
+    open_bench: OpenBench,
+) -> None:
+    """What cannot be continued may be what fills the disk, so that not even the manifest could be written."""
+    async with open_bench(photos=10) as bench:
+        await bench.sync()
+        own = bench.folder / ".ninepic-mirror"
+        with closing(sqlite3.connect(own / "manifest.sqlite3")) as manifest:
+            manifest.execute("PRAGMA user_version = 99")  # it cannot be opened
+        (own / "partial/large-x").write_bytes(b"half")
+        (own / "partial/large-y").write_bytes(b"most")
+        (own / "partial/large-y.resume").write_text("{}")
+
+        with pytest.raises(StorageError, match="schema version 99"):
+            await bench.sync()
+
+        assert {path.name for path in (own / "partial").iterdir()} == {
+            "large-y",
+            "large-y.resume",
+        }
 
 
 async def test_a_photo_that_is_gone_for_good_is_listed(open_bench: OpenBench) -> None:

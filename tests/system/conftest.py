@@ -30,7 +30,10 @@ class Entry(TypedDict):
     event_id: int
     whole: bool
     files: dict[str, int]
+    scope: dict[str, object] | None
     requests: dict[str, int]
+    retries: int
+    seconds: float
     failures: list[dict[str, str]]
     last_whole: int | None
     known: int

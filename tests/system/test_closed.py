@@ -169,7 +169,8 @@ def test_closed_root(
         0,
     )
     shown = plainly(commands, "events", *flags)
-    assert (shown.code, "456  2026" in shown.out, "Traceback" in shown.err) == (0, True, False)
+    assert (shown.code, "456  2026" in shown.out, "Traceback" in shown.err) == (6, True, False)
+    assert ("cannot be read: " in shown.out, "not mirrored" in shown.out) == (True, False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="setpriv is Linux's")
@@ -185,6 +186,15 @@ def test_closed_event_folder(
     shown = plainly(commands, "status", "--root", "m")
     assert (shown.code, shown.says_one_line_and_cure()) == (6, True)
     assert "(event 457): whole" in shown.out
+    listed = plainly(commands, "events", *flags)
+    assert (listed.code, listed.says_one_line_and_cure()) == (6, True)
+    assert "cannot be read: " in next(line for line in listed.out.splitlines() if " 456  " in line)
+    assert "mirrored, 3 photos" in next(
+        line for line in listed.out.splitlines() if " 457  " in line
+    )
+    mirror = plainly(commands, "events", *flags, "--json").document["events"][0]["mirror"]
+    assert mirror is not None
+    assert (mirror["whole"], "permission denied" in str(mirror["error"])) == (False, True)
     synced = plainly(commands, "sync", 456, 457, *flags, "--json")
     assert (synced.code, synced.says_one_line_and_cure()) == (6, True)
     assert [entry["whole"] for entry in synced.document["events"]] == [False, True]

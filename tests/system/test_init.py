@@ -163,7 +163,8 @@ def test_by_questions(commands: Commands, service: Service, tmp_path: Path) -> N
     """A person is asked for what is missing; the key is typed unseen into a file that only they can read."""
     del commands.environ["NINEPIC_API_KEY"]
     terminal = Terminal(commands, "init", "--base-url", service.api_url)
-    terminal.answer("organisation", "903")
+    terminal.answer("organisation", "abc")
+    terminal.answer("abc is no number of an organisation; write one such as 903", "903")
     terminal.answer("Folder for the photos", str(tmp_path / "m"))
     terminal.answer("Where is it", "file")
     terminal.answer("File of the key", "")
@@ -189,6 +190,33 @@ def test_a_wrong_key_is_not_kept(commands: Commands, service: Service, tmp_path:
     assert terminal.end() == 3
     assert not (tmp_path / "key").exists()
     assert not (tmp_path / "mine.toml").exists()
+
+
+def test_an_unwritable_place_is_named(commands: Commands, service: Service, tmp_path: Path) -> None:
+    """The file that was to be written is named, not the one beside it, and the cure is not about a mirror."""
+    (tmp_path / "file").write_text("")
+    for place in ("file/mine.toml", "/proc/mine.toml"):
+        done = commands.run("init", place, *service.flags, "--root", "m")
+        assert (done.code, done.says_one_line_and_cure()) == (6, True)
+        assert f"error: {tmp_path / place}: " in done.err
+        assert ("mirror" in done.err.splitlines()[1], "name another place" in done.err) == (
+            False,
+            True,
+        )
+        assert not (tmp_path / "m").exists()
+
+
+def test_end_of_sync_says_what_the_files_carry(commands: Commands, service: Service) -> None:
+    """Once a run, on standard error, wherever that leads; not under -q, and not beside an object for scripts."""
+    words = ("sync", 456, *service.flags, "--root", "m")
+    done = commands.run(*words)
+    assert (done.err.count("watermark"), "watermark" in done.out) == (1, False)
+    for quiet in (
+        commands.run("-q", *words),
+        commands.run(*words, "--json"),
+        commands.run("sync", 999, *words[2:]),
+    ):
+        assert "watermark" not in quiet.out + quiet.err
 
 
 def test_end_of_sync_on_a_terminal(commands: Commands, service: Service) -> None:

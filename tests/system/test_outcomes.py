@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +103,45 @@ def test_told_to_wait_too_long(commands: Commands, service: Service) -> None:
     done = commands.run("sync", 456, *service.flags, "--root", "m", "--json", timeout=20)
     assert (done.code, done.says_one_line_and_cure()) == (5, True)
     assert "until 20" in done.err
+    (failure,) = done.entry["failures"]
+    assert re.search(r"left alone until 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d[+-]", failure["error"])
+    assert "0 s" not in done.err
     assert (done.entry["event_id"], done.entry["whole"]) == (456, False)
+
+
+def test_requests_are_counted_when_a_pass_ends_early(commands: Commands, serve: Serve) -> None:
+    """`requests`, `retries` and `seconds` are true whatever the exit code; what was never begun asked nothing."""
+    service = serve("--photos", 60, "--events", 2)
+    asked = {}
+    for name, words in {
+        "unknown": ("999",), "no such day": ("456", "--day", "2026-03-01"), "a day": ("456", "--day", "2026-01-18"),
+    }.items():  # fmt: skip
+        service.order("DELETE", "requests")
+        done = commands.run("sync", *words, *service.flags, "--root", "m", "--json")
+        asked[name] = done.code
+        assert done.entry["requests"] == service.requests(), name
+        assert done.entry["seconds"] > 0
+    assert asked == {"unknown": 9, "no such day": 2, "a day": 0}
+    service.order("DELETE", "requests")
+    service.fault(kind="503", origin="api", count=2)
+    service.fault(kind="429", origin="api", retry_after=900, after=2)
+    done = commands.run("sync", 456, 457, *service.flags, "--root", "m", "--json", timeout=20)
+    first, second = done.document["events"]
+    assert (done.code, first["requests"], first["retries"]) == (5, service.requests(), 2)
+    assert (second["requests"], second["retries"], second["seconds"]) == (
+        {"api": 0, "photos": 0},
+        0,
+        0,
+    )
+
+
+def test_https_where_http_is_spoken(commands: Commands, service: Service) -> None:
+    """A handshake that is answered in plain text ends the run at once: 5, saying what happened."""
+    flags = ["--org", "903", "--base-url", service.api_url.replace("http://", "https://")]
+    done = commands.run("sync", 456, *flags, "--root", "m", timeout=20)
+    assert (done.code, done.says_one_line_and_cure()) == (5, True)
+    assert "does not speak TLS: it answered in plain text" in done.err
+    assert "base_url" in done.err
 
 
 def test_redirected_api(commands: Commands, service: Service) -> None:
@@ -114,6 +155,10 @@ def test_redirected_api(commands: Commands, service: Service) -> None:
 def test_second_instance(commands: Commands, service: Service, tmp_path: Path) -> None:
     """While another process holds the event a pass waits 10 s, then ends with 7 and names it."""
     commands.run("sync", 456, *service.flags, "--root", "m")
+    (path,) = (tmp_path / "m").glob("456-*/.ninepic-mirror/manifest.sqlite3")
+    doubt = '{"failures": [{"image_id": null, "variant": null, "error": "stopped before"}]}'
+    with closing(sqlite3.connect(path)) as manifest, manifest:
+        manifest.execute("UPDATE passes SET whole = 0, report = ?", [doubt])
     (lock,) = (tmp_path / "m").glob("456-*/.ninepic-mirror/lock")
     with lock.open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -125,6 +170,9 @@ def test_second_instance(commands: Commands, service: Service, tmp_path: Path) -
     assert done.says_one_line_and_cure()
     assert f"process {os.getpid()}" in done.err
     assert (done.entry["whole"], done.entry["files"]["present"]) == (False, 120)
+    assert [one["error"] for one in done.entry["failures"]] == [
+        f"event 456 is held by process {os.getpid()}"
+    ]
 
 
 def test_no_mirror_root(commands: Commands, service: Service, tmp_path: Path) -> None:
@@ -162,6 +210,8 @@ def test_read_only_root(
     flags = [*service.flags, "--root", root, "--min-free", 0]
     assert commands.run("sync", 456, *flags).code == 0
     small_disk("ro")
+    explored = commands.run("sync", 456, *service.flags, "--root", root, "--dry-run", "--json")
+    assert (explored.code, explored.entry["known"]) == (0, 60), "it changes nothing"
     done = commands.run("sync", 456, *flags)
     assert (done.code, done.says_one_line_and_cure()) == (6, True)
     assert commands.run("status", "--root", root).code == 0

@@ -76,6 +76,19 @@ def test_help_of_every_command(commands: Commands) -> None:
         assert (done.code, done.out.startswith(f"Usage: ninepic-mirror {name}")) == (0, True)
 
 
+def test_status_without_a_config_says_what_it_does_not_know(
+    commands: Commands, service: Service, tmp_path: Path
+) -> None:
+    """The organisation stands in no manifest: the command that is to be typed next says that it wants it."""
+    commands.run("sync", 456, *service.flags, "--root", "m", "--variant", "large")
+    done = commands.run("status", "--root", "m")
+    (line,) = [line for line in done.out.splitlines() if "next: " in line]
+    assert line.endswith("sync 456 --root m --org NUMBER, with your organisation's number")
+    (tmp_path / "ninepic-mirror.toml").write_text('[api]\norg_id = 903\n[mirror]\nroot = "m"\n')
+    (line,) = [line for line in commands.run("status").out.splitlines() if "next: " in line]
+    assert line.endswith("sync 456")
+
+
 def test_no_arguments_show_the_help(commands: Commands) -> None:
     """Without a command the help is shown: 2."""
     done = commands.run()

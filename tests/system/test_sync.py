@@ -37,7 +37,7 @@ def test_json_is_one_object(commands: Commands, service: Service) -> None:
     assert entry["requests"] == {"api": 3, "photos": 0}
     assert set(entry) == {
         "event_id", "name", "whole", "photos", "undated", "files", "bytes_downloaded", "requests", "retries",
-        "seconds", "failures",
+        "seconds", "failures", "scope",
     }  # fmt: skip
 
 
@@ -142,11 +142,40 @@ def test_original_is_refused_plainly(commands: Commands, service: Service, tmp_p
 
 
 def test_variant_flag(commands: Commands, service: Service, tmp_path: Path) -> None:
-    """`--variant` fetches that variant alone, and `status` then counts that one."""
+    """`--variant` fetches that variant alone, and says so; `status`, with or without a file, counts all that are wanted."""
     done = commands.run("sync", 456, *service.flags, "--root", "m", "--variant", "thumbnail")
     assert (done.code, "60 files (thumbnail)" in done.out) == (0, True)
     assert not list((tmp_path / "m").rglob("large"))
-    assert commands.run("status", "--root", "m").code == 0
+    assert "thumbnail only: whole" in done.out
+    found = commands.run("status", "--root", "m", "--json")
+    assert (found.code, found.entry["whole"], found.entry["last_whole"]) == (4, False, None)
+    (about,) = (tmp_path / "m").glob("456-*/event.json")
+    assert json.loads(about.read_text())["variants"] == ["thumbnail", "large"]
+    done = commands.run("sync", 456, *service.flags, "--root", "m")
+    whole = commands.run("status", "--root", "m", "--json").entry
+    assert (done.code, whole["whole"]) == (0, True)
+    commands.run("sync", 456, *service.flags, "--root", "m", "--variant", "large")
+    assert commands.run("status", "--root", "m", "--json").entry["whole"] is True
+    assert (
+        commands.run("status", "--root", "m", "--json").entry["last_whole"] == whole["last_whole"]
+    )
+
+
+def test_json_says_what_was_asked_for(commands: Commands, service: Service) -> None:
+    """`scope` tells a pass over a part, of which `whole` then speaks, from one over the event; also where it failed."""
+    day, variant = ["--day", "2026-01-18"], ["--variant", "large"]
+    said = [
+        (done.code, done.entry["whole"], done.entry["scope"])
+        for words in ([456, *day], [456, *day, *variant], [456, *variant], [999, *variant], [456])
+        for done in [commands.run("sync", *words, *service.flags, "--root", "m", "--json")]
+    ]
+    assert said == [
+        (0, True, {"day": "2026-01-18", "variants": None}),
+        (0, True, {"day": "2026-01-18", "variants": ["large"]}),
+        (0, True, {"day": None, "variants": ["large"]}),
+        (9, False, {"day": None, "variants": ["large"]}),
+        (0, True, None),
+    ]  # fmt: skip
 
 
 def test_layout_and_zone_flags(commands: Commands, service: Service, tmp_path: Path) -> None:

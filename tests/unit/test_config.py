@@ -598,6 +598,20 @@ def test_what_is_no_key_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "there is no API key"),
+        (f"{SECRET} x", "more than one word"),
+        ("é", "characters that no key has"),
+        ("x" * 5000, "too long"),
+    ],
+)
+def test_what_is_wrong_with_a_key_is_said(text: str, fault: str) -> None:
+    """Each kind of text that is no key is called what it is."""
+    assert fault in refused(Api(1), {config.KEY_VARIABLE: text})
+
+
+@pytest.mark.parametrize(
     "text", ["", " \n", f"{SECRET} x", f"{SECRET}\n{SECRET}", f"{SECRET}é", f"{SECRET}\0"]
 )
 def test_what_cannot_stand_in_a_header_is_no_key(tmp_path: Path, text: str) -> None:

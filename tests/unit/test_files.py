@@ -101,6 +101,20 @@ def test_errors_carry_a_cure(number: int, text: str) -> None:
     assert raised.value.cure
 
 
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_stands_in_a_folders_place_is_named(tree: Tree, tmp_path: Path, kind: str) -> None:
+    """The cure says "move it away": the message names that very path, not the folder above it."""
+    put(tree, "day/a.jpg")
+    (tree.root / "day/06").symlink_to(tmp_path) if kind == "link" else put(tree, "day/06")
+    with (
+        pytest.raises(StorageError) as raised,
+        translated(str(tree.root)),
+        tree.folder("day/06/large", make=True),
+    ):
+        pass
+    assert raised.value.path == str(tree.root / "day/06")
+
+
 def test_an_error_without_a_number_is_told_too() -> None:
     """An OSError that carries only a text keeps it."""
     assert storage_error(OSError("odd"), "x").text == "odd"

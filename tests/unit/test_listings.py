@@ -150,6 +150,80 @@ def test_of_two_windows_the_earlier_has_it(shelf: Shelf, order: tuple[int, int])
     assert hour_of(shelf, "a") == SIX
 
 
+@pytest.mark.parametrize("order", [(SIX, SEVEN), (SEVEN, SIX)])
+def test_a_window_that_is_read_again_gives_up_what_it_names_no_more(
+    shelf: Shelf, order: tuple[int, int]
+) -> None:
+    """The other window that names the photo has it then, whichever was read first, and its files move."""
+    for start in order:
+        shelf.read(window(start), [photo("a")])
+    shelf.read(window(SIX), [])
+    assert hour_of(shelf, "a") == SEVEN
+    assert missed(shelf) == set()
+    assert shelf.manifest.count("SELECT misplaced FROM photos") == 1
+    shelf.read(window(SEVEN), [])
+    assert missed(shelf) == {"a"}
+
+
+def test_a_claim_ends_when_its_window_names_the_photo_no_more(shelf: Shelf) -> None:
+    """What an earlier reading claimed does not count after the next whole reading; of two claims the earlier counts."""
+    for start in (SIX, SEVEN, SEVEN + HOUR):
+        shelf.read(window(start), [photo("a"), photo("b")])
+    assert shelf.listings.claims.contested()[:2] == (frozenset({SIX, SEVEN, SEVEN + HOUR}), 2)
+    shelf.read(window(SEVEN), [photo("b")])
+    shelf.read(window(SIX), [])
+    assert (hour_of(shelf, "a"), hour_of(shelf, "b")) == (SEVEN + HOUR, SEVEN)
+    assert shelf.listings.claims.contested()[:2] == (frozenset({SEVEN, SEVEN + HOUR}), 1)
+
+
+def test_rows_that_repeat_are_known_beside_another_window(shelf: Shelf) -> None:
+    """Two windows that are read at the same time and name one photo each count it once."""
+    six, seven = shelf.listings.next_reading(), shelf.listings.next_reading()
+    pages = [(SIX, six), (SEVEN, seven), (SIX, six), (SEVEN, seven)]
+    recorded = [
+        shelf.listings.record(window(start), reading, 100 * number, [photo("a")])
+        for number, (start, reading) in enumerate(pages)
+    ]
+    assert [(one.distinct, one.repeated) for one in recorded] == [(1, 0), (1, 0), (0, 1), (0, 1)]
+
+
+def test_an_hour_that_holds_other_photos_than_it_listed_is_named(shelf: Shelf) -> None:
+    """Whether they came, left, or were recorded by a pass that was cut off; gone and kept photos are none of them."""
+    shelf.read(window(SIX), [photo("a"), photo("b"), photo("c")])
+    shelf.listings.note_hour(SIX, Hour(3, 3, 0, 0))
+    shelf.read(window(SEVEN), [photo("d")], prove=False)
+    assert shelf.listings.claims.disagreeing() == {SEVEN}
+    shelf.listings.note_hour(SEVEN, Hour(1, 1, 0, 0))
+    assert shelf.listings.claims.disagreeing() == frozenset()
+    shelf.read(window(SEVEN), [photo("c"), photo("d")])
+    shelf.listings.note_hour(SEVEN, Hour(2, 2, 0, 0))
+    assert shelf.listings.claims.disagreeing() == frozenset(), "claimed by both"
+    shelf.next_pass()
+    assert shelf.listings.claims.disagreeing() == {SEVEN}
+    shelf.read(Listing(), [photo("a"), photo("d"), photo("b")])
+    assert missed(shelf) == {"c"}
+    assert hours(shelf.manifest)[SIX].listed == 2, (
+        "so it is looked at when it is reported to hold three"
+    )
+    assert shelf.listings.claims.disagreeing() == {SEVEN}
+    shelf.read(window(SIX), [photo("a")])
+    shelf.listings.note_hour(SIX, Hour(1, 1, 0, 0))
+    assert missed(shelf) == {"c"}, "b is kept: the list of all names it"
+    shelf.holdings.moves.mark_gone()
+    assert shelf.listings.claims.disagreeing() == {SEVEN}
+    assert (hour_of(shelf, "b"), hour_of(shelf, "c")) == (SIX, SIX)
+
+
+def test_an_hour_that_lost_a_photo_may_still_name_it(shelf: Shelf) -> None:
+    """It is to be listed in this pass, too; once it was, it is no more."""
+    shelf.read(window(SIX), [photo("a"), photo("b")])
+    shelf.next_pass()
+    shelf.read(window(SEVEN), [photo("a")])
+    assert shelf.listings.left == {SIX}
+    shelf.listings.note_hour(SIX, Hour(1, 1, 0, 0))
+    assert shelf.listings.left == set()
+
+
 def test_what_a_window_no_longer_names_is_missed(shelf: Shelf) -> None:
     """Only a whole reading marks what left; what is named again is missed no more."""
     shelf.read(window(SIX), [photo("a"), photo("b")])

@@ -55,6 +55,9 @@ TABLE = {
     "an address of an hour that names it no more": (
         Known({A: hour(0)}, Tail(1, 1, 0), unaddressed=frozenset({A})), Remote({}, 1), Plan(undated=True),
     ),
+    "an hour does not hold what it listed": (Known({A: hour(2), B: hour(1)}, doubtful=frozenset({B})), Remote({A: 2, B: 1}, 3), Plan((B,))),
+    "an hour that is reported no more holds photos": (Known({A: hour(0)}, doubtful=frozenset({A, B})), Remote({}, 0), Plan((A, B))),
+    "no timeline, no hours to list": (Known({}, event=Tail(3, 3, 0), doubtful=frozenset({B})), Remote(None, 3), Plan()),
     "no timeline, new": (Known(), Remote(None, 3), Plan(event=True)),
     "no timeline, empty": (Known(), Remote(None, 0), Plan()),
     "no timeline, unchanged": (Known(event=Tail(3, 3, 0)), Remote(None, 3), Plan()),
@@ -93,6 +96,8 @@ def test_what_this_pass_has_listed_is_not_listed_again() -> None:
     assert make_plan(known, remote, uncut, everything=True, done=done) == Plan()
     assert make_plan(known, Remote({A: 3, B: 1}, 5), uncut, done=done) == Plan((A,))
     assert make_plan(known, Remote(None, 4), uncut, done={None: 4}) == Plan()
+    doubtful = Known(doubtful=frozenset({B}))
+    assert make_plan(doubtful, remote, uncut, done=done) == Plan((B,)), "unless it is in doubt"
 
 
 COUNTS = st.dictionaries(st.sampled_from((A, B, C)), st.integers(0, 4))

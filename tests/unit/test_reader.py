@@ -25,6 +25,7 @@ from ninepic_mirror.errors import (
     RejectedError,
 )
 from ninepic_mirror.model import Page, Photo, Timeline, Window
+from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.progress import Silent
 from ninepic_mirror.sync.context import Context, Options
 from ninepic_mirror.sync.reader import READINGS, Reader
@@ -88,13 +89,13 @@ class Case:
         self.jobs: list[Job] = []
         self.api = Scripted(lambda _page, _before: page(0, 0, 0))
 
-    def reader(self, script: Script) -> Reader:
-        """Return a reader of a service that follows a script."""
+    def reader(self, script: Script, rows: int = 100) -> Reader:
+        """Return a reader of a service that follows a script, with so many rows on a page."""
         self.api = Scripted(script)
         number = self.manifest.begin_pass("quick")
         context = Context(
             456, self.settings, ZoneInfo("UTC"), self.api, cast("PhotoClient", None), cast("Pacer", None),
-            self.manifest, self.store, Silent(), Options(), number,
+            self.manifest, self.store, Silent(), Options(), number, Limits(page=rows),
         )  # fmt: skip
 
         async def send(job: Job) -> None:
@@ -154,6 +155,21 @@ async def test_two_equal_readings_are_taken_although_the_total_lies(case: Case) 
     reader = case.reader(lambda _page, _before: page(0, 3, 5))
     assert await reader.prove(WINDOW, "the hour") is not None
     assert known_photos(case.manifest) == 3
+
+
+async def test_equal_ids_in_other_rows_are_no_proof(case: Case) -> None:
+    """A photo that changes its place between two pages hides another: not even twice in a row is that taken for all."""
+    # p0 wanders while p2 stands on the page that is not being read, in the first two readings
+    rows = [["p0", "p1"], ["p0", "p3"], ["p1", "p0"], ["p0", "p3"], ["p0", "p1"], ["p2", "p3"]]
+
+    def script(number: int, before: int) -> Page:
+        names = rows[2 * before + number - 1]
+        return Page(tuple(Photo(name, None, None) for name in names), 4, has_next=number == 1)
+
+    reader = case.reader(script, rows=2)
+    reading = await reader.prove(WINDOW, "the hour")
+    assert reading is not None
+    assert (reading.distinct, case.api.asked.count(1)) == (4, 3)
 
 
 async def test_a_listing_that_never_rests_is_a_fault(case: Case) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from ninepic_mirror.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="mounting and giving files away need root"
@@ -415,3 +415,11 @@ def test_mirrored_events_are_listed(root: Root) -> None:
     (root.path / "notes").mkdir()
     (root.path / "8-empty").mkdir()
     assert root.events() == [(7, root.path / "7"), (456, root.path / "456-a")]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="only Linux has such a file system")
+def test_a_place_where_no_folder_can_be_made() -> None:
+    """What /proc says of a new name is told with a cure."""
+    with pytest.raises(StorageError, match="no folder can be made here") as raised:
+        Root(Path("/proc/mirror")).prepare(make=True)
+    assert raised.value.cure == "name another mirror root"

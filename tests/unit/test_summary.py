@@ -11,7 +11,9 @@ from ninepic_mirror.sync.report import Failure, PassReport
 def lines(report: PassReport, day: str | None = None) -> list[str]:
     """Return the summary of a report."""
     variants = ("thumbnail", "large")
-    return list(summarize(report, variants, day=day, next_command="ninepic-mirror status 456"))
+    if day is not None:
+        report.scope = {"day": day, "variants": None}
+    return list(summarize(report, variants, next_command="ninepic-mirror status 456"))
 
 
 def report(**fields: object) -> PassReport:
@@ -108,3 +110,21 @@ def test_duration(seconds: float, text: str) -> None:
 def test_count() -> None:
     """One is not a plural."""
     assert (count(1, "photo"), count(2000, "photo")) == ("1 photo", "2,000 photos")
+
+
+def test_photos_without_an_id_are_in_the_headline() -> None:
+    """They are lacking as much as files are, and are counted beside them."""
+    report = PassReport(456, "Race", nameless=2, failures=[Failure(None, None, "why")])
+    head = next(summarize(report, ["large"], next_command="x"))
+    assert head == "Race (event 456): NOT whole: 2 photos have no usable id:"
+    report.missing, report.nameless = 1, 1
+    head = next(summarize(report, ["large"], next_command="x"))
+    assert head == "Race (event 456): NOT whole: 1 file is missing and 1 photo has no usable id:"
+
+
+def test_what_was_left_out_is_told() -> None:
+    """A pass over one day, or one variant, does not look like one over the event."""
+    made = report(whole=True, scope={"day": "2026-01-18", "variants": ["large"]})
+    assert lines(made)[0].startswith("Marathon (event 456), 2026-01-18, large only: whole:")
+    made.scope = {"day": None, "variants": ["large"]}
+    assert lines(made)[0].startswith("Marathon (event 456), large only: whole:")

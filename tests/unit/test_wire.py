@@ -69,16 +69,50 @@ def test_page_empty_listing() -> None:
         (row(None), "image_id is not text"),
         ({"img_url": "x"}, "image_id is not text"),
         (row("x\ud800"), "image_id is not valid Unicode"),
-        (row("x", img_url=7), "img_url is not text"),
-        (row("x", thumbnail_url="\udfff"), "thumbnail_url is not valid Unicode"),
     ],
 )
 def test_page_bad_row(bad: object, why: str) -> None:
-    """A bad row is rejected with its number, and its page is kept (RELIABILITY N1, N16)."""
+    """A row without a usable id is rejected with its number, and its page is kept (RELIABILITY N1, N16)."""
     page = wire.read_page(listing(row("a"), bad, row("", img_url=None, width=5)), 100)
     assert [p.image_id for p in page.photos] == ["a", ""]
     assert page.photos[1].width == 5
     assert page.rejected == (f"row 2: {why}",)
+
+
+@pytest.mark.parametrize("bad", [7, True, [], {}, "\udfff", None])
+@pytest.mark.parametrize("name", ["img_url", "thumbnail_url", "original_url"])
+def test_page_bad_field(name: str, bad: object) -> None:
+    """A row with a usable id is a photo: a field that is bad or missing is unknown."""
+    whole = row("x", original_url="https://p/o", width=4)
+    page = wire.read_page(listing(row("a"), whole | {name: bad}), 100)
+    photo = page.photos[1]
+    assert (photo.image_id, photo.width, page.rejected) == ("x", 4, ())
+    known = {
+        "img_url": photo.large_url,
+        "thumbnail_url": photo.thumbnail_url,
+        "original_url": photo.original_url,
+    }
+    assert [key for key, value in known.items() if value is None] == [name]
+    assert wire.read_page(listing(row(7), {"image_id": "x"}), 100).photos == (
+        Photo("x", None, None),
+    )
+
+
+def test_page_rows_are_told_apart() -> None:
+    """Of a row without a usable id is said what it holds, never a query, which may be a signature."""
+    page = wire.read_page(
+        listing(
+            row(7, img_url="https://p/456/large/x.jpg?signature=secret"),
+            row("\ud800", img_url="http://[", thumbnail_url="https://p/small/y.jpg"),
+            {"image_id": "z" * 500 + "\ud800"},
+            ["odd"],
+        ),
+        100,
+    )
+    assert page.traces[0] == "image_id is not text: image_id 7, img_url …/large/x.jpg"
+    assert 'image_id "\\ud800", thumbnail_url …/small/y.jpg' in page.traces[1]
+    assert len(page.traces[2]) < 200
+    assert page.traces[3] == 'not an object: ["odd"]'
 
 
 def test_page_bytes_that_are_no_text() -> None:
