@@ -242,7 +242,12 @@ class Enumerator:
     async def _list_undated(self, remote: Remote) -> None:
         size = self._context.limits.page
         offset = remote.dated // size * size
-        reading = await self._reader.prove(Listing(offset=offset), "the list of undated photos")
+        listing = Listing(offset=offset)
+        if 0 < remote.total <= offset:
+            # The tail is empty and begins where a page ends: what the page behind the last answers is unknown (API.md).
+            reading: Reading | None = await self._reader.take_as_empty(listing)
+        else:
+            reading = await self._reader.prove(listing, "the list of undated photos")
         if reading is not None:
             self._done[None] = remote.undated
             listed = max(0, reading.distinct - (remote.dated - offset))

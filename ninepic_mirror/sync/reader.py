@@ -137,6 +137,11 @@ class Reader:
             rows |= found  # two that look alike are two where one listing names both
         return [f"a photo of the listing has no usable id: {row}" for row in rows.elements()]
 
+    async def take_as_empty(self, listing: Listing) -> Reading:
+        """Take a listing as read that the counts say is empty, and mark what it named before."""
+        reading = Reading(await self._context.in_manifest(self._listings.next_reading))
+        return await self._accept(listing, reading, agreed=True)
+
     async def _accept(self, listing: Listing, reading: Reading, *, agreed: bool) -> Reading:
         await self._context.in_manifest(self._listings.prove, listing, reading.number)
         self.rejected[listing], self.traces[listing] = reading.rejected, reading.traces

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ninepic_mirror.config import Mirror
-from ninepic_mirror.errors import EventNotFoundError, KeyRefusedError, StorageError
+from ninepic_mirror.errors import EventNotFoundError, KeyRefusedError, RejectedError, StorageError
 from ninepic_mirror.sandbox import Fault
+from ninepic_mirror.sync.context import Options
 from ninepic_mirror.sync.mirror import sync_event
 from tests.oracle import check_count, final_files
 from tests.remote import EVENT, Remote, session_of
@@ -23,7 +24,7 @@ from tests.remote import EVENT, Remote, session_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ninepic_mirror.model import Timeline
+    from ninepic_mirror.model import Page, Timeline
     from tests.conftest import OpenBench
 
 FIRST_HOUR = 1768777200  # of the sandbox's events
@@ -652,3 +653,31 @@ class TakesAway(Remote):
         if self.victim is not None:
             self.victim.unlink()
         return await super().timeline_days(event_id)
+
+
+async def test_no_page_behind_the_last_is_asked_for(tmp_path: Path) -> None:
+    """An event that fills its pages is whole where the service refuses the page behind the last (API.md: unknown)."""
+
+    @dataclass
+    class Strict(Remote):
+        """A service that knows no page behind the last."""
+
+        async def images(self, event_id: int, page: int, page_size: int = 100) -> Page:
+            """Refuse it."""
+            if page > 1 and (page - 1) * page_size >= len(self.pictures):
+                raise RejectedError("images", 400)
+            return await super().images(event_id, page, page_size)
+
+    remote = Strict()
+    for number in range(6):
+        remote.add(f"photo-{number}", FIRST_HOUR if number else None)
+    settings = Mirror(tmp_path / "mirror", min_free=0, durability="none")
+    assert (await sync_event(session_of(remote, settings, 3), EVENT)).undated == 1
+    remote.pictures["photo-0"].taken = (
+        FIRST_HOUR + 7200
+    )  # the tail is empty from now on, and was not
+    report = await sync_event(session_of(remote, settings, 3), EVENT)
+    assert (report.whole, report.undated, report.moved) == (True, 0, 2)
+    del remote.pictures["photo-5"], remote.pictures["photo-4"], remote.pictures["photo-3"]
+    report = await sync_event(session_of(remote, settings, 3), EVENT, Options(accept_removals=True))
+    assert (report.whole, report.photos) == (True, 3)
