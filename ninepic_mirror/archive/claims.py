@@ -151,7 +151,7 @@ def _by_hour(windows: Iterable[Row]) -> dict[int, int]:
     """Add up the windows of each hour: a zone off by half an hour has two."""
     counts: dict[int, int] = {}
     for taken, count in windows:
-        if isinstance(taken, int) and isinstance(count, int):
-            start = taken - taken % HOUR
-            counts[start] = counts.get(start, 0) + count
+        moment = int(taken or 0)  # never NULL, by the queries
+        start = moment - moment % HOUR
+        counts[start] = counts.get(start, 0) + int(count or 0)
     return counts

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ninepic_mirror import __version__
+from ninepic_mirror.cli.summary import WATERMARK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -198,7 +199,8 @@ def test_talkative(commands: Commands, serve: Serve) -> None:
         f"ninepic-mirror {__version__}, Python" in commands.run("-vv", "status", "--root", "m").err
     )
     assert "holds the events [456]" in commands.run("-v", "status", "--root", "m").err
-    assert commands.run("sync", 456, *flags).err == ""
+    assert commands.run("sync", 456, *flags).err == f"{WATERMARK}\n"
+    assert commands.run("-q", "sync", 456, *flags).err == ""
 
 
 @pytest.mark.parametrize("number", ["456x", "0", "-1", "1" * 30])
