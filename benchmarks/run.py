@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import resource
 import shutil
 import signal
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -307,7 +309,50 @@ def _relayed(target: int) -> Iterator[int]:
         relay.wait()
 
 
-SCENES: Final = {"first": first, "same": same, "kinds": kinds, "repeat": repeat, "line": line}
+@dataclass(frozen=True)
+class Profile:
+    """Where the interpreter spends its time, by py-spy.
+
+    Args:
+        stacks: Lines of frames, outermost first, and samples.
+    """
+
+    stacks: list[str]
+
+    def lines(self) -> list[str]:
+        """Return it as Markdown: own time by function, and time with all that it calls."""
+        own, within = Counter[str](), Counter[str]()
+        for line in self.stacks:
+            stack, _, samples = line.rpartition(" ")
+            frames = [re.sub(r":\d+\)$", ")", frame) for frame in stack.split(";")]
+            own[frames[-1]] += int(samples)
+            within.update(dict.fromkeys(frames, int(samples)))
+        total = own.total()
+        rows = [f"{count / total:6.1%}  {name}" for name, count in own.most_common(25)]
+        ours = [(name, count) for name, count in within.most_common() if "ninepic_mirror/" in name]
+        calls = [f"{count / total:6.1%}  {name}" for name, count in ours[:30]]
+        about = "Samples of the thread that holds the interpreter lock, start-up included: own time, then with all that is called."
+        return ["### Where the time goes", "", about, "", "```", *rows, "", *calls, "```", ""]
+
+
+def profile(bench: Bench) -> Iterator[Profile]:
+    """Sample a first mirror."""
+    work = bench.work()
+    command, _ = peers.ours(work, work.scratch / "files")
+    found = work.scratch / "stacks"
+    spy = [str(Path(sys.executable).parent / "py-spy"), "record", "--gil", "--threads", "-r", "500"]
+    run(([*spy, "-f", "raw", "-o", str(found), "--", sys.executable, *command], ""))
+    yield Profile(found.read_text().splitlines())
+
+
+SCENES: Final = {
+    "first": first,
+    "same": same,
+    "kinds": kinds,
+    "repeat": repeat,
+    "line": line,
+    "profile": profile,
+}
 
 
 def machine() -> list[str]:
@@ -345,20 +390,19 @@ def main() -> None:
     resource.setrlimit(
         resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     )
-    tables: list[Table] = []
+    tables: list[Table | Profile] = []
     scratch = Path(tempfile.mkdtemp(prefix="ninepic-bench-", dir=options.scratch))
     try:
         with serving(Event(options.photos)) as origin:
             for name in options.only or SCENES:
-                bench = Bench(origin, scratch / name, options.runs)
-                tables += list(SCENES[name](bench))
+                tables += list(SCENES[name](Bench(origin, scratch / name, options.runs)))
+                if options.write:
+                    write(tables)  # as far as it goes: the whole takes half an hour
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if options.write:
-        write(tables)
 
 
-def write(tables: list[Table]) -> None:
+def write(tables: list[Table | Profile]) -> None:
     """Put the tables into the document, between its marks."""
     text = DOCUMENT.read_text()
     before, _, rest = text.partition("<!-- tables -->\n")
