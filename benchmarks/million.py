@@ -185,14 +185,19 @@ def main() -> None:
     server.start()
     api_url = receive.recv()
     folder = options.root or Path(tempfile.mkdtemp(prefix="million-"))
-    mirror = ["--root", str(folder / "mirror")]
+    folder.mkdir(exist_ok=True)
+    (
+        folder / "ninepic-mirror.toml"
+    ).write_text(  # where a command finds it: it is run in this folder
+        f'[api]\norg_id = 903\nbase_url = "{api_url}"\n'
+        f'[mirror]\nroot = "{folder / "mirror"}"\nvariants = ["thumbnail"]\nmin_free = "0"\n'
+    )
     try:
         if not options.again:
             print("first pass", json.dumps(first_pass(context, api_url, folder / "mirror")))
-        flags = ["--org", "903", "--base-url", api_url, "--variant", "thumbnail", "--min-free", "0"]
-        print_command(folder, options.runs, "sync", str(EVENT), "--json", *flags, *mirror)
-        print_command(folder, options.runs, "status", *mirror)
-        print_command(folder, options.runs, "status", str(EVENT), "--json", *mirror)
+        print_command(folder, options.runs, "sync", str(EVENT), "--json")
+        print_command(folder, options.runs, "status")
+        print_command(folder, options.runs, "status", str(EVENT), "--json")
         print_command(folder, options.runs, "--version")
     finally:
         server.terminate()

@@ -345,7 +345,7 @@ def profile(bench: Bench) -> Iterator[Profile]:
     yield Profile(found.read_text().splitlines())
 
 
-SCENES: Final = {
+SCENES: Final[dict[str, Callable[[Bench], Iterator[Table | Profile]]]] = {
     "first": first,
     "same": same,
     "kinds": kinds,
