@@ -193,8 +193,10 @@ class Bench:
         return table
 
     def _empty(self) -> None:
-        """Give back the room. The files stay until the end: a file system that has just removed some is slow to make new
-        ones, because ext4 looks at every free inode whether it was in use in the last minutes.
+        """Give back the room, and keep the files.
+
+        A file system that has just removed some is slow to make new ones: ext4 looks at every free inode whether it
+        was in use in the last minutes.
         """
         for path in self._scratch.rglob("*.*"):
             if path.is_file():
