@@ -264,12 +264,12 @@ def _look_up(context: Context, holdings: Holdings, ready: Sequence[Ready]) -> di
     """
     stems = {context.store.stem(one.job.taken, one.job.variant, one.job.image_id) for one in ready}
     folders = {split(stem)[0] for stem in stems} - context.announced
-    if folders:
-        with context.manifest.transaction():
+    with context.manifest.transaction():  # one for all: outside of it every look locks and unlocks the file
+        if folders:
             touch(context.manifest, (f"{folder}/-" if folder else "-" for folder in folders))
-        context.announced |= folders
-    return {
-        one.digest.sha256: holdings.equal(one.digest.xxh3_128, one.digest.size, one.digest.sha256)
-        for one in ready
-        if one.was_fetched
-    }
+        equal = {
+            digest.sha256: holdings.equal(digest.xxh3_128, digest.size, digest.sha256)
+            for digest in (one.digest for one in ready if one.was_fetched)
+        }
+    context.announced |= folders
+    return equal
