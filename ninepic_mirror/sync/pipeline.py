@@ -264,7 +264,8 @@ def _look_up(context: Context, holdings: Holdings, ready: Sequence[Ready]) -> di
     """
     stems = {context.store.stem(one.job.taken, one.job.variant, one.job.image_id) for one in ready}
     folders = {split(stem)[0] for stem in stems} - context.announced
-    with context.manifest.transaction():  # one for all: outside of it every look locks and unlocks the file
+    # One for all: outside of it every look locks and unlocks the file.
+    with context.manifest.transaction():
         if folders:
             touch(context.manifest, (f"{folder}/-" if folder else "-" for folder in folders))
         equal = {
