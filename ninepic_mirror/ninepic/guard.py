@@ -153,18 +153,20 @@ class Guard(httpcore.AsyncNetworkBackend):
                 streams.append(stream)
                 nursery.cancel_scope.cancel()
 
-        async with trio.open_nursery() as nursery:
-            for address in addresses:
-                failed = trio.Event()
-                nursery.start_soon(try_one, address, failed)
-                with trio.move_on_after(STAGGER):
-                    await failed.wait()
-        if not streams:
-            raise httpcore.ConnectError(f"no address answered: {faults[-1]}") from faults[-1]
-        with trio.CancelScope(shield=True):
-            for surplus in streams[1:]:
-                await surplus.aclose()
-        return streams[0]
+        try:
+            async with trio.open_nursery() as nursery:
+                for address in addresses:
+                    failed = trio.Event()
+                    nursery.start_soon(try_one, address, failed)
+                    with trio.move_on_after(STAGGER):
+                        await failed.wait()
+            if not streams:
+                raise httpcore.ConnectError(f"no address answered: {faults[-1]}") from faults[-1]
+            return streams.pop(0)
+        finally:  # those that came second, and the first where we were cancelled in the very step in which it came
+            with trio.CancelScope(shield=True):
+                for surplus in streams:
+                    await surplus.aclose()
 
     async def sleep(self, seconds: float) -> None:
         """Sleep, for httpcore's own retries, of which none are configured."""

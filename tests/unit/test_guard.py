@@ -209,6 +209,20 @@ async def test_surplus_connection_is_closed(autojump_clock: trio.testing.MockClo
     assert sorted(stream._closed for stream in network.streams) == [False, True]
 
 
+async def test_what_came_as_we_left_is_closed(autojump_clock: trio.testing.MockClock) -> None:
+    """A connection that is made in the very step in which its caller is cancelled does not stay open."""
+    trio.socket.set_custom_hostname_resolver(Names(["1.1.1.1"]))
+    network = Network(a1_1_1_1=math.inf)
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            guard = Guard(allow_private=False, backend=network)
+            nursery.start_soon(guard.connect_tcp, "x.test", 443)
+            await trio.sleep(STAGGER / 2)
+            network.together.set()
+            scope.cancel()
+    assert [stream._closed for stream in network.streams] == [True]
+
+
 async def test_nothing_answers(autojump_clock: trio.testing.MockClock) -> None:
     """Refused everywhere, unknown, and too slow are connection errors, which may pass."""
     guard = Guard(allow_private=False, backend=Network(a1_1_1_1=-0.1, a1_1_1_2=-0.1))
