@@ -12,11 +12,9 @@ from __future__ import annotations
 import argparse
 import cProfile
 import json
-import os
 import random
 import resource
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +28,7 @@ from typing import TYPE_CHECKING
 import trio
 import trustme
 
+from benchmarks.origin import free_port, pinned, wait_until_open
 from ninepic_mirror.config import Api
 from ninepic_mirror.ninepic.lanes import open_lanes
 from ninepic_mirror.ninepic.pacing import Pacer, photos_pace
@@ -80,14 +79,6 @@ class Origin:
         return [f"{base}/{kind}/{number}.jpg" for number in range(KINDS[kind][0])]
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @contextmanager
 def serving() -> Iterator[Origin]:
     """Run nginx over fresh files."""
@@ -116,21 +107,6 @@ def serving() -> Iterator[Origin]:
         server.terminate()
         server.wait()
         shutil.rmtree(folder)
-
-
-def pinned(which: int) -> list[str]:
-    """Return the words before a command that pin it to one processor."""
-    return ["taskset", "--cpu-list", str(sorted(os.sched_getaffinity(0))[which])]
-
-
-def wait_until_open(port: int) -> None:
-    """Wait until somebody listens on the port."""
-    for _ in range(200):
-        with socket.socket() as sock:
-            if sock.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise SystemExit("nginx does not start")
 
 
 async def fetch_all(client: Lanes | PhotoClient, urls: list[str], connections: int) -> int:
