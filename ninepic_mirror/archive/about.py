@@ -7,11 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from ninepic_mirror.archive.files import Tree, translated
+from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
 from ninepic_mirror.archive.placement import local_time
 
 if TYPE_CHECKING:
+    from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.config import Mirror
     from ninepic_mirror.model import Details

@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Self
 
+from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.syncfs import syncfs
-from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,77 +32,6 @@ _COPY_CHUNK: Final = 1 << 20
 _MOST_HELD: Final = (
     16  # folders that a batch keeps open: a layout may give each photo one of its own
 )
-
-_CURES: Final = {
-    errno.ENOSPC: ("the disk is full", "make room or lower [mirror] min_free, then run sync again"),
-    errno.EDQUOT: ("the disk quota is used up", "raise the quota, then run sync again"),
-    errno.EROFS: (
-        "the file system is read-only",
-        "mount it writable; look at the kernel log for disk errors",
-    ),
-    errno.EIO: (
-        "the disk reports an I/O error",
-        "look at the kernel log and the disk's health before going on",
-    ),
-    errno.EACCES: (
-        "permission denied",
-        "run as the user who owns the mirror, or change the folder's owner",
-    ),
-    errno.EPERM: (
-        "operation not permitted",
-        "run as the user who owns the mirror, or change the folder's owner",
-    ),
-    errno.ELOOP: (
-        "a symbolic link stands where a folder or file is due",
-        "remove the link, then run sync again",
-    ),
-    errno.ENOTDIR: (
-        "a link or file stands where a folder is due",
-        "move it away, then run sync again",
-    ),
-    errno.EISDIR: (
-        "a folder stands where a file is due",
-        "move it away, then run sync again",
-    ),
-    errno.EEXIST: (
-        "something else stands where a new file or folder is due",
-        "move it away, then run sync again",
-    ),
-    errno.EMFILE: (
-        "too many open files",
-        "raise the limit (ulimit -n) or lower [mirror] connections",
-    ),
-    errno.ESTALE: (
-        "the network file system lost the folder",
-        "mount it again, then run sync again",
-    ),
-}
-
-
-def storage_error(error: OSError, path: str) -> StorageError:
-    """Translate what the system said into an error with a cure.
-
-    Args:
-        error: Where it says by its absolute path what stands in the way (`Tree.folder`), that is named: "move it away"
-            must not be said of the folder above.
-        path: What was touched otherwise.
-    """
-    if error.errno in {errno.ENOTDIR, errno.ELOOP} and str(error.filename).startswith("/"):
-        path = str(error.filename)
-    text, cure = _CURES.get(
-        error.errno or 0,
-        (error.strerror or str(error), "see the system's documentation of this error"),
-    )
-    return StorageError(path, text, cure)
-
-
-@contextmanager
-def translated(path: str) -> Iterator[None]:
-    """Turn an OSError of the block into a StorageError that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(error, path) from error
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

@@ -12,7 +12,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from ninepic_mirror.archive.files import FILE_MODE, translated
+from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.files import FILE_MODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

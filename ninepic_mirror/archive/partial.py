@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import xxhash
 
 from ninepic_mirror.archive.content import Content, ContentCheck
-from ninepic_mirror.archive.files import Tree, translated, write_all
+from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.files import Tree, write_all
 from ninepic_mirror.archive.placement import safe_name
 from ninepic_mirror.errors import MirrorError
 

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from ninepic_mirror.archive.files import split, translated
+from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.listings import known_photos, missed_photos
 from ninepic_mirror.archive.moves import Move
 from ninepic_mirror.archive.store import TRASH, Store

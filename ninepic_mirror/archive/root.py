@@ -16,7 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from ninepic_mirror.archive.files import Tree, translated
+from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.manifest import NAME
 from ninepic_mirror.archive.placement import event_folder, is_folder_of
 from ninepic_mirror.errors import StorageError, UsageError

@@ -19,7 +19,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from ninepic_mirror.archive.files import Tree, split, translated
+from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.flush import Flush
 from ninepic_mirror.archive.holdings import Placed
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL

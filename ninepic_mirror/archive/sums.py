@@ -14,13 +14,14 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from ninepic_mirror.archive.files import Tree, translated
+from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
 from ninepic_mirror.archive.root import OWN_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.manifest import Manifest
 
 NAME: Final = "SHA256SUMS"

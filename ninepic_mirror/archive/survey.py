@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from ninepic_mirror.archive.files import Tree, translated
+from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.sums import NAME as SUMS
 from ninepic_mirror.archive.sums import named_lines, sums_path
@@ -17,6 +17,7 @@ from ninepic_mirror.archive.sums import named_lines, sums_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.holdings import Holdings
 
 # Nanoseconds: the coarsest time of a file system (exFAT, 2 s). A folder that changed within it may change again without

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
-from ninepic_mirror.archive.files import translated
+from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.root import Root
 from ninepic_mirror.cli.console import command, is_terminal
 from ninepic_mirror.cli.options import API, MIRROR, event_number, overrides, takes

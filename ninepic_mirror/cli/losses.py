@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ninepic_mirror.archive.files import translated
+from ninepic_mirror.archive.faults import translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

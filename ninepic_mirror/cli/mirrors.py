@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive import lock
 from ninepic_mirror.archive.balance import balance, counted, failures
-from ninepic_mirror.archive.files import translated
+from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.listings import hours
 from ninepic_mirror.archive.manifest import NAME, Manifest, reading
 from ninepic_mirror.archive.root import MARKER, Root

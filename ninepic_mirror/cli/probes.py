@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from ninepic_mirror.archive.files import storage_error
+from ninepic_mirror.archive.faults import storage_error
 from ninepic_mirror.archive.root import MARKER, Root
 from ninepic_mirror.cli.outcome import Code
 from ninepic_mirror.errors import StorageError

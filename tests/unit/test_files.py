@@ -12,14 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ninepic_mirror.archive.files import (
-    Found,
-    Tree,
-    split,
-    storage_error,
-    translated,
-    write_all,
-)
+from ninepic_mirror.archive.faults import storage_error, translated
+from ninepic_mirror.archive.files import Found, Tree, split, write_all
 from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
