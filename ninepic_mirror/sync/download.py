@@ -24,6 +24,8 @@ from ninepic_mirror.ninepic.transport import FastBody
 from ninepic_mirror.sync import rooms
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ninepic_mirror.archive.content import Content
     from ninepic_mirror.archive.holdings import Holdings
     from ninepic_mirror.archive.records import Job
@@ -48,6 +50,10 @@ class Failed:
 Outcome = Ready | Fetched | Failed
 
 
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
 class Downloader:
     """Has files for one pass; shared by all workers.
 
@@ -65,8 +71,12 @@ class Downloader:
         self.look_for_strays = False
         self.resumable: set[str] = set()
 
-    async def have(self, job: Job) -> Outcome:
+    async def have(self, job: Job, struggling: Callable[[], None] = _nobody) -> Outcome:
         """Find the file or fetch it.
+
+        Args:
+            job: The file.
+            struggling: Told of every attempt that failed and may be made again.
 
         Raises:
             StopProgramError: The disk, or the photo origin as a whole, cannot be used.
@@ -81,7 +91,7 @@ class Downloader:
         if self.resumable and transfer.path in self.resumable:
             await trio.to_thread.run_sync(transfer.file.resume)
         try:
-            return await self._context.pace.run(partial(self._watched, transfer))
+            return await self._context.pace.run(partial(self._watched, transfer, struggling))
         except (PassingError, PhotoError) as error:
             if transfer.size:  # the same pass may come to it again
                 self.resumable.add(transfer.path)
@@ -94,11 +104,14 @@ class Downloader:
             stray = await self._context.in_manifest(self._holdings.stray, stem)
         return await trio.to_thread.run_sync(store.find, job, stray)
 
-    async def _watched(self, transfer: _Transfer) -> Ready | Fetched:
+    async def _watched(
+        self, transfer: _Transfer, struggling: Callable[[], None]
+    ) -> Ready | Fetched:
         """Make one attempt, and stop the program when web pages come for one photo after the other."""
         try:
             ready = await transfer.attempt()
         except PassingError as error:
+            struggling()
             if error.html:
                 self._pages.add(transfer.job.image_id)
                 if len(self._pages) >= _PORTAL:

@@ -141,7 +141,9 @@ async def _pass_on(channel: trio.MemorySendChannel[T], item: T) -> None:
 class _Crew:
     """The workers: as many as the origin's pace has room for, and the configured connections allow.
 
-    Any more of them would only wait for each other, which costs as much as the rest of a thumbnail.
+    Any more of them would only wait for each other, which costs as much as the rest of a thumbnail. Each fault of a
+    photo calls for another: who waits before the next try is of no use meanwhile, and bad photos, however many come
+    first, must not keep the good ones from being tried (DESIGN §7).
 
     Args:
         context: The pass.
@@ -160,13 +162,18 @@ class _Crew:
 
     async def _work(self, jobs: trio.MemoryReceiveChannel[Job], sinks: _Sinks) -> None:
         context, pace = self._context, self._context.pace
+
+        def replace() -> None:
+            if self._hired < context.settings.connections:
+                self.hire(jobs.clone(), sinks.clone())
+
         with jobs, sinks.bodies, sinks.outcomes:
             while (job := await _next(jobs)) is not None:
                 if context.stopping.is_set():
                     return  # it stays pending in the manifest
-                if self._hired < min(context.settings.connections, pace.useful):
-                    self.hire(jobs.clone(), sinks.clone())
-                result = await self._downloader.have(job)
+                if self._hired < pace.useful:
+                    replace()
+                result = await self._downloader.have(job, replace)
                 try:
                     await sinks.send(result)
                 except trio.BrokenResourceError:
