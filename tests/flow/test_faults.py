@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ninepic_mirror.errors import CertificateError, UnreachableError
+from ninepic_mirror.ninepic.backoff import Backoff
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.sandbox import Fault
 
@@ -272,6 +273,22 @@ async def test_an_untrusted_certificate_ends_at_once(open_bench: OpenBench) -> N
 
         with pytest.raises(CertificateError):
             await bench.sync()
+
+
+async def test_many_bad_photos_that_come_first_hold_up_nothing(open_bench: OpenBench) -> None:
+    """When all that is tried first fails for good, the rest is tried nevertheless, and the origin is not called down."""
+    async with open_bench(photos=60) as bench:
+        bench.give_up = 3.0
+        bench.limits = Limits(head=2.0, silence=0.3, backoff=Backoff(base=0.05, cap=0.3))
+        bad = [photo.image_id for photo in bench.sandbox.event(456).photos[:20]]
+        for image_id in bad:
+            bench.sandbox.faults.add(Fault(kind="500", origin="photos", image_id=image_id))
+
+        report = await bench.sync()
+
+        assert not report.whole
+        assert {one.image_id for one in report.failures} == set(bad)
+        assert (report.failed, report.present) == (40, 80)
 
 
 async def test_a_captive_portal_is_recognised(open_bench: OpenBench) -> None:
