@@ -131,6 +131,21 @@ class Holdings:
         )
         return [str(row[0]) for row in found]
 
+    def others(self, places: Iterable[tuple[str, Job]]) -> set[str]:
+        """Return those of the places at which jobs last knew their files that are another file's by now.
+
+        After a change of layout a file may stand where one of another variant stood.
+        """
+        statement = (
+            "SELECT path FROM files WHERE folder = ? AND path = ? AND state = 'present'"
+            " AND (image_id, variant) <> (?, ?) LIMIT 1"
+        )
+        return {
+            path
+            for path, job in places
+            if self._manifest.rows(statement, [split(path)[0], path, job.image_id, job.variant])
+        }
+
     # --- on disk or not ------------------------------------------------------------------------------------------
 
     def folders(self) -> list[tuple[str, int | None]]:

@@ -29,7 +29,7 @@ from ninepic_mirror.archive.records import Stray
 from ninepic_mirror.errors import MirrorError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from zoneinfo import ZoneInfo
 
     from ninepic_mirror.archive.content import Content
@@ -191,12 +191,18 @@ class Store:
         digest = write_body(tree, path, body.data, body.content, body.modified)
         return Ready(job, path, digest, body.etag, body.last_modified)
 
-    def settle(self, batch: Sequence[Ready], equal: Mapping[str, Sequence[str]]) -> list[Placed]:
+    def settle(
+        self,
+        batch: Sequence[Ready],
+        equal: Mapping[str, Sequence[str]],
+        others: Collection[str] = (),
+    ) -> list[Placed]:
         """Give a batch of files their final names, durably.
 
         Args:
             batch: Whole files; no two for the same photo and variant.
             equal: SHA-256 → places of files with these bytes, by the manifest.
+            others: Places that jobs know as theirs, and that are another file's by now: they stay as they are.
 
         Returns:
             Where each now stands; a row may call them present.
@@ -210,7 +216,7 @@ class Store:
             settling = self._choose(tree, batch, equal)
             self._sync(tree, [one for one in settling if one.twin is None])
             for one in settling:
-                self._name(tree, one)
+                self._name(tree, one, others)
             sources = (one.ready.source for one in settling if not one.ready.was_fetched)
             for folder in {
                 split(path)[0] for path in (*(one.target for one in settling), *sources)
@@ -268,13 +274,14 @@ class Store:
         sources = [one.ready.source for one in settling]
         self._flush.files(tree, sources, sum(one.ready.digest.size for one in settling))
 
-    def _name(self, tree: Tree, one: _Settling) -> None:
+    def _name(self, tree: Tree, one: _Settling, others: Collection[str]) -> None:
         ready = one.ready
         if ready.source == one.target:
             return
         self._make_way(tree, one.target)
         held = ready.job.held
-        if ready.was_fetched and held is not None and not held.startswith(TRASH):
+        is_ours = held not in others
+        if ready.was_fetched and held is not None and is_ours and not held.startswith(TRASH):
             # damaged, or it would not have been fetched; its photo may have moved on
             self._make_way(tree, held)
         if one.twin is not None:

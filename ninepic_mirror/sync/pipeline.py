@@ -250,8 +250,8 @@ async def commit(context: Context, holdings: Holdings, batch: Sequence[Done]) ->
     failed = [outcome for outcome in batch if isinstance(outcome, Failed)]
     placed: list[Placed] = []
     if ready:
-        equal = await context.in_manifest(_look_up, context, holdings, ready)
-        placed = await trio.to_thread.run_sync(context.store.settle, ready, equal)
+        equal, others = await context.in_manifest(_look_up, context, holdings, ready)
+        placed = await trio.to_thread.run_sync(context.store.settle, ready, equal, others)
     reasons = [(one.job.image_id, one.job.variant, one.reason) for one in failed]
     await context.in_manifest(holdings.commit, placed, reasons)
     tally = context.tally
@@ -263,14 +263,21 @@ async def commit(context: Context, holdings: Holdings, batch: Sequence[Done]) ->
         context.progress.failed(len(failed))
 
 
-def _look_up(context: Context, holdings: Holdings, ready: Sequence[Ready]) -> dict[str, list[str]]:
-    """Look up where the bytes of fetched files stand already, by their hashes.
+def _look_up(
+    context: Context, holdings: Holdings, ready: Sequence[Ready]
+) -> tuple[dict[str, list[str]], set[str]]:
+    """Look up where the bytes of fetched files stand already, by their hashes, and what is another file's by now.
 
     A folder is recorded before it gets its first file: should we be killed before the rows are committed, the next
     pass looks into it and adopts what stands there, instead of fetching it again.
     """
-    stems = {context.store.stem(one.job.taken, one.job.variant, one.job.image_id) for one in ready}
+    stems = [context.store.stem(one.job.taken, one.job.variant, one.job.image_id) for one in ready]
     folders = {split(stem)[0] for stem in stems} - context.announced
+    elsewhere = [
+        (one.job.held, one.job)
+        for one, stem in zip(ready, stems, strict=True)
+        if one.job.held is not None and not one.job.held.startswith(f"{stem}.")
+    ]
     # One for all: outside of it every look locks and unlocks the file.
     with context.manifest.transaction():
         if folders:
@@ -279,5 +286,6 @@ def _look_up(context: Context, holdings: Holdings, ready: Sequence[Ready]) -> di
             digest.sha256: holdings.equal(digest.xxh3_128, digest.size, digest.sha256)
             for digest in (one.digest for one in ready if one.was_fetched)
         }
+        others = holdings.others(elsewhere)
     context.announced |= folders
-    return equal
+    return equal, others

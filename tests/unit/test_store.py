@@ -384,6 +384,23 @@ def test_a_root_that_vanished_is_not_written_to(shelf: Shelf) -> None:
         shelf.store.carry([])
 
 
+def test_a_place_that_is_another_files_by_now_is_left_alone(shelf: Shelf) -> None:
+    """A damaged file's old place is cleared, unless a change of layout has brought another file there."""
+    shelf.have(window(SIX), "a")
+    place = f"{DAY}/large/a.jpg"
+    job = replace(jobs_of(shelf, "b")["b"], held=place)
+    assert shelf.holdings.others([(place, job)]) == {place}
+    own = replace(job, image_id="a", variant="large")
+    assert shelf.holdings.others([(place, own), (f"{DAY}/large/c.jpg", job)]) == set()
+
+    ready = shelf.fetched(job, jpeg("b"))
+    shelf.store.settle([ready], {}, {place})
+    assert (shelf.folder / place).read_bytes() == jpeg("large a")
+    ready = shelf.fetched(job, jpeg("b"))
+    shelf.store.settle([ready], {})
+    assert not (shelf.folder / place).exists()
+
+
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
