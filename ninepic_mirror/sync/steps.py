@@ -70,6 +70,9 @@ class Pass:
         self._downloader = Downloader(context, self._holdings, session.allowance)
         self._send: pipeline.Send = _nowhere
         self._before = before
+        self._others: list[
+            object
+        ] = []  # variants of which every photo had a row, and that are not asked for now
         self._changed = False  # something was listed, fetched, moved or found missing
         self._total: int | None = None  # photos that the service reports
 
@@ -140,6 +143,7 @@ class Pass:
         had = manifest.meta("variants")
         if not isinstance(had, list):  # a first pass that is cut off has made rows for these only
             had = list(variants)
+        self._others = [variant for variant in had if variant not in variants]
         # photos that come in this pass get rows for its variants only; `_close` adds the others once all have theirs
         manifest.set_meta({"variants": [variant for variant in had if variant in variants]})
         options = self._context.options
@@ -322,9 +326,11 @@ class Pass:
             {"event_id": event.event_id, "name": event.name, "slug": event.slug}
         )
         if findings is not None and not findings.faults and options.day is None:
+            # where nothing was listed no photo came, and the others have all their rows as before
+            others = [] if findings.listed else self._others
             self._manifest.set_meta(
                 {
-                    "variants": list(self._context.variants),
+                    "variants": [*self._context.variants, *others],
                     "adopted": True,
                     "timeline": self._details.timeline_search,
                 }

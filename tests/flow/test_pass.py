@@ -562,6 +562,18 @@ async def test_a_variant_left_out_once_comes_later(open_bench: OpenBench) -> Non
         assert (report.whole, report.downloaded) == (True, 3)
 
 
+async def test_a_pass_for_one_variant_costs_the_next_nothing(open_bench: OpenBench) -> None:
+    """Where nothing changed, a pass for fewer variants leaves all that is known of the others as it was."""
+    async with open_bench(photos=60) as bench:
+        assert (await bench.sync()).whole
+        both = bench.settings
+        bench.settings = replace(both, variants=("thumbnail",))
+        assert (await bench.sync(narrowed=True, configured=both.variants)).api_requests == 3
+        bench.settings = both
+        report = await bench.sync()
+        assert (report.whole, report.api_requests, report.photo_requests) == (True, 3, 0)
+
+
 async def test_rows_that_are_no_photo_remove_nothing(open_bench: OpenBench) -> None:
     """A listing with a row that cannot be read is not whole: what it does not name is not gone."""
     async with open_bench() as bench:
