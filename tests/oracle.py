@@ -42,6 +42,15 @@ def rows(folder: Path, state: str = "present") -> list[Row]:
         return [Row(*row) for row in found]
 
 
+def hours_left_short(folder: Path) -> list[int]:
+    """Return the hours that list fewer photos than reported, and that the last pass did not list, by their start."""
+    with closing(sqlite3.connect(folder / OWN / "manifest.sqlite3")) as connection:
+        found = connection.execute(
+            "SELECT start FROM hours WHERE listed + repeated < reported AND pass < (SELECT max(id) FROM passes)"
+        )
+        return [start for (start,) in found]
+
+
 def final_files(folder: Path) -> dict[str, Path]:
     """Return every file under a final name by its relative path."""
     return {

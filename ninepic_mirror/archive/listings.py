@@ -66,7 +66,8 @@ class Listings:
 
     Attributes:
         claims: Which windows of the pass name photos that another one has.
-        left: Hours that lost a photo to another one, and were not listed in this pass: they may still name it.
+        left: Hours that lost a photo to another one, or to the list of all photos, and were not listed since: they may
+            still name it, and what the service reports for them may lag.
     """
 
     def __init__(self, manifest: Manifest, number: int, variants: tuple[Variant, ...]) -> None:
@@ -185,12 +186,12 @@ class Listings:
             self.claims.add(image_id, claims)
             return has
         if was.position is not None and was.hour is not None and was.hour != here.hour:
-            self._left(was.hour)
-            self.left.add(was.hour)
+            self._lost(was.hour)
         return here
 
-    def _left(self, hour: int, photos: int = 1) -> None:
+    def _lost(self, hour: int, photos: int = 1) -> None:
         """Photos counted for `hour` are not there: the hour now lists fewer, so it will be looked at."""
+        self.left.add(hour)
         self._manifest.change(
             "UPDATE hours SET listed = listed - ? WHERE start = ? AND pass < ?",
             [photos, hour, self._pass],
@@ -248,7 +249,8 @@ class Listings:
                     f" AND hour IS NOT NULL AND {unnamed} GROUP BY hour",
                     values,
                 ):
-                    self._left(_int0(hour), _int0(photos))
+                    if photos:
+                        self._lost(_int0(hour), _int0(photos))
                 self._manifest.change(f"{_MISS} AND missed = 0 AND {unnamed}", values)
 
     def _give_up(self, window: Window, reading: int) -> None:

@@ -68,3 +68,11 @@ class Job:
     height: int | None = None
     held: str | None = None
     sha256: str | None = None
+
+    def elsewhere(self, stem: str) -> str | None:
+        """Return where its bytes may already stand, if that is not the place where it belongs.
+
+        Args:
+            stem: That place, without its extension.
+        """
+        return None if self.held is None or self.held.startswith(f"{stem}.") else self.held

@@ -105,6 +105,11 @@ class _Settling:
     twin: str | None = None
     model: str | None = None
 
+    def is_its_own(self, others: Collection[str]) -> bool:
+        """Whether its bytes stand where no other file of the mirror does, or will."""
+        source = self.ready.source
+        return self.ready.was_fetched or source == self.target or source not in others
+
 
 class Store:
     """Places files in one event folder.
@@ -205,7 +210,8 @@ class Store:
             others: Places that jobs know as theirs, and that are another file's by now: they stay as they are.
 
         Returns:
-            Where each now stands; a row may call them present.
+            Where each now stands; a row may call them present. A file that was found where another's is, or is about
+            to be, is left out, and stays wanted: the next pass has it.
 
         Raises:
             StorageError: The disk said no. Nothing of the batch may be recorded; what has got its name already is
@@ -214,6 +220,8 @@ class Store:
         self.check_room()
         with translated(self.tree.name("")), self.tree.holding() as tree:
             settling = self._choose(tree, batch, equal)
+            others = {*others, *(one.target for one in settling)}
+            settling = [one for one in settling if one.is_its_own(others)]
             self._sync(tree, [one for one in settling if one.twin is None])
             for one in settling:
                 self._name(tree, one, others)

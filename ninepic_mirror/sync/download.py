@@ -7,7 +7,7 @@ goes to the disk as it comes, `_GATHER` bytes at a time; memory is bounded by co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
@@ -98,10 +98,14 @@ class Downloader:
             return Failed(job, error.reason)
 
     async def _find(self, job: Job) -> Ready | None:
-        store, stray = self._context.store, None
+        context, store, stray = self._context, self._context.store, None
+        stem = store.stem(job.taken, job.variant, job.image_id)
         if self.look_for_strays:
-            stem = store.stem(job.taken, job.variant, job.image_id)
-            stray = await self._context.in_manifest(self._holdings.stray, stem)
+            stray = await context.in_manifest(self._holdings.stray, stem)
+        old = job.elsewhere(stem)
+        if old is not None:
+            others = await context.in_manifest(self._holdings.others, [(old, job)])
+            job = replace(job, held=None) if others else job
         return await trio.to_thread.run_sync(store.find, job, stray)
 
     async def _watched(

@@ -17,6 +17,7 @@ What cannot be listed or proven is a fault of the pass, never the end of it: the
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -139,32 +140,22 @@ class Enumerator:
             remote: What `counts` answered at the start of the pass.
             everything: List all windows.
         """
-        context, findings, restless = self._context, Findings(remote), False
+        context, findings = self._context, Findings(remote)
         unsure = not await context.in_manifest(is_sure, context.manifest)
         if unsure:
             await self._doubt()
-        for _ in range(ROUNDS):
-            plan = await self._plan(findings.remote, everything=everything)
-            if not plan:
-                break
-            findings.listed = True
-            await self._list(plan, findings.remote)
-            await self._doubt()
-            if not (self._reader.several or self._doubtful):
-                break
-            before, findings.remote = findings.remote, await self.counts()
-            if findings.remote != before:
-                self._reader.moved = True
-            if not (self._reader.moved or self._doubtful):
-                break
+        restless = await self._rounds(findings, everything=everything)
+        day = context.options.day
+        if day is not None:
+            findings.faults += await context.in_manifest(self._short, day)
         else:
-            restless = bool(await self._plan(findings.remote, everything=everything))
-        if self._context.options.day is None:
-            await self._settle(findings, restless=restless)
-        else:
-            findings.faults += await self._context.in_manifest(
-                self._short, self._context.options.day
-            )
+            if await self._lacks_the_last_word(findings, restless=restless):
+                findings.listed = True
+                await self._disturb()
+                await self._list_event(findings.remote)
+                await self._doubt()
+                restless = await self._rounds(findings, everything=everything)
+            await self._settle(findings)
         if restless:
             findings.faults.append(
                 "the listing kept changing while it was read; sync again when uploads pause"
@@ -176,6 +167,24 @@ class Enumerator:
         findings.faults = [*reader.faults.values(), *findings.faults]
         findings.rejected = reader.nameless()
         return findings
+
+    async def _rounds(self, findings: Findings, *, everything: bool) -> bool:
+        """List what is planned until nothing is; return whether the listing never came to rest."""
+        for _ in range(ROUNDS):
+            plan = await self._plan(findings.remote, everything=everything)
+            if not plan:
+                return False
+            findings.listed = True
+            await self._list(plan, findings.remote)
+            await self._doubt()
+            if not (self._reader.several or self._doubtful):
+                return False
+            before, findings.remote = findings.remote, await self.counts()
+            if findings.remote != before:
+                self._reader.moved = True
+            if not (self._reader.moved or self._doubtful):
+                return False
+        return bool(await self._plan(findings.remote, everything=everything))
 
     async def _plan(self, remote: Remote, *, everything: bool) -> Plan:
         context = self._context
@@ -256,7 +265,7 @@ class Enumerator:
     async def _list_event(self, remote: Remote) -> Reading | None:
         reading = await self._reader.prove(Listing(), "the list of all photos")
         if reading is not None:
-            self._done[None] = remote.total
+            self._done[None] = remote.total if remote.hours is None else remote.undated
             await self._remember("event", Tail(remote.total, reading.distinct, reading.repeated))
         return reading
 
@@ -264,20 +273,27 @@ class Enumerator:
         values: dict[str, object] = {key: asdict(tail)}
         await self._context.in_manifest(self._context.manifest.set_meta, values)
 
-    async def _settle(self, findings: Findings, *, restless: bool) -> None:
-        """See that the known photos add up to the total; when they do not, list the whole event once."""
-        context, reader = self._context, self._reader
+    async def _lacks_the_last_word(self, findings: Findings, *, restless: bool) -> bool:
+        """Whether the known photos do not add up to the total, and a listing of the whole event may tell why."""
+        gap = await self._context.in_manifest(self._gap, findings.remote)
+        return bool(gap) and not self._reader.faults and not restless  # those would be read in vain
+
+    async def _settle(self, findings: Findings) -> None:
+        """Say by how much the known photos and the total differ."""
+        context = self._context
         gap = await context.in_manifest(self._gap, findings.remote)
-        if gap and not reader.faults and not restless:  # a restless listing would be read in vain
-            findings.listed = True
-            await self._disturb()
-            await self._list_event(findings.remote)
-            gap = await context.in_manifest(self._gap, findings.remote)
-        unread = len(reader.nameless())
+        unread = len(self._reader.nameless())
         if gap > 0 and gap > unread:
             findings.faults.append(f"the service reports {gap} more photos than its listings name")
         elif gap < 0:
             findings.faults.append(f"the listings name {-gap} more photos than the service reports")
+        elif (
+            findings.listed and self._timeline and (short := await context.in_manifest(self._short))
+        ):
+            more = f" (and {len(short) - 1} more hours)" if len(short) > 1 else ""
+            context.note(
+                f"{short[0]}{more}; the total is right, so nothing lacks; every sync looks again"
+            )
         findings.repeated = await context.in_manifest(self._repeated)
 
     async def _doubt(self) -> None:
@@ -325,12 +341,13 @@ class Enumerator:
             )
         return faults
 
-    def _short(self, day: tuple[int, int]) -> list[str]:
-        """Name the hours of a span of which the service reports more photos than it lists."""
+    def _short(self, day: tuple[int, int] | None = None) -> list[str]:
+        """Name the hours, of all or one span, of which the service reports more photos than it lists."""
+        first, end = day or (-math.inf, math.inf)
         return [
             f"the hour {hour_name(start)}: the service reports {hour.reported} photos and lists {hour.listed}"
             for start, hour in hours(self._context.manifest).items()
-            if day[0] - HOUR < start < day[1] and hour.listed + hour.repeated < hour.reported
+            if first - HOUR < start < end and hour.listed + hour.repeated < hour.reported
         ]
 
     def _gap(self, remote: Remote) -> int:

@@ -256,7 +256,7 @@ async def commit(context: Context, holdings: Holdings, batch: Sequence[Done]) ->
     await context.in_manifest(holdings.commit, placed, reasons)
     tally = context.tally
     tally.downloaded += sum(one.was_fetched for one in ready)
-    tally.found += sum(not one.was_fetched for one in ready)
+    tally.found += len(placed) - sum(one.was_fetched for one in ready)
     tally.linked += sum(one.is_link for one in placed)
     context.progress.done(len(placed), sum(one.size for one in placed))
     if failed:
@@ -274,9 +274,9 @@ def _look_up(
     stems = [context.store.stem(one.job.taken, one.job.variant, one.job.image_id) for one in ready]
     folders = {split(stem)[0] for stem in stems} - context.announced
     elsewhere = [
-        (one.job.held, one.job)
+        (old, one.job)
         for one, stem in zip(ready, stems, strict=True)
-        if one.job.held is not None and not one.job.held.startswith(f"{stem}.")
+        if (old := one.job.elsewhere(stem)) is not None
     ]
     # One for all: outside of it every look locks and unlocks the file.
     with context.manifest.transaction():

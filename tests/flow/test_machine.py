@@ -22,7 +22,7 @@ from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import MirrorError
 from ninepic_mirror.sync.context import Options
 from ninepic_mirror.sync.mirror import sync_event
-from tests.oracle import check_settled, check_truth, final_files, rows
+from tests.oracle import check_settled, check_truth, final_files, hours_left_short, rows
 from tests.remote import EVENT, FIRST, HOUR, Remote, cancel_at, session_of
 
 if TYPE_CHECKING:
@@ -192,16 +192,31 @@ class MirrorMachine(RuleBasedStateMachine):
     @rule(
         moves=st.lists(st.tuples(st.integers(0, 4), WHICH, HOURS), min_size=1, max_size=6),
         full=st.booleans(),
+        before=st.lists(st.tuples(WHICH, HOURS), max_size=3),
+        lag=st.integers(0, 3),
     )
     def sync_while_photos_are_retimed(
-        self, moves: list[tuple[int, int, int | None]], full: bool
+        self,
+        moves: list[tuple[int, int, int | None]],
+        full: bool,
+        before: list[tuple[int, int | None]],
+        lag: int,
     ) -> None:
-        """Photos get other capture times between the requests of a pass; the next quiet one puts each where it belongs."""
+        """Photos get other capture times while counts lag, and between the requests of a pass.
+
+        The next quiet pass puts each where it belongs.
+        """
+        self.remote.lags = [self.remote.counted()] * lag
+        for which, taken in before:
+            self._retime_now(which, taken)
         for wait, which, taken in moves:
             self.remote.meanwhile += [None] * wait + [partial(self._retime_now, which, taken)]
-        self._run(Options(full=full, accept_removals=True), 0)
+        report = self._run(Options(full=full, accept_removals=True), 0)
         self.remote.meanwhile.clear()
+        self.remote.lags.clear()
         self._remember()
+        if self.remote.timeline and report is not None and report.whole:
+            assert not hours_left_short(self.folder)
         check_truth(self.folder, self._body, self._damage(), self.deleted)
         self.sync_accepting(full=False)
 

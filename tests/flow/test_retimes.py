@@ -11,9 +11,12 @@ import pytest
 
 from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import PassingError
+from ninepic_mirror.model import Timeline
+from ninepic_mirror.progress import Silent
 from ninepic_mirror.sandbox import Fault
 from ninepic_mirror.sync.enumerator import AGAIN
 from ninepic_mirror.sync.mirror import sync_event
+from tests.oracle import hours_left_short
 from tests.remote import EVENT, FIRST, HOUR, Picture, Remote, session_of
 
 if TYPE_CHECKING:
@@ -45,16 +48,31 @@ async def test_photos_re_timed_during_a_pass_stand_right_after_the_next(
         assert (await bench.sync()).api_requests == 3
 
 
+class Noting(Silent):
+    """Keeps what is told to people."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+
+    def note(self, text: str) -> None:
+        """See `Progress`."""
+        self._notes.append(text)
+
+
 @dataclass
 class Case:
     """A remote and its mirror; pages of two rows, one variant."""
 
     settings: Mirror
     remote: Remote = field(default_factory=Remote)
+    notes: list[str] = field(default_factory=list)
 
     async def sync(self) -> PassReport:
-        """Make a pass."""
-        return await sync_event(session_of(self.remote, self.settings, 2), EVENT)
+        """Make a pass; `notes` has what it tells people."""
+        session = session_of(self.remote, self.settings, 2)
+        self.notes.clear()
+        session.progress = Noting(self.notes)
+        return await sync_event(session, EVENT)
 
     @property
     def folder(self) -> Path:
@@ -239,3 +257,35 @@ async def test_what_never_rests_is_not_whole(case: Case) -> None:
     assert not report.whole
     assert report.present == 6
     assert case.remote.calls < 100
+
+
+async def test_an_hour_that_the_last_word_takes_a_photo_from_is_listed_again(case: Case) -> None:
+    """Where counts lag and all of `/images` tells that a photo left, its hour may hold another one by now."""
+    for number in range(20):  # so that the one that leaves is no tenth of the event
+        case.remote.add(f"k{number:02}", FIRST + 2 * HOUR)
+    await case.sync()
+    case.remote.lags = [case.remote.counted()]
+    del case.remote.pictures["p0"]
+    case.remote.pictures["q"].taken = FIRST + 9
+
+    report = await case.sync()
+
+    assert report.whole, report.failures
+    assert hours_left_short(case.folder) == []
+    assert hours_of(case.folder)["q"] == FIRST
+
+
+async def test_an_hour_that_reports_too_many_is_named(case: Case) -> None:
+    """An hour that lists fewer photos than reported is told of, and listed by every sync; nothing lacks, so it is whole."""
+    await case.sync()
+    hours = case.remote.counted().hours
+    case.remote.lags = [Timeline({**hours, SECOND: 3})] * 2
+    case.remote.calls = 0
+
+    report = await case.sync()
+
+    assert report.whole, report.failures
+    (note,) = case.notes
+    assert "2026-01-19 00:00 UTC: the service reports 3 photos and lists 1" in note
+    assert (await case.sync()).whole
+    assert case.remote.calls == 2 * 4

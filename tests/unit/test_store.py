@@ -401,6 +401,27 @@ def test_a_place_that_is_another_files_by_now_is_left_alone(shelf: Shelf) -> Non
     assert not (shelf.folder / place).exists()
 
 
+def test_a_file_found_where_another_stands_or_will_is_left_wanted(shelf: Shelf) -> None:
+    """What was found at an old place is not taken away from the file that has it by now, or gets it in this batch."""
+    shelf.have(window(SIX), "a")
+    place = f"{DAY}/large/a.jpg"
+    jobs = jobs_of(shelf, "b", "c")
+    found = shelf.store.find(replace(jobs["b"], held=place), None)
+    assert found is not None
+    assert shelf.store.settle([found], {}, {place}) == []
+    assert (shelf.folder / place).read_bytes() == jpeg("large a")
+
+    shelf.manifest.change("UPDATE files SET state = 'pending' WHERE image_id = 'a'")
+    (own,) = [replace(jobs["b"], image_id="a", held=place)]
+    (placed,) = shelf.store.settle([shelf.fetched(own, jpeg("new a")), found], {})
+    assert placed.image_id == "a"
+    assert (shelf.folder / place).read_bytes() == jpeg("new a")
+
+    (placed,) = shelf.store.settle([replace(found, job=replace(jobs["c"], held=place))], {})
+    assert placed.path == f"{DAY}/large/c.jpg"
+    assert not (shelf.folder / place).exists()
+
+
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
