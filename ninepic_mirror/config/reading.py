@@ -13,7 +13,15 @@ import platformdirs
 
 from ninepic_mirror.config.key import KEY_VARIABLE
 from ninepic_mirror.config.rules import EVENT_RULES, RULES, Rule, suggest
-from ninepic_mirror.config.settings import Api, Config, Events, EventSettings, Mirror
+from ninepic_mirror.config.settings import (
+    Api,
+    Config,
+    Daemon,
+    Events,
+    EventSettings,
+    Hooks,
+    Mirror,
+)
 from ninepic_mirror.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
 
 CONFIG_VARIABLE: Final = "NINEPIC_MIRROR_CONFIG"
 COMMAND_LINE: Final = "command line"
-_TABLES: Final = ("api", "mirror", "events", "event")
+_TABLES: Final = (*RULES, "event")
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -116,6 +124,7 @@ def load(path: Path | None, overrides: Mapping[str, object], *, local: bool = Fa
             cure = f"{RULES[table][name].cure}, or use the flag --{name.removesuffix('_id')}"
             where = str(source) if source else "no configuration file found"
             draft.fault(where, key, "is missing", f"{cure}; `ninepic-mirror init` writes a file")
+    _compare_intervals(draft, str(source))
     if draft.problems:
         raise ConfigError(tuple(draft.problems))
     return Config(
@@ -124,7 +133,19 @@ def load(path: Path | None, overrides: Mapping[str, object], *, local: bool = Fa
         events=_build(Events, draft.tables["events"]),
         event={number: _build(EventSettings, values) for number, values in draft.event.items()},
         source=source,
+        daemon=_build(Daemon, draft.tables["daemon"]),
+        hooks=_build(Hooks, draft.tables["hooks"]),
     )
+
+
+def _compare_intervals(draft: _Draft, where: str) -> None:
+    """See that the daemon's shortest interval is not longer than its longest."""
+    usual, given = Daemon(), draft.tables["daemon"]
+    shortest = given.get("min_interval", usual.min_interval)
+    longest = given.get("max_interval", usual.max_interval)
+    if isinstance(shortest, int) and isinstance(longest, int) and shortest > longest:
+        text, cure = "is longer than max_interval", "make it shorter, or max_interval longer"
+        draft.fault(where, "daemon.min_interval", text, cure)
 
 
 class _Maker(Protocol[T_co]):

@@ -177,6 +177,25 @@ def _proxy(value: object, base: Path) -> str:
     return url
 
 
+def _listen(value: object, base: Path) -> tuple[str, int] | None:
+    text = _string(value, base)
+    if not text:
+        return None
+    # Brackets as in addresses: "[::1]:9129".
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})", text, re.ASCII)
+    if not found or not 0 < int(found[2]) < 65536:
+        raise ValueError("is no host and port")
+    return found[1].strip("[]"), int(found[2])
+
+
+def _ping_url(value: object, base: Path) -> str:
+    url = _string(value, base)
+    # The value is not repeated: monitors put a secret into the path.
+    if url and not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+(/[!-~]*)?", url, re.ASCII):
+        raise ValueError("must be an address such as https://host/path")
+    return url
+
+
 def _kind(value: object) -> str:
     names = {bool: str(value).lower(), str: ascii(value), int: str(value), float: str(value)}
     names |= {list: "a list", tuple: "a list", dict: "a table"}
@@ -239,6 +258,23 @@ RULES: Final[dict[str, dict[str, Rule]]] = {
         "status": Rule(_each(_string), 'write a list such as ["active"], [] for any'),
         "name": Rule(_string, 'write a pattern such as "*Marathon*", "" for any'),
         "newer_than": Rule(_duration_or_none, 'write a time such as "90d", "" for any age'),
+    },
+    "daemon": {
+        "min_interval": Rule(_duration, 'write a time such as "30s", at least "1s"'),
+        "max_interval": Rule(_duration, 'write a time such as "6h", at least "1s"'),
+        "full_interval": Rule(_duration, 'write a time such as "24h", at least "1s"'),
+        "listen": Rule(_listen, 'write "127.0.0.1:9129", "" for none'),
+        "stale_after": Rule(_duration, 'write a time such as "24h"'),
+    },
+    "hooks": {
+        **dict.fromkeys(
+            ("new_photos", "pass_whole", "pass_failed", "stale", "recovered"),
+            Rule(
+                _each(_string), 'write a list such as ["/usr/local/bin/tell", "desk"], [] for none'
+            ),
+        ),
+        "timeout": Rule(_duration, 'write a time such as "60s"'),
+        "ping_url": Rule(_ping_url, 'write "https://host/path", "" for none'),
     },
 }
 EVENT_RULES: Final = {

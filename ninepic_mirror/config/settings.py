@@ -169,6 +169,37 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class Daemon:
+    """How the daemon works (DESIGN §4, [daemon]); times in seconds."""
+
+    min_interval: int = 30
+    """Between two passes over an event to which photos come."""
+    max_interval: int = 6 * 3600
+    """... in which nothing changes any more."""
+    full_interval: int = 24 * 3600
+    """Between two full passes over an event, doubling up to 30 days while they find nothing."""
+    listen: tuple[str, int] | None = None
+    """Host and port of metrics, health and status page; None: nothing listens."""
+    stale_after: int = 24 * 3600
+    """How long an event may not have been whole before it counts as unhealthy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the daemon runs when something happens (DESIGN §4, [hooks]): a command's words; empty: nothing."""
+
+    new_photos: tuple[str, ...] = ()
+    pass_whole: tuple[str, ...] = ()
+    pass_failed: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    recovered: tuple[str, ...] = ()
+    timeout: int = 60
+    """Seconds that a command may take."""
+    ping_url: str = field(default="", repr=False)  # it usually carries a secret
+    """Asked after every pass that ends whole, for a monitor that notices silence."""
+
+
+@dataclass(frozen=True, slots=True)
 class EventSettings:
     """What differs for one event (DESIGN §4, [event.N]); None: as in [mirror]."""
 
@@ -202,6 +233,8 @@ class Config:
         events: Which events are taken without being named.
         event: Event id → what differs for it.
         source: The file that was read, None when flags gave everything.
+        daemon: How the daemon works.
+        hooks: What it runs when something happens.
     """
 
     api: Api
@@ -209,6 +242,8 @@ class Config:
     events: Events = Events()
     event: Mapping[int, EventSettings] = field(default_factory=dict)
     source: Path | None = None
+    daemon: Daemon = Daemon()
+    hooks: Hooks = Hooks()
 
     def mirror_for(self, event_id: int) -> Mirror:
         """Return the mirror settings that hold for one event."""

@@ -17,7 +17,7 @@ from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.cli.outcome import Code
 from ninepic_mirror.cli.program import program
-from ninepic_mirror.config import Api, Events, EventSettings, Mirror
+from ninepic_mirror.config import Api, Daemon, Events, EventSettings, Hooks, Mirror
 from ninepic_mirror.sandbox import KINDS
 
 if TYPE_CHECKING:
@@ -76,7 +76,14 @@ def test_every_exit_code_is_in_the_readme() -> None:
 
 @pytest.mark.parametrize(
     ("table", "settings"),
-    [("api", Api), ("mirror", Mirror), ("events", Events), ("event", EventSettings)],
+    [
+        ("api", Api),
+        ("mirror", Mirror),
+        ("events", Events),
+        ("event", EventSettings),
+        ("daemon", Daemon),
+        ("hooks", Hooks),
+    ],
 )
 def test_every_key_is_in_the_example(table: str, settings: type) -> None:
     """config.example.toml shows each key of each table."""

@@ -14,13 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ninepic_mirror import config
-from ninepic_mirror.config import Api, Bandwidth, Config, Events, EventSettings, Mirror
+from ninepic_mirror.config import (
+    Api,
+    Bandwidth,
+    Config,
+    Daemon,
+    Events,
+    EventSettings,
+    Hooks,
+    Mirror,
+)
 from ninepic_mirror.config.rules import EVENT_RULES, RULES
 from ninepic_mirror.errors import ConfigError, Problem
 
 # The same examples each time, and no clock: a busy machine must not fail a test.
 STEADY = settings(derandomize=True, deadline=None)
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
+KINDS = {"api": Api, "mirror": Mirror, "events": Events, "daemon": Daemon, "hooks": Hooks}
 NEEDED = '[api]\norg_id = 903\n[mirror]\nroot = "photos"\n'
 SECRET = "npk_do-not-show-me"
 
@@ -67,14 +77,12 @@ def test_the_example_shows_every_key() -> None:
     """Each field of the dataclasses stands in the example under its table, and nothing else does."""
     shown = {table: set(keys) for table, keys in uncommented().items()}
     assert shown.pop("event") == {"456"}
-    kinds = {"api": Api, "mirror": Mirror, "events": Events}
-    assert shown == {table: {field.name for field in fields(kind)} for table, kind in kinds.items()}
+    assert shown == {table: {field.name for field in fields(kind)} for table, kind in KINDS.items()}
 
 
 def test_the_rules_and_the_fields_name_the_same_keys() -> None:
     """Each key that can be written has a field to go to, and each field a rule."""
-    kinds = {"api": Api, "mirror": Mirror, "events": Events}
-    for table, kind in kinds.items():
+    for table, kind in KINDS.items():
         assert set(RULES[table]) == {field.name for field in fields(kind)}
     assert set(EVENT_RULES) == {field.name for field in fields(EventSettings)}
 
@@ -86,7 +94,8 @@ def test_the_commented_defaults_are_the_defaults(tmp_path: Path) -> None:
     tables = uncommented()
     flags = {f"{t}.{key}": value for t in RULES for key, value in tables[t].items()}
     full = config.load(None, flags)
-    assert (full.api, full.mirror, full.events) == (plain.api, plain.mirror, plain.events)
+    for table in KINDS:
+        assert getattr(full, table) == getattr(plain, table)
 
 
 def test_the_example_says_why_for_every_key() -> None:
@@ -289,7 +298,7 @@ def test_all_faults_come_at_once(tmp_path: Path) -> None:
     connections = true
     org_id = 5
     timezone = "Asia/Kolkatta"
-    [daemon]
+    [robots]
     every = "1m"
     [event.456]
     root = "x"
@@ -305,7 +314,7 @@ def test_all_faults_come_at_once(tmp_path: Path) -> None:
         "mirror.org_id": "is unknown here",
         "mirror.timezone": "is no time zone: 'Asia/Kolkatta' (did you mean 'Asia/Kolkata'?)",
         "mirror.root": "is missing",
-        "daemon": "is unknown",
+        "robots": "is unknown",
         "event.456.root": "cannot differ for one event",
         "event.456.lay_out": "is unknown (did you mean 'layout'?)",
         "event.456.layout": "must contain {image_id}, or photos would stand in each other's place",
@@ -649,3 +658,54 @@ def test_a_command_that_hangs_is_given_up() -> None:
     with pytest.raises(ConfigError, match=r"took longer than 0\.05 s") as caught:
         config.find_key(Api(1, key_command=command), {}, limit=0.05)
     assert SECRET not in str(caught.value)
+
+
+# --- the daemon -----------------------------------------------------------------------------------------------
+
+
+def daemon_of(tmp_path: Path, text: str) -> Config:
+    """Return the settings of a file with these tables beside the least that is needed."""
+    path = write(tmp_path / "c.toml", f"[api]\norg_id = 1\n[mirror]\nroot = 'x'\n{text}")
+    return config.load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "listen"),
+    [
+        ("127.0.0.1:9129", ("127.0.0.1", 9129)),
+        ("[::1]:1", ("::1", 1)),
+        ("mirror.example:65535", ("mirror.example", 65535)),
+        ("", None),
+    ],
+)
+def test_where_the_daemon_listens(
+    tmp_path: Path, text: str, listen: tuple[str, int] | None
+) -> None:
+    """Host and port, an IPv6 address in brackets; empty: nowhere."""
+    assert daemon_of(tmp_path, f"[daemon]\nlisten = '{text}'\n").daemon.listen == listen
+
+
+@pytest.mark.parametrize("text", ["9129", "host:0", "host:65536", "::1:9129", "a b:1", "host:"])
+def test_what_is_no_place_to_listen(tmp_path: Path, text: str) -> None:
+    """Each is a fault of its key."""
+    with pytest.raises(ConfigError, match=r"daemon\.listen: is no host and port"):
+        daemon_of(tmp_path, f"[daemon]\nlisten = '{text}'\n")
+
+
+def test_the_shortest_interval_is_not_longer_than_the_longest(tmp_path: Path) -> None:
+    """Whichever of the two is written; equal ones, and any from 1 s on, are taken."""
+    for text in ("min_interval = '7h'", "max_interval = '29s'"):
+        with pytest.raises(ConfigError, match="is longer than max_interval"):
+            daemon_of(tmp_path, f"[daemon]\n{text}\n")
+    found = daemon_of(tmp_path, "[daemon]\nmin_interval = '1s'\nmax_interval = '1s'\n").daemon
+    assert (found.min_interval, found.max_interval) == (1, 1)
+
+
+def test_a_monitor_s_address_is_never_repeated(tmp_path: Path) -> None:
+    """It usually carries a secret: neither a fault nor a repr shows it."""
+    found = daemon_of(tmp_path, "[hooks]\nping_url = 'https://hc.example/4f2c-secret'\n")
+    assert found.hooks.ping_url == "https://hc.example/4f2c-secret"
+    assert "4f2c" not in repr(found)
+    with pytest.raises(ConfigError) as caught:
+        daemon_of(tmp_path, "[hooks]\nping_url = 'ftp://hc.example/4f2c-secret'\n")
+    assert "4f2c" not in str(caught.value)
