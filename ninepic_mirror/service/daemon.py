@@ -33,6 +33,7 @@ from ninepic_mirror.errors import (
     StorageError,
     UsageError,
 )
+from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.service.board import Board
 from ninepic_mirror.service.keeper import Keeper
 from ninepic_mirror.service.pulse import Sample
@@ -69,6 +70,7 @@ class Tools:
         notifier: Tells systemd.
         hooks: Runs the operator's commands.
         random: For the jitter.
+        limits: Of the remote side.
     """
 
     read: Callable[[], Config]
@@ -78,6 +80,7 @@ class Tools:
     notifier: Notifier
     hooks: HookRunner
     random: Random = field(default_factory=Random)
+    limits: Limits = field(default_factory=Limits)
 
 
 class Daemon:
@@ -102,6 +105,11 @@ class Daemon:
         self._ending = trio.Event()  # the session is to end
         self._faults = 0  # sessions in a row that a fault ended
         self._refused_at: float | None = None  # since when the key is refused
+
+    @property
+    def session(self) -> Session | None:
+        """The session that is open, None between two."""
+        return self._session
 
     def sample(self) -> Sample:
         """Return what tells whether work goes on, for the watchdog."""
@@ -148,7 +156,7 @@ class Daemon:
         """
         silent = self._tools.progress("")
         async with open_session(
-            self._config, self._key, silent, make_root=False, give_up=None
+            self._config, self._key, silent, make_root=False, give_up=None, limits=self._tools.limits
         ) as session:
             session.stopping = self._ending
             await trio.to_thread.run_sync(session.root.hold)

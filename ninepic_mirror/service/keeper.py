@@ -241,9 +241,9 @@ class Keeper:
         shown = kept.shown
         mirror = replace(self._config.mirror, connections=session.config.mirror.connections)
         view = replace(session, config=replace(self._config, mirror=mirror))
-        kept.steps = Steps(self._progress(shown.name or f"event {shown.event_id}"))
         full = is_full(kept.turn, trio.current_time())
         try:
+            kept.steps = Steps(self._progress(shown.name or f"event {shown.event_id}"))
             ended = await make_pass(view, shown, kept.flags, kept.steps, full=full)
         except StoppedError:
             return None
