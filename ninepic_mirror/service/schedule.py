@@ -70,6 +70,7 @@ class Turn:
         full_due: From when on a pass is a full one.
         full_interval: Between the last full pass and that, before jitter.
         faults: Passes in a row that failed.
+        full_basis: The configured interval that `full_interval` grew from; 0: not known.
     """
 
     due: float
@@ -77,6 +78,7 @@ class Turn:
     full_due: float
     full_interval: float
     faults: int = 0
+    full_basis: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +134,13 @@ def first(  # noqa: PLR0913  all that is known of an event before its first pass
     interval = rhythm.fit(0.0 if quiet is None else quiet / 2)
     full_interval = rhythm.fit_full(0.0 if full_gap is None else full_gap)
     if full_age is None:
-        return Turn(now, interval, full_due=now, full_interval=full_interval)
+        return Turn(now, interval, now, full_interval, full_basis=rhythm.full_interval)
     spacing = min(SPACING, rhythm.max_interval / max(1, of))
     waits = (place - AT_ONCE + chance) * spacing if place >= AT_ONCE else 0.0
     due_in = _shorten(full_interval, chance, FULL_JITTER) - max(0.0, full_age)
     if due_in <= 0:
         due_in = full_interval * FULL_JITTER * chance
-    return Turn(now + waits, interval, now + due_in, full_interval)
+    return Turn(now + waits, interval, now + due_in, full_interval, full_basis=rhythm.full_interval)
 
 
 def after(turn: Turn, now: float, rhythm: Rhythm, outcome: Outcome, *, chance: float) -> Turn:
@@ -164,7 +166,8 @@ def after(turn: Turn, now: float, rhythm: Rhythm, outcome: Outcome, *, chance: f
     due = now + _shorten(interval, chance, JITTER)
     # A full pass does not wait for a quiet event's next quick one, or `full_interval` would be exceeded by it.
     soonest = now + _shorten(rhythm.min_interval, chance, JITTER)
-    return Turn(min(due, max(full_due, soonest)), interval, full_due, full_interval)
+    due = min(due, max(full_due, soonest))
+    return Turn(due, interval, full_due, full_interval, full_basis=rhythm.full_interval)
 
 
 def _after_fault(turn: Turn, now: float, rhythm: Rhythm, outcome: Outcome, chance: float) -> Turn:
@@ -183,22 +186,28 @@ def is_full(turn: Turn, now: float) -> bool:
 def adapt(turn: Turn, now: float, rhythm: Rhythm) -> Turn:
     """Return the turn under new settings: nothing is due later than the new longest interval allows, nor than before.
 
-    What remains of a wait shrinks with its interval, so that what was spread stays spread. Full passes begin anew from
-    `full_interval`: call it only when the rhythm differs.
+    What remains of a wait shrinks with its interval, so that what was spread stays spread. Under another `full_interval` full
+    passes begin anew from that one. Settings that are the same change nothing.
 
     Args:
         turn: Given under the old settings.
         now: This moment.
         rhythm: The new settings.
     """
-    interval, full_interval = rhythm.fit(turn.interval), rhythm.full_interval
+    interval, full_interval = rhythm.fit(turn.interval), rhythm.fit_full(turn.full_interval)
+    if turn.full_basis != rhythm.full_interval:
+        full_interval = rhythm.full_interval
     longest = rhythm.max_interval if turn.faults else interval
-    return replace(
-        turn,
-        due=_bring_nearer(turn.due, now, turn.interval, interval, longest),
+    full_due = _bring_nearer(
+        turn.full_due, now, turn.full_interval, full_interval, longest=full_interval
+    )
+    return Turn(
+        due=_bring_nearer(turn.due, now, turn.interval, interval, longest=longest),
         interval=interval,
-        full_due=_bring_nearer(turn.full_due, now, turn.full_interval, full_interval, full_interval),
+        full_due=full_due,
         full_interval=full_interval,
+        faults=turn.faults,
+        full_basis=rhythm.full_interval,
     )
 
 
@@ -224,9 +233,9 @@ def _shorten(wait: float, chance: float, part: float) -> float:
     return max(LEAST, wait * (1 - part * chance))
 
 
-def _bring_nearer(moment: float, now: float, old: float, new: float, longest: float) -> float:
+def _bring_nearer(moment: float, now: float, old: float, new: float, *, longest: float) -> float:
     """Bring a moment nearer by as much as its interval became shorter; never push it back."""
     remains = moment - now
-    if remains <= 0:
-        return moment
+    if remains <= 0 or (new >= old and remains <= longest):
+        return moment  # as it is, to the last bit
     return now + min(remains * min(1.0, new / old), longest)

@@ -293,6 +293,17 @@ def test_shorter_settings_keep_what_was_spread() -> None:
     assert adapt(replace(plain(), due=-5), 0, hasty).due == -5
 
 
+@given(turns(), moments, rhythms())
+def test_the_same_settings_change_nothing(turn: Turn, now: float, rhythm: Rhythm) -> None:
+    """However often they are read again: no full pass comes sooner for it."""
+    once = adapt(turn, now, rhythm)
+    assert adapt(once, now, rhythm) == once
+    quiet = Turn(
+        due=5 * HOUR, interval=6 * HOUR, full_due=9 * DAY, full_interval=16 * DAY, full_basis=DAY
+    )
+    assert adapt(quiet, 0, USUAL) == quiet
+
+
 @dataclass
 class World:
     """Events under one daemon that runs up to `side` passes at a time, on a clock that jumps from pass to pass.
