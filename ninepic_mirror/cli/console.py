@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from ninepic_mirror import __version__
+from ninepic_mirror.service.journal import prefixed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,8 @@ class Console:
         self.config: Path | None = None
         self.verbosity = 0
         self.json_log = False
+        self.journal = False
+        """Standard error leads to the journal: lines begin with their priority."""
         self.document: dict[str, object] | None = None
         """What a command with `--json` prints at its end, whatever happens; `exit_code` is added."""
         self._gone = sys.stdout is None  # or nobody reads it any more
@@ -141,7 +144,7 @@ class Console:
 
     def shout(self, text: str) -> None:
         """Say something from a signal handler: past Python's buffers, which are not reentrant."""
-        line = json.dumps({"level": "warning", "message": text}) if self.json_log else text
+        line = self._line({"level": "warning", "message": text}, text)
         with suppress(OSError):
             os.write(2, f"{line}\n".encode())
 
@@ -157,9 +160,13 @@ class Console:
     def _tell(self, fields: dict[str, str], text: str) -> None:
         if sys.stderr is not None:
             try:
-                print(json.dumps(fields) if self.json_log else text, file=sys.stderr, flush=True)  # noqa: T201  this is where it is printed
+                print(self._line(fields, text), file=sys.stderr, flush=True)  # noqa: T201  this is where it is printed
             except OSError:
                 _silence(2)
+
+    def _line(self, fields: dict[str, str], text: str) -> str:
+        line = json.dumps(fields) if self.json_log else text
+        return prefixed(line, fields["level"]) if self.journal else line
 
 
 class _JsonLines(logging.Formatter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote
@@ -88,7 +89,13 @@ class Client:
         self._headers = {"X-API-Key": _header_value(key), "Accept": "application/json"}
         self._limits = limits
         self._key_is_good = False
+        self._statuses: Counter[int] = Counter()
         self.pacer = pacer
+
+    @property
+    def statuses(self) -> dict[int, int]:
+        """Answers so far by their status; 0: requests without an answer."""
+        return dict(self._statuses)
 
     def events(self) -> Events:
         """Iterate over every event of the organisation: `async for event in client.events()`."""
@@ -230,16 +237,19 @@ class Client:
             with trio.fail_after(self._limits.head):
                 response = await self._http.send(request, stream=True)
         except trio.TooSlowError as error:
+            self._statuses[0] += 1
             raise PassingError(f"{origin} did not answer in {self._limits.head:.0f} s") from error
         except (
             httpx.HTTPError,
             httpx.InvalidURL,
         ) as error:  # InvalidURL: httpx looks at every Location itself
+            self._statuses[0] += 1
             broken = translate(error, origin)
             # no photo's address but the configured one: waiting changes nothing
             if answers_plainly(error):
                 raise UnreachableError(origin, 0, str(broken)) from error
             raise broken from error
+        self._statuses[response.status_code] += 1
         try:
             fault = passing_status(response, time.time())
             if fault is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -143,6 +144,14 @@ class Lanes:
             return slow
         fast = self.fast.statistics()
         return PhotoStatistics(slow.requests + fast.requests, slow.bytes + fast.bytes)
+
+    @property
+    def statuses(self) -> dict[int, int]:
+        """Answers to both so far by their status; 0: requests without an answer."""
+        statuses = Counter(self.slow.statuses)
+        if self.fast is not None:
+            statuses.update(self.fast.statuses)
+        return dict(statuses)
 
     def stream(
         self, url: str, *, cap: int, offset: int = 0, validator: str | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -113,6 +114,7 @@ class PhotoClient:
         self._limits = limits
         self._relaxed = relaxed
         self._requests = 0
+        self._statuses: Counter[int] = Counter()
         self._received = 0
         self._trusted = False  # whether any TLS connection was verified already
         self.pacer = pacer
@@ -120,6 +122,11 @@ class PhotoClient:
     def statistics(self) -> PhotoStatistics:
         """Return what was done so far."""
         return PhotoStatistics(self._requests, self._received)
+
+    @property
+    def statuses(self) -> dict[int, int]:
+        """Answers so far by their status, redirects included; 0: requests without an answer."""
+        return dict(self._statuses)
 
     @asynccontextmanager
     async def stream(
@@ -202,17 +209,20 @@ class PhotoClient:
                     self._http.build_request(method, url, headers=headers), stream=True
                 )
         except trio.TooSlowError as error:
+            self._statuses[0] += 1
             raise PassingError(f"{origin} did not answer in {self._limits.head:.0f} s") from error
         except (
             httpx.HTTPError,
             httpx.InvalidURL,
         ) as error:  # InvalidURL: httpx looks at every Location itself
+            self._statuses[0] += 1
             fault = translate(error, origin)
             # Before anything was verified, the authority is missing on this machine and no photo can be had. Later,
             # or behind a redirect, one odd address must not end the program (DESIGN §7: one bad photo).
             if isinstance(fault, CertificateError) and (self._trusted or not first):
                 fault = PhotoError(str(fault))
             raise fault from error
+        self._statuses[response.status_code] += 1
         self._trusted = self._trusted or url.scheme == "https"
         return response
 

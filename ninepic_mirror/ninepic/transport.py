@@ -17,6 +17,7 @@ One attempt:
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -207,6 +208,7 @@ class FastLane:
         self._pool, self._pacer, self._limits = pool, pacer, limits
         self._relaxed = relaxed
         self._requests = 0
+        self._statuses: Counter[int] = Counter()
 
     @property
     def has_verified(self) -> bool:
@@ -216,6 +218,11 @@ class FastLane:
     def statistics(self) -> PhotoStatistics:
         """Return what was done so far."""
         return PhotoStatistics(self._requests, self._pool.received)
+
+    @property
+    def statuses(self) -> dict[int, int]:
+        """Answers so far by their status, what the slow lane asks for again excepted; 0: without an answer."""
+        return dict(self._statuses)
 
     async def open(
         self, url: str, *, cap: int, offset: int = 0, validator: str | None = None
@@ -242,7 +249,12 @@ class FastLane:
         # A weak tag or a date does not promise equal bytes (RFC 9110 §13.1.5).
         if offset and validator and STRONG.fullmatch(validator):
             part = f"Range: bytes={offset}-\r\nIf-Range: {validator}\r\n"
-        connection, head, first = await self._ask(origin, origin.request(target, part))
+        try:
+            connection, head, first = await self._ask(origin, origin.request(target, part))
+        except PassingError:
+            self._statuses[0] += 1
+            raise
+        self._statuses[head.status] += 1
         if head.status != 200 and not (part and head.status == 206):
             raise await self._refusal(connection, head, first, is_part=bool(part))
         # The origin has answered this request definitely; what comes after concerns this photo alone.

@@ -103,6 +103,7 @@ class Board:
         traffic: By origin, "api" and "photos".
         free: Bytes that may still be used of the mirror root's disk, None: not known.
         stale_after: `[daemon] stale_after`, seconds.
+        troubled_since: When each of `troubles` came; `note_trouble` and `clear_trouble` keep both.
     """
 
     started_at: float
@@ -112,6 +113,21 @@ class Board:
     traffic: dict[str, Traffic] = field(default_factory=dict)
     free: int | None = None
     stale_after: float = 86_400.0
+    troubled_since: dict[str, float] = field(default_factory=dict)
+
+    def note_trouble(self, kind: str, text: str, now: float) -> None:
+        """Set a trouble's text; one that was there already keeps its age."""
+        self.troubles[kind] = text
+        self.troubled_since.setdefault(kind, now)
+
+    def clear_trouble(self, kind: str) -> None:
+        """Take a trouble away, if it is there."""
+        self.troubles.pop(kind, None)
+        self.troubled_since.pop(kind, None)
+
+    def troubled_for(self, kind: str, now: float) -> float:
+        """Return the seconds that a trouble has lasted; since the start where nobody said when it came."""
+        return max(0.0, now - self.troubled_since.get(kind, self.started_at))
 
     def stale(self, now: float) -> list[Watched]:
         """Return the events that have not been whole for longer than `stale_after`, the worst first."""

@@ -192,6 +192,7 @@ async def test_retried_by_the_pacer() -> None:
     async with service.running() as client:
         assert (await client.details(4)).timeline_search
         assert client.pacer.statistics().requests == 3
+        assert client.statuses == {429: 1, 500: 1, 200: 1}
 
 
 async def test_no_answer_and_no_connection() -> None:
@@ -210,6 +211,7 @@ async def test_no_answer_and_no_connection() -> None:
         nowhere = client._http.build_request("GET", "http://127.0.0.1:1/")
         with pytest.raises(PassingError, match="no connection"):
             await client._send(nowhere)
+        assert client.statuses == {0: 2}
 
 
 async def test_redirects_are_not_followed() -> None:

@@ -150,6 +150,30 @@ async def test_sign_of_life(status: str, lives: bool) -> None:
     assert (pacer._alive > 0) is lives
 
 
+@pytest.mark.parametrize(
+    ("answer", "statuses"),
+    [
+        (PLAIN, {200: 1}),
+        (CHUNKED, {200: 2}),  # by the slow lane for the second time
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 1\r\n\r\nx", {404: 1}),
+        (b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {503: 1}),
+        (b"", {0: 1}),
+    ],
+)
+async def test_statuses(answer: bytes, statuses: dict[int, int]) -> None:
+    """Answers of both lanes are counted by their status, requests without one as 0."""
+    origin = Origin(answer)
+    async with origin.running():
+        api = Api(1, origin.url)
+        async with open_lanes(api, Pacer(photos_pace("x"))) as lanes:
+            await fetch(lanes, f"{origin.url}/a")
+            assert lanes.statuses == statuses
+    async with open_lanes(Api(1, origin.url), Pacer(photos_pace("x"))) as lanes:
+        await fetch(lanes, f"{origin.url}/a")  # nobody listens any more
+        assert lanes.statuses == {0: 1}
+        assert lanes.slow.statuses == {}
+
+
 async def test_proxy_takes_the_slow_lane() -> None:
     """A configured proxy is not gone around."""
     origin = Origin(b"HTTP/1.1 403 No\r\n\r\n")
@@ -160,6 +184,7 @@ async def test_proxy_takes_the_slow_lane() -> None:
             assert isinstance(outcome, tuple)
             assert outcome[0] is PassingError
             assert lanes.statistics().requests == 1
+            assert lanes.statuses == {0: 1}
     assert origin.requests[0].startswith("CONNECT ")
 
 
