@@ -120,6 +120,8 @@ class Options:
             when the mirror was whole.
         configured: Then those of the configuration; empty: they are not known.
         date: The day as it was asked for, for the report.
+        patient: The daemon's: files that could not be had lately are left alone for a growing while, and nothing is
+            begun that the disk has no room for.
     """
 
     full: bool = False
@@ -128,6 +130,7 @@ class Options:
     narrowed: bool = False
     configured: tuple[Variant, ...] = ()
     date: str | None = None
+    patient: bool = False
 
     def scope(self, variants: Sequence[Variant]) -> dict[str, object] | None:
         """Return what a pass over these variants was asked for, None for the whole event (`sync --json`)."""
