@@ -74,7 +74,7 @@ def _checks(run: Run, flags: dict[str, object]) -> Iterator[Check]:
     yield from examine(config.mirror)
     # Last, because it is long. A service has a config file; who works with flags alone does not run one.
     if config.source is not None and (text := drop_in(config)):
-        where = f"run by systemd, {unit_of(config)} may not write there yet; it needs a drop-in:"
+        where = f"run by systemd, {unit_of(config)} needs a drop-in to write there:"
         yield Check("systemd", "ok", f"{where}\n{text}")
 
 

@@ -9,6 +9,8 @@ import pytest
 from ninepic_mirror.cli.unit import drop_in, unit_of
 from ninepic_mirror.config import Api, Config, Mirror
 
+HOME = "/home"
+
 
 def config(
     root: str, state_dir: str | None = None, source: str | None = "/etc/ninepic-mirror/config.toml"
@@ -56,9 +58,9 @@ def test_nothing_is_needed(root: str, state_dir: str | None) -> None:
         ("/srv/ninepic/../other", None, ["ReadWritePaths=-/srv/other"]),
         ("/srv/ninepic-2", None, ["ReadWritePaths=-/srv/ninepic-2"]),
         (
-            "/home/desk/photos",
+            f"{HOME}/desk/photos",
             None,
-            ["ProtectHome=tmpfs", "BindPaths=-/home/desk/photos"],
+            ["ProtectHome=tmpfs", f"BindPaths=-{HOME}/desk/photos"],
         ),
         ("/var/tmp/m", None, ["PrivateTmp=no", "ReadWritePaths=-/var/tmp/m"]),
         ("/mnt/100 %", None, ['ReadWritePaths="-/mnt/100 %%"']),
