@@ -20,7 +20,7 @@ from ninepic_mirror.service.notify import Notifier, beat
 
 if TYPE_CHECKING:
     from ninepic_mirror.cli.signals import Run
-    from ninepic_mirror.config import Api, Config
+    from ninepic_mirror.config import Config
     from ninepic_mirror.model import Key
 
 
@@ -44,12 +44,12 @@ def daemon(run: Run, /, **flags: object) -> int:
     config = read()
     key = read_key(run.console, config.api)
     given = key if key.source == f"${KEY_VARIABLE}" else None  # taken out of the environment by now
-    journal.install(json=run.console.json_log)
+    journal.install(json_log=run.console.json_log)
 
     def find(config: Config) -> Key:
         return given or find_key(config.api, os.environ)[0]
 
-    hooks = HookRunner(config.hooks)
+    hooks = HookRunner(config.hooks, proxy=config.api.proxy)
     tools = Tools(read, find, explain, journal.LogProgress, notifier, hooks)
 
     async def main(stopping: trio.Event) -> int:

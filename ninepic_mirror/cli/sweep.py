@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -18,11 +17,8 @@ from ninepic_mirror.cli.summary import WATERMARK, summarize
 from ninepic_mirror.cli.wishes import chosen, day_span
 from ninepic_mirror.errors import (
     KeyRefusedError,
-    PassingError,
-    StopEventError,
     StopProgramError,
     StorageError,
-    UnreachableError,
 )
 from ninepic_mirror.progress import choose
 from ninepic_mirror.sync.context import Options

@@ -34,6 +34,7 @@ from ninepic_mirror.errors import (
     UsageError,
 )
 from ninepic_mirror.ninepic.limits import Limits
+from ninepic_mirror.progress import Silent
 from ninepic_mirror.service.board import Board
 from ninepic_mirror.service.keeper import Keeper
 from ninepic_mirror.service.pulse import Sample
@@ -46,16 +47,21 @@ if TYPE_CHECKING:
 
     from ninepic_mirror.config import Config
     from ninepic_mirror.model import Key
-    from ninepic_mirror.progress import Progress
     from ninepic_mirror.service.hooks import HookRunner
+    from ninepic_mirror.service.journal import LogProgress
     from ninepic_mirror.service.notify import Notifier
 
 _LOG: Final = logging.getLogger(__name__)
 
-PAUSES: Final = (5.0, 300.0)  # seconds between two sessions that a fault ends: the first, and the longest
+PAUSES: Final = (
+    5.0,
+    300.0,
+)  # seconds between two sessions that a fault ends: the first, and the longest
 REFUSALS: Final = 900.0  # seconds of refusals after which a credential is given up
 _TICK: Final = 1.0  # seconds
-_FREE: Final = 30  # ticks between two looks at the free space: on a network file system it may take a while
+_FREE: Final = (
+    30  # ticks between two looks at the free space: on a network file system it may take a while
+)
 
 
 @dataclass(slots=True)
@@ -66,7 +72,7 @@ class Tools:
         read: Reads the configuration again. Raises ConfigError or UsageError.
         read_key: Finds the key that a configuration names. Raises ConfigError. It may block.
         explain: Puts an error and its cure into one line.
-        progress: Makes what one pass reports to, by the event's name.
+        progress: Makes what one pass reports to, from the event's number and name.
         notifier: Tells systemd.
         hooks: Runs the operator's commands.
         random: For the jitter.
@@ -76,7 +82,7 @@ class Tools:
     read: Callable[[], Config]
     read_key: Callable[[Config], Key]
     explain: Callable[[Exception], str]
-    progress: Callable[[str], Progress]
+    progress: Callable[[int, str | None], LogProgress]
     notifier: Notifier
     hooks: HookRunner
     random: Random = field(default_factory=Random)
@@ -113,7 +119,9 @@ class Daemon:
 
     def sample(self) -> Sample:
         """Return what tells whether work goes on, for the watchdog."""
-        retries = self._meter.retries  # while the service is down nothing else moves, and nothing hangs
+        retries = (
+            self._meter.retries
+        )  # while the service is down nothing else moves, and nothing hangs
         steps = {event_id: (step, retries) for event_id, step in self._keeper.steps().items()}
         return Sample(trio.current_time(), steps, self._meter.waits_until)
 
@@ -154,9 +162,13 @@ class Daemon:
             StopProgramError: What ended it.
             StoppedError: It was ended before it had begun.
         """
-        silent = self._tools.progress("")
         async with open_session(
-            self._config, self._key, silent, make_root=False, give_up=None, limits=self._tools.limits
+            self._config,
+            self._key,
+            Silent(),
+            make_root=False,
+            give_up=None,
+            limits=self._tools.limits,
         ) as session:
             session.stopping = self._ending
             await trio.to_thread.run_sync(session.root.hold)
@@ -178,10 +190,16 @@ class Daemon:
             StoppedError: The session is to end.
         """
         await trio.to_thread.run_sync(_require_room, session)
-        with suppress(PassingError):  # it answers, and says nothing against the key: the passes will see
+        with suppress(
+            PassingError
+        ):  # it answers, and says nothing against the key: the passes will see
             await session.unless_stopped(lambda: session.client.events_page(1, 1))
-        self._refused_at, self._faults = None, 0 if "storage" not in self.board.troubles else self._faults
-        self._teller.over("service", "key", "config")
+        self._refused_at, self._faults = (
+            None,
+            0 if "storage" not in self.board.troubles else self._faults,
+        )
+        if self._teller.over("service", "key", "config"):
+            self._keeper.recover()
         self._ready()
 
     def _ready(self) -> None:
@@ -228,7 +246,8 @@ class Daemon:
         while True:
             session = self._session
             if session is not None:
-                self._teller.outage(session.client.pacer)
+                if self._teller.outage(session.client.pacer):
+                    self._keeper.recover()
                 if self.board.troubles:
                     self._ready()
                 self.board.traffic = self._meter.read()
@@ -249,7 +268,9 @@ class Daemon:
             config = await trio.to_thread.run_sync(self._tools.read)
             key = await trio.to_thread.run_sync(self._tools.read_key, config)
         except (ConfigError, UsageError) as error:
-            _LOG.error("the new settings are refused, the old ones stay: %s", self._tools.explain(error))  # noqa: TRY400  no bug
+            _LOG.error(
+                "the new settings are refused, the old ones stay: %s", self._tools.explain(error)
+            )
         else:
             self._take(config, key)
             _LOG.warning("the settings were read again")
@@ -259,7 +280,7 @@ class Daemon:
     def _take(self, config: Config, key: Key) -> None:
         old, old_key, self._config, self._key = self._config, self._key, config, key
         self.board.stale_after = config.daemon.stale_after
-        self._tools.hooks.settings = config.hooks
+        self._tools.hooks.settings, self._tools.hooks.proxy = config.hooks, config.api.proxy
         if config.daemon.listen != old.daemon.listen:
             _LOG.warning("[daemon] listen: the new place holds from the next start on")
         self._keeper.change(config)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
@@ -23,13 +22,12 @@ from ninepic_mirror.errors import (
     CertificateError,
     KeyRefusedError,
     MirrorError,
-    PassingError,
     StopProgramError,
     StorageError,
 )
 from ninepic_mirror.service.board import Board, Watched
-from ninepic_mirror.service.rounds import Ended, Flags, Steps, failed, make_pass, read_board
-from ninepic_mirror.service.schedule import Rhythm, Turn, adapt, after, first, is_full
+from ninepic_mirror.service.rounds import Ended, Flags, failed, make_pass, read_board
+from ninepic_mirror.service.schedule import Rhythm, Turn, adapt, after, first, is_full, recover
 from ninepic_mirror.sync.selection import needs_list, select
 from ninepic_mirror.sync.session import (
     Session,
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ninepic_mirror.config import Config
-    from ninepic_mirror.progress import Progress
+    from ninepic_mirror.service.journal import LogProgress
     from ninepic_mirror.service.teller import Teller
 
 _LOG: Final = logging.getLogger(__name__)
@@ -62,14 +60,14 @@ class Kept:
         turn: When it is due.
         flags: As the service last said.
         running: A pass is under way.
-        steps: Signs of life of the passes over it.
+        progress: What the pass under way reports to; None before the first.
     """
 
     shown: Watched
     turn: Turn
     flags: Flags = field(default_factory=Flags)
     running: bool = False
-    steps: Steps | None = None
+    progress: LogProgress | None = None
 
 
 class Keeper:
@@ -79,7 +77,7 @@ class Keeper:
         config: The settings; `change` takes new ones.
         board: Where it is shown.
         teller: Says what is new.
-        progress: Makes what one pass reports to, by the event's name.
+        progress: Makes what one pass reports to, from the event's number and name.
         random: For the jitter.
 
     """
@@ -89,7 +87,7 @@ class Keeper:
         config: Config,
         board: Board,
         teller: Teller,
-        progress: Callable[[str], Progress],
+        progress: Callable[[int, str | None], LogProgress],
         random: Random,
     ) -> None:
         self._config, self._board, self._teller = config, board, teller
@@ -101,11 +99,10 @@ class Keeper:
 
     def steps(self) -> dict[int, int]:
         """Return, for each event over which a pass is under way, a number that grows while it gets somewhere."""
-        kept = self._kept.values()
         return {
-            one.shown.event_id: one.steps.count
-            for one in kept
-            if one.running and one.steps is not None
+            event_id: kept.progress.signs
+            for event_id, kept in self._kept.items()
+            if kept.running and kept.progress is not None
         }
 
     def change(self, config: Config) -> None:
@@ -116,6 +113,14 @@ class Keeper:
             kept.turn = adapt(kept.turn, now, rhythm)
             self._show(kept)
         self._ask.set()
+        self.wake()
+
+    def recover(self) -> None:
+        """What kept all events from being mirrored is over: those that failed are looked at soon."""
+        rhythm, now = Rhythm.of(self._config.daemon), trio.current_time()
+        for kept in self._kept.values():
+            kept.turn = recover(kept.turn, now, rhythm, chance=self._random.random())
+            self._show(kept)
         self.wake()
 
     def wake(self) -> None:
@@ -188,10 +193,10 @@ class Keeper:
         rhythm = Rhythm.of(self._config.daemon)
         for place, event_id in enumerate(new):
             shown = Watched(event_id, watched_since=time.time())
-            age = await trio.to_thread.run_sync(read_board, session.root, self._config, shown)
+            past = await trio.to_thread.run_sync(read_board, session.root, self._config, shown)
             turn = first(
-                trio.current_time(), rhythm, chance=self._random.random(), full_age=age,
-                place=place, of=len(new),
+                trio.current_time(), rhythm, chance=self._random.random(), full_age=past.full_age,
+                place=place, of=len(new), quiet=past.quiet, full_gap=past.full_gap,
             )  # fmt: skip
             self._kept[event_id] = kept = Kept(shown, turn)
             self._board.events[event_id] = shown
@@ -243,8 +248,8 @@ class Keeper:
         view = replace(session, config=replace(self._config, mirror=mirror))
         full = is_full(kept.turn, trio.current_time())
         try:
-            kept.steps = Steps(self._progress(shown.name or f"event {shown.event_id}"))
-            ended = await make_pass(view, shown, kept.flags, kept.steps, full=full)
+            kept.progress = self._progress(shown.event_id, shown.name)
+            ended = await make_pass(view, shown, kept.flags, kept.progress, full=full)
         except StoppedError:
             return None
         except Exception as error:

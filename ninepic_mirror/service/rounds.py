@@ -15,13 +15,14 @@ from ninepic_mirror.archive import lock
 from ninepic_mirror.archive.balance import balance, counted
 from ninepic_mirror.archive.listings import hours
 from ninepic_mirror.archive.manifest import reading
-from ninepic_mirror.errors import MirrorError
+from ninepic_mirror.errors import MirrorError, PassingError, UnreachableError
 from ninepic_mirror.service.board import FAILURES, Watched
 from ninepic_mirror.service.schedule import Outcome
 from ninepic_mirror.sync.context import Options
 from ninepic_mirror.sync.mirror import sync_event
 
 if TYPE_CHECKING:
+    from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.archive.root import Root
     from ninepic_mirror.config import Config
     from ninepic_mirror.model import Details
@@ -72,42 +73,19 @@ class Flags:
         self.details = None
 
 
-class Steps:
-    """Hands on what a pass reports, and counts it: a sign of life (`Progress`)."""
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the manifest says of an event's passes, for its first turn; seconds, None where there is nothing to say.
 
-    def __init__(self, to: Progress) -> None:
-        self._to = to
-        self.count = 0
+    Args:
+        full_age: Since the last full pass.
+        full_gap: Between the last two.
+        quiet: Since photos last came.
+    """
 
-    def start(self, event_name: str) -> None:
-        """See `Progress`."""
-        self.count += 1
-        self._to.start(event_name)
-
-    def expect(self, files: int) -> None:
-        """See `Progress`."""
-        self.count += 1
-        self._to.expect(files)
-
-    def done(self, files: int, size: int) -> None:
-        """See `Progress`."""
-        self.count += 1
-        self._to.done(files, size)
-
-    def failed(self, files: int) -> None:
-        """See `Progress`."""
-        self.count += 1
-        self._to.failed(files)
-
-    def note(self, text: str) -> None:
-        """See `Progress`."""
-        self.count += 1
-        self._to.note(text)
-
-    def finish(self) -> None:
-        """See `Progress`."""
-        self.count += 1
-        self._to.finish()
+    full_age: float | None = None
+    full_gap: float | None = None
+    quiet: float | None = None
 
 
 async def make_pass(
@@ -140,12 +118,16 @@ async def make_pass(
     is_today = takes_place(details.event.date, datetime.now(UTC).date())
     one.hours = await trio.to_thread.run_sync(_hours, session.root, one.event_id)
     post(one, report)
-    return Ended(Outcome(changed=changed, is_today=is_today, full=full, found=full and changed), report)
+    return Ended(
+        Outcome(changed=changed, is_today=is_today, full=full, found=full and changed), report
+    )
 
 
 def failed(error: Exception, *, full: bool) -> Ended:
     """Return how a pass ended that came to no report."""
-    return Ended(Outcome(changed=False, is_today=False, full=full, failed=True), None, error)
+    outage = isinstance(error, PassingError | UnreachableError)
+    outcome = Outcome(changed=False, is_today=False, full=full, failed=True, outage=outage)
+    return Ended(outcome, None, error)
 
 
 def takes_place(text: str | None, today: date) -> bool:
@@ -174,48 +156,76 @@ def post(one: Watched, report: PassReport) -> None:
 def short(reason: str) -> str:
     """Return a reason without what differs from photo to photo, so that reasons can be counted."""
     words = reason.partition(";")[0].partition(":")[0].split()
-    kept = [word for word in words if not any(letter.isdigit() for letter in word) or word.isdigit() and len(word) == 3]
+    kept = [
+        word
+        for word in words
+        if not any(letter.isdigit() for letter in word) or (word.isdigit() and len(word) == 3)
+    ]
     return " ".join(kept)[:80] or "unknown"
 
 
-def read_board(root: Root, config: Config, one: Watched) -> float | None:
-    """Write on the board what the manifest says of an event that this daemon has not looked at yet.
-
-    Returns:
-        Seconds since its last full pass, None where there was none.
-    """
-    full: float | None = None
+def read_board(root: Root, config: Config, one: Watched) -> Past:
+    """Write on the board what the manifest says of an event that this daemon has not looked at yet."""
     try:
         folder = root.folder_of(one.event_id)
         path = root.manifest_path(folder) if folder is not None else None
         if folder is None or path is None or not path.is_file():
-            return None
+            return Past()
         with reading(path, folder / lock.PATH) as (manifest, _):
             variants = config.mirror_for(one.event_id).variants
             there = counted(manifest, variants) or balance(manifest, variants)
-            name, whole_at = manifest.meta("name"), manifest.meta("last_whole")
-            last = manifest.rows(
-                "SELECT ended_at, whole FROM passes WHERE ended_at IS NOT NULL AND kind NOT IN ('day', 'variant')"
-                " ORDER BY id DESC LIMIT 1"
-            )
-            listed = manifest.count(
-                "SELECT max(ended_at) FROM passes WHERE kind = 'full'"
-            ) or manifest.count("SELECT min(ended_at) FROM passes WHERE kind = 'partial' AND whole")
-            one.hours = {start: hour.listed for start, hour in hours(manifest).items()}
-    except Exception as error:  # noqa: BLE001  a mirror that cannot be read is looked at by its first pass, which says why
+            one.name = _text(manifest.meta("name"))
+            one.whole_at = _moment(manifest.meta("last_whole"))
+            one.ended_at, whole = _last_pass(manifest)
+            one.whole = None if one.ended_at is None else bool(whole)
+            one.hours = _listed(manifest)
+            past = _past(manifest)
+    except Exception as error:  # noqa: BLE001  the first pass over it will say what is wrong
         _LOG.debug("event %s: its manifest could not be read: %s", one.event_id, error)
-        return None
-    one.name = name if isinstance(name, str) else None
-    one.whole_at = float(whole_at) if isinstance(whole_at, int) else None
-    if last:
-        ended_at, whole = last[0]
-        one.ended_at = float(ended_at) if isinstance(ended_at, int) else None
-        one.whole = bool(whole)
+        return Past()
     one.photos, one.undated = there.photos, there.undated
     one.present, one.missing, one.failed = there.present, there.missing, there.failed
-    if listed:
-        full = max(0.0, time.time() - listed)
-    return full
+    return past
+
+
+def _last_pass(manifest: Manifest) -> tuple[float | None, object]:
+    """Return when the last pass over all of the event ended, and whether whole."""
+    found = manifest.rows(
+        "SELECT ended_at, whole FROM passes WHERE ended_at IS NOT NULL AND kind NOT IN ('day', 'variant')"
+        " ORDER BY id DESC LIMIT 1"
+    )
+    return (_moment(found[0][0]), found[0][1]) if found else (None, None)
+
+
+def _past(manifest: Manifest) -> Past:
+    """Return what past passes say of the rhythm. The first pass of all lists everything, whatever it is called."""
+    now = time.time()
+    full = [
+        float(row[0])
+        for row in manifest.rows(
+            "SELECT ended_at FROM passes WHERE ended_at IS NOT NULL AND (kind = 'full' OR id ="
+            " (SELECT min(id) FROM passes WHERE whole AND kind = 'partial')) ORDER BY ended_at DESC LIMIT 2"
+        )
+        if isinstance(row[0], int)
+    ]
+    newest = manifest.count("SELECT max(first_seen) FROM photos")
+    return Past(
+        full_age=max(0.0, now - full[0]) if full else None,
+        full_gap=max(0.0, full[0] - full[1]) if len(full) == 2 else None,
+        quiet=max(0.0, now - newest) if newest else None,
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _moment(value: object) -> float | None:
+    return float(value) if isinstance(value, int) else None
+
+
+def _listed(manifest: Manifest) -> dict[int, int]:
+    return {start: hour.listed for start, hour in hours(manifest).items() if hour.listed}
 
 
 def _hours(root: Root, event_id: int) -> dict[int, int]:
@@ -223,4 +233,4 @@ def _hours(root: Root, event_id: int) -> dict[int, int]:
     if folder is None:
         return {}
     with reading(root.manifest_path(folder), folder / lock.PATH) as (manifest, _):
-        return {start: hour.listed for start, hour in hours(manifest).items()}
+        return _listed(manifest)

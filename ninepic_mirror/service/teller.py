@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -53,24 +54,26 @@ class Teller:
         kind, text = _kind(error), self.explain(error)
         if kind not in self._board.troubles:
             _LOG.error("%s", text)
-        self._board.troubles[kind] = text
+        self._board.note_trouble(kind, text, time.time())
 
-    def over(self, *kinds: str) -> None:
-        """Say that such troubles are over, where there were any."""
-        for kind in kinds:
-            if self._board.troubles.pop(kind, None) is not None:
-                _LOG.warning("%s", _RECOVERED[kind])
+    def over(self, *kinds: str) -> bool:
+        """Say that such troubles are over; return whether there were any."""
+        found = [kind for kind in kinds if kind in self._board.troubles]
+        for kind in found:
+            self._board.clear_trouble(kind)
+            _LOG.warning("%s", _RECOVERED[kind])
+        return bool(found)
 
-    def outage(self, pacer: Pacer) -> None:
-        """Look whether the service answers, and say so when that changed."""
+    def outage(self, pacer: Pacer) -> bool:
+        """Look whether the service answers, and say so when that changed; return whether it answers again."""
         wait = pacer.statistics().waits_until - trio.current_time()
         if pacer.silence <= SILENCE and wait <= SILENCE:
-            self.over("service")
-            return
+            return self.over("service")
         what = f"asks to be left alone for {wait:.0f} s" if wait > 1 else "gives no good answer"
         if "service" not in self._board.troubles:
             _LOG.error("%s %s; it is asked again and again", pacer.pace.origin, what)
-        self._board.troubles["service"] = f"{pacer.pace.origin} {what}"
+        self._board.note_trouble("service", f"{pacer.pace.origin} {what}", time.time())
+        return False
 
     # --- of one event --------------------------------------------------------------------------------------------
 
@@ -98,6 +101,7 @@ class Teller:
             )
             self._happen("new_photos", one, folder, report)
         if result == "whole":
+            self._hooks.pulse()
             if before not in {None, now}:
                 _LOG.warning("%s is whole again: all %d photos", _name(one), one.photos)
             if before != now or ended.outcome.changed:
@@ -162,6 +166,8 @@ def _reason(one: Watched) -> str:
     if one.trouble is not None:
         return one.trouble
     if not one.reasons:
-        return "it was not looked at yet" if one.whole is None else f"{one.missing} files are missing"
+        return (
+            "it was not looked at yet" if one.whole is None else f"{one.missing} files are missing"
+        )
     most = sorted(one.reasons.items(), key=lambda item: -item[1])[:3]
     return f"{one.missing} files are missing: " + ", ".join(f"{n} x {text}" for text, n in most)

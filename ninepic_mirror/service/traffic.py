@@ -40,9 +40,7 @@ class Meter:
     @property
     def retries(self) -> int:
         """Attempts after the first of a request, of both origins: they tell that somebody still tries."""
-        return self._retries + sum(
-            pacer.statistics().retries for pacer in self._pacers().values()
-        )
+        return self._retries + sum(pacer.statistics().retries for pacer in self._pacers().values())
 
     @property
     def waits_until(self) -> float | None:
@@ -73,4 +71,4 @@ class Meter:
         if self._session is None:
             return Counter()
         source = self._session.client if origin == "api" else self._session.photos
-        return Counter(source.statistics().statuses)
+        return Counter(source.statuses)

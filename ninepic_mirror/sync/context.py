@@ -12,7 +12,7 @@ from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.sync.rooms import Rooms
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from zoneinfo import ZoneInfo
 
@@ -92,6 +92,11 @@ class Photos(Protocol):
 
     def statistics(self) -> Counted:
         """Return what was done so far."""
+        ...
+
+    @property
+    def statuses(self) -> Mapping[int, int]:
+        """Answers so far by their status."""
         ...
 
 

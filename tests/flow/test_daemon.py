@@ -12,16 +12,15 @@ import trio
 
 from ninepic_mirror.archive import lock
 from ninepic_mirror.cli.daemon import explain
-from ninepic_mirror.config import Bandwidth, Config, Events
+from ninepic_mirror.config import Bandwidth, Config, Events, Hooks
 from ninepic_mirror.config import Daemon as Settings
-from ninepic_mirror.config import Hooks
 from ninepic_mirror.errors import ConfigError, KeyRefusedError, Problem, RootBusyError
 from ninepic_mirror.model import Key
-from ninepic_mirror.progress import Silent
 from ninepic_mirror.sandbox import EventSpec, Fault
 from ninepic_mirror.service import daemon, teller
 from ninepic_mirror.service.daemon import Daemon, Tools
 from ninepic_mirror.service.hooks import Happening, HookRunner
+from ninepic_mirror.service.journal import LogProgress
 from ninepic_mirror.service.notify import Notifier
 from ninepic_mirror.sync import mirror
 
@@ -36,12 +35,12 @@ KEY = Key("test-key", "the test")
 QUICK = Settings(min_interval=1, max_interval=1)
 
 
-@dataclass
 class Told(HookRunner):
     """Keeps what hooks would be run for."""
 
-    happened: list[Happening] = field(default_factory=list)
-    settings: Hooks = field(default_factory=Hooks)
+    def __init__(self) -> None:
+        super().__init__(Hooks())
+        self.happened: list[Happening] = []
 
     def tell(self, happening: Happening) -> None:
         """Keep it."""
@@ -67,7 +66,7 @@ class Run:
     hooks: Told = field(default_factory=Told)
     stopping: trio.Event = field(default_factory=trio.Event)
     ended: Exception | None = None
-    bug: str = ""
+    bug: int = 0
 
     def __post_init__(self) -> None:
         tools = Tools(
@@ -81,10 +80,10 @@ class Run:
             raise ConfigError((Problem("c.toml", "mirror.root", "is missing", "write it"),))
         return self.config
 
-    def _progress(self, name: str) -> Silent:
-        if self.bug and name == self.bug:
+    def _progress(self, event_id: int, name: str | None) -> LogProgress:
+        if event_id == self.bug:
             raise RuntimeError("a bug")
-        return Silent()
+        return LogProgress(event_id, name)
 
     @property
     def shown(self) -> Watched:
@@ -109,7 +108,9 @@ class Run:
         await self.until(lambda: sum(self.shown.passes.values()) >= before + more)
 
 
-def config_of(bench: Bench, *, settings: Settings = QUICK, ids: tuple[int, ...] = (EVENT,)) -> Config:
+def config_of(
+    bench: Bench, *, settings: Settings = QUICK, ids: tuple[int, ...] = (EVENT,)
+) -> Config:
     """Return the bench's settings for a daemon."""
     return replace(bench.config, daemon=settings, events=Events(ids=ids))
 
@@ -123,9 +124,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def running(
-    bench: Bench, config: Config | None = None, key: Key = KEY, bug: str = ""
+    bench: Bench, config: Config | None = None, key: Key = KEY, bug: int = 0
 ) -> AsyncIterator[Run]:
-    """Run a daemon for the length of the block; over the event named as `bug` every pass meets a bug."""
+    """Run a daemon for the length of the block; over the event `bug` every pass meets a bug."""
     run = Run(bench, config or config_of(bench), key, bug=bug)
 
     async def main() -> None:
@@ -195,7 +196,7 @@ async def test_a_key_that_is_replaced_is_taken(quick: None, open_bench: OpenBenc
 async def test_a_refused_credential_ends_the_daemon_in_the_end(
     quick: None, open_bench: OpenBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """systemd gives a new one only to a service that starts."""
+    """Systemd gives a new one only to a service that starts."""
     monkeypatch.setattr(daemon, "REFUSALS", 0.3)
     async with open_bench(photos=6) as bench:
         bench.sandbox.revoke("test-key")
@@ -243,7 +244,9 @@ async def test_what_has_no_room_is_not_begun(quick: None, open_bench: OpenBench)
         needed = 2000 * 50_000
         free = run.daemon.session.root.free() if run.daemon.session is not None else 0
         assert free > needed
-        run.config = replace(config_of(bench), mirror=replace(bench.settings, min_free=free - needed // 2))
+        run.config = replace(
+            config_of(bench), mirror=replace(bench.settings, min_free=free - needed // 2)
+        )
         await run.daemon.reload()
         bench.sandbox.event(EVENT).add(2000)
         await run.until(lambda: run.shown.trouble is not None)
@@ -309,7 +312,9 @@ async def test_new_settings_lose_no_download(quick: None, open_bench: OpenBench)
         slow = replace(bench.settings, bandwidth=Bandwidth.parse("200kB/s"))
         bench.settings = slow
         async with running(bench) as run:
-            await run.until(lambda: EVENT in run.daemon.board.events and bench.sandbox.count("photos") > 4)
+            await run.until(
+                lambda: EVENT in run.daemon.board.events and bench.sandbox.count("photos") > 4
+            )
             session = run.daemon.session
             bench.settings = replace(slow, bandwidth=Bandwidth())
             run.config = config_of(bench)
@@ -321,7 +326,9 @@ async def test_new_settings_lose_no_download(quick: None, open_bench: OpenBench)
             await run.is_whole()
             assert run.daemon.session is not session
             assert bench.check_content() == 80
-            assert bench.sandbox.count("photos") <= 80 + 9  # downloads under way were finished or went on
+            assert (
+                bench.sandbox.count("photos") <= 80 + 9
+            )  # downloads under way were finished or went on
 
 
 async def test_events_come_and_go_with_the_settings(quick: None, open_bench: OpenBench) -> None:
@@ -338,7 +345,9 @@ async def test_events_come_and_go_with_the_settings(quick: None, open_bench: Ope
         await run.until(lambda: EVENT not in run.daemon.board.events)
 
 
-async def test_a_photo_that_is_not_to_be_had_is_asked_for_less_and_less(open_bench: OpenBench) -> None:
+async def test_a_photo_that_is_not_to_be_had_is_asked_for_less_and_less(
+    open_bench: OpenBench,
+) -> None:
     """It is tried once and then left alone for a minute; the event is not whole, which is told once."""
     async with open_bench(photos=6) as bench:
         bad = bench.sandbox.event(EVENT).photos[0].image_id
@@ -371,7 +380,7 @@ async def test_a_bug_in_one_event_ends_nothing(open_bench: OpenBench) -> None:
     """It is logged whole, and tried again."""
     async with open_bench(photos=6) as bench:
         bench.sandbox.add_event(EventSpec(457, photos=4, look="cheap", thumb_kb=2, large_kb=6))
-        async with running(bench, config_of(bench, ids=(456, 457)), bug="event 456") as run:
+        async with running(bench, config_of(bench, ids=(456, 457)), bug=456) as run:
             events = run.daemon.board.events
             await run.until(lambda: 457 in events and events[457].whole)
             await run.until(lambda: run.shown.trouble == "a bug")
