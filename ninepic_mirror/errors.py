@@ -7,7 +7,8 @@
     │   ├── KeyRefusedError       (3) the API does not accept the key
     │   ├── UnreachableError      (5) an origin gave no good answer for too long
     │   ├── CertificateError      (5) an origin's certificate is not trusted
-    │   └── StorageError          (6) the local disk cannot be used
+    │   ├── StorageError          (6) the local disk cannot be used
+    │   └── RootBusyError         (7) another daemon keeps this mirror root
     ├── StopEventError        this event ends, the others go on
     │   ├── EventNotFoundError    (9) the service does not know the event
     │   ├── NotMirroredError      (9) the mirror root holds no such event
@@ -160,6 +161,23 @@ class StorageError(StopProgramError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.text}"
+
+
+@dataclass(eq=False)
+class RootBusyError(StopProgramError):
+    """Another daemon keeps the mirror root.
+
+    Args:
+        root: The mirror root.
+        holder: The process id that its marker names, if it could be read.
+    """
+
+    root: str
+    holder: int | None
+
+    def __str__(self) -> str:
+        who = f"process {self.holder}" if self.holder is not None else "another process"
+        return f"the mirror root {self.root} is kept by the daemon of {who}"
 
 
 @dataclass(eq=False)

@@ -14,12 +14,14 @@ HOUR: Final = 3600  # seconds in one hour of the timeline
 class Key:
     """The API key. It shows itself only to `reveal`, so that no log, error or repr carries it."""
 
-    __slots__ = ("_secret", "source")
+    __slots__ = ("_secret", "is_credential", "source")
 
-    def __init__(self, secret: str, source: str) -> None:
+    def __init__(self, secret: str, source: str, *, is_credential: bool = False) -> None:
         self._secret = secret
         self.source = source
         """Where it was found, for people: a file, a variable, a command."""
+        self.is_credential = is_credential
+        """It is a credential of systemd's, which cannot change while the service runs."""
 
     def reveal(self) -> str:
         """Return the secret, for the one header that needs it."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.model import Variant
 
 _KEY: Final = "balance"  # in `meta`
+_SAMPLE: Final = 1000  # files whose mean size is taken for that of all
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,35 @@ def note_count(
     """
     kept = None if there is None else [number, sorted(variants), *astuple(there)]
     manifest.set_meta({_KEY: kept})
+
+
+def still_to_come(manifest: Manifest, variants: tuple[Variant, ...], total: int) -> int:
+    """Estimate the bytes of all files that no pass has tried yet, by the mean size of those that are here.
+
+    Args:
+        manifest: The manifest.
+        variants: The configured ones.
+        total: Photos that the service reports.
+
+    Returns:
+        Bytes; 0 while nothing is here to judge by.
+    """
+    new = max(0, total - known_photos(manifest))
+    expected = 0
+    for variant in variants:
+        pending = manifest.count(
+            # both states, as the index has them
+            "SELECT count(*) FROM files WHERE state IN ('pending', 'failed') AND state = 'pending' AND variant = ?",
+            [variant],
+        )
+        if new or pending:
+            mean = manifest.count(
+                "SELECT CAST(avg(size) AS INTEGER) FROM"
+                f" (SELECT size FROM files WHERE variant = ? AND state = 'present' LIMIT {_SAMPLE})",
+                [variant],
+            )
+            expected += mean * (new + pending)
+    return expected
 
 
 def failures(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.manifest import Manifest, now
 from ninepic_mirror.archive.moves import Moves, top_of, touch, vouch
+from ninepic_mirror.archive.patience import IS_RESTING, clock
 from ninepic_mirror.archive.records import Job, Stray
 
 if TYPE_CHECKING:
@@ -43,13 +44,15 @@ class Holdings:
     Args:
         manifest: Open; every method that changes it runs in transactions of its own.
         number: The pass.
+        patient: Leave files alone that could not be had lately (`patience`).
 
     Attributes:
         moves: The journal of moves and removals.
     """
 
-    def __init__(self, manifest: Manifest, number: int) -> None:
+    def __init__(self, manifest: Manifest, number: int, *, patient: bool = False) -> None:
         self._manifest, self._pass = manifest, number
+        self._clock = clock(patient=patient)
         self._wanted: tuple[str, str] = ("", "")  # the last of the rows that `want` has returned
         self.moves = Moves(manifest)
         manifest.change(
@@ -79,10 +82,10 @@ class Holdings:
                 "SELECT image_id, variant, taken, url, width, height, path, sha256"
                 " FROM files JOIN photos USING (image_id)"
                 f" WHERE state IN ('pending', 'failed') AND variant IN ({marks}) AND queued < ?"
-                f" AND gone_since IS NULL AND url IS NOT NULL{span}"
+                f" AND gone_since IS NULL AND url IS NOT NULL{span} AND NOT {IS_RESTING}"
                 # from where the last answer ended: from the start, a million rows would be passed thousands of times
                 f" AND (image_id, variant) > (?, ?) ORDER BY image_id, variant LIMIT {_CHUNK}",
-                [*variants, self._pass, *values, *self._wanted],
+                [*variants, self._pass, *values, self._clock, *self._wanted],
             )
             self._wanted = (str(found[-1][0]), str(found[-1][1])) if found else ("", "")
             self._manifest.change_each(

@@ -17,6 +17,7 @@ import xxhash
 
 from ninepic_mirror.archive.claims import Claims, Place
 from ninepic_mirror.archive.manifest import Manifest, Row, now
+from ninepic_mirror.archive.patience import IS_RESTING, clock
 from ninepic_mirror.archive.records import Hour, Job
 from ninepic_mirror.model import VARIANTS
 
@@ -63,6 +64,7 @@ class Listings:
         manifest: Open; every method runs in transactions of its own.
         number: The pass.
         variants: The configured ones, in order.
+        patient: Leave files alone that could not be had lately (`patience`).
 
     Attributes:
         claims: Which windows of the pass name photos that another one has.
@@ -70,8 +72,16 @@ class Listings:
             still name it, and what the service reports for them may lag.
     """
 
-    def __init__(self, manifest: Manifest, number: int, variants: tuple[Variant, ...]) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        number: int,
+        variants: tuple[Variant, ...],
+        *,
+        patient: bool = False,
+    ) -> None:
         self._manifest, self._pass, self._variants = manifest, number, variants
+        self._clock = clock(patient=patient)
         self._readings = 0  # begun in this pass
         self._dateless: set[int] = set()  # readings of this pass that are of no window
         self.claims = Claims(manifest)
@@ -201,18 +211,20 @@ class Listings:
         """Make sure that every photo has its file rows; yield those that are to be fetched in this pass."""
         ids = list(photos)
         found = self._manifest.rows(
-            "SELECT image_id, variant, state, path, url, sha256, queued FROM files"
+            f"SELECT image_id, variant, state, path, url, sha256, queued, {IS_RESTING} FROM files"
             f" WHERE image_id IN ({_marks(ids)})",
-            ids,
+            [self._clock, *ids],
         )
         rows = {(row[0], row[1]): row[2:] for row in found}
         changes: list[Row] = []
         for image_id, photo in photos.items():
             for variant in self._variants:
                 url = photo.url(variant)
-                state, path, old_url, sha256, queued = rows.get((image_id, variant), (None,) * 5)
+                state, path, old_url, sha256, queued, rests = rows.get(
+                    (image_id, variant), (None,) * 6
+                )
                 kept = storable(url)
-                if state in {"present", "forgotten"}:
+                if state in {"present", "forgotten"} or rests:
                     if old_url != kept:
                         changes.append((image_id, variant, kept, state, queued))
                     continue
@@ -287,7 +299,7 @@ def repeated_in_hours(manifest: Manifest) -> int:
 
 
 def unaddressed(
-    manifest: Manifest, variants: Sequence[Variant] = VARIANTS
+    manifest: Manifest, variants: Sequence[Variant] = VARIANTS, *, patient: bool = False
 ) -> frozenset[int | None]:
     """Return the hours (None: undated) of wanted files whose address must be asked for again.
 
@@ -296,12 +308,13 @@ def unaddressed(
     Args:
         manifest: The manifest.
         variants: The configured ones: what is wanted of another is left alone, and must not be asked for for ever.
+        patient: Not of files that could not be had lately.
     """
     found = manifest.rows(
         "SELECT DISTINCT photos.hour FROM files JOIN photos USING (image_id)"
         " WHERE state IN ('pending', 'failed') AND files.url IS NULL AND photos.gone_since IS NULL"
-        f" AND variant IN ({_marks(variants)})",
-        variants,
+        f" AND variant IN ({_marks(variants)}) AND NOT {IS_RESTING}",
+        [*variants, clock(patient=patient)],
     )
     return frozenset(_int(row[0]) for row in found)
 

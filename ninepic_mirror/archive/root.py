@@ -1,17 +1,19 @@
 """The mirror root: its marker, its event folders, and whether it may be written to (DESIGN §5).
 
-The marker is what tells a mirror from an empty mount point: without it nothing is written. It also carries what the
-pacers learned, so that nothing else of ours has to stand in the root.
+The marker is what tells a mirror from an empty mount point: without it nothing is written. It also carries the
+daemon's lock and what the pacers learned, so that nothing else of ours has to stand in the root.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import pwd
 import secrets
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -20,12 +22,14 @@ from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.manifest import NAME
 from ninepic_mirror.archive.placement import event_folder, is_folder_of
-from ninepic_mirror.errors import StorageError, UsageError
+from ninepic_mirror.errors import RootBusyError, StorageError, UsageError
 
 MARKER: Final = ".ninepic-mirror-root"
 OWN_FOLDER: Final = ".ninepic-mirror"
 _MARKER_LIMIT: Final = 1 << 20  # bytes
 _UNFINISHED: Final = f"{MARKER}.new"  # how the names begin under which the marker is written
+_TRIES: Final = 10  # to lock the marker
+_PAUSE: Final = 0.1  # seconds between two
 _ABANDONED: Final = 3600  # seconds after which such a file is what a killed process left
 
 
@@ -45,6 +49,7 @@ class Root:
         self.path = Path(os.path.realpath(path))
         self._state_dir, self._require_mount = state_dir, require_mount
         self._device: int | None = None
+        self._held = -1  # the marker, open and locked, while we are its daemon
 
     def prepare(self, *, make: bool, write: bool = True) -> None:
         """Make sure that this is a mirror root and that we are the one to write to it.
@@ -145,19 +150,74 @@ class Root:
                 f"run as {_user(owner)}, or change its owner",
             )
 
-    def learned(self) -> dict[str, object]:
-        """Return what the pacers knew at the end of an earlier pass; empty when there is none."""
+    def hold(self) -> None:
+        """Keep this root as its daemon, until `release`. Blocks for up to a second.
+
+        The lock is the marker's, an flock that dies with its process; the process id in it is a courtesy to people.
+
+        Raises:
+            RootBusyError: Another daemon keeps it.
+            StorageError: The marker cannot be opened, or the file system knows no locks.
+        """
+        marker = self.path / MARKER
+        for _ in range(_TRIES):  # somebody may just be writing into it what the pacers learned
+            with translated(str(marker)):
+                held = self._locked()
+            if held >= 0:
+                self._held = held
+                self._write_in_place({"pacers": self.learned(), "daemon": os.getpid()})
+                return
+            time.sleep(_PAUSE)
+        holder = self._content().get("daemon")
+        raise RootBusyError(str(self.path), holder if isinstance(holder, int) else None)
+
+    def release(self) -> None:
+        """Keep the root no longer. Idempotent."""
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
+    def _locked(self) -> int:
+        """Return the marker's descriptor, locked; -1 where another process has the lock, or put a new marker there."""
+        marker = self.path / MARKER
+        descriptor = os.open(marker, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), marker.stat()):
+                return descriptor
+        except BlockingIOError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return -1
+
+    def _write_in_place(self, content: dict[str, object]) -> None:
+        """Write into the marker that we hold: a new file in its place would not be locked. Cut off, it says less."""
+        text = _text(content)
+        with translated(str(self.path / MARKER)):
+            os.pwrite(self._held, text, 0)
+            os.ftruncate(self._held, len(text))
+            os.fsync(self._held)
+
+    def _content(self) -> dict[str, object]:
+        """Return what the marker says; nothing where that cannot be read."""
         try:
             found: object = json.loads((self.path / MARKER).read_bytes()[:_MARKER_LIMIT])
         except (OSError, ValueError):
             return {}
-        pacers = found.get("pacers") if isinstance(found, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def learned(self) -> dict[str, object]:
+        """Return what the pacers knew at the end of an earlier pass; empty when there is none."""
+        pacers = self._content().get("pacers")
         return pacers if isinstance(pacers, dict) else {}
 
     def remember(self, pacers: dict[str, object]) -> StorageError | None:
         """Keep what the pacers learned, in the marker.
 
-        Of two processes that do so at once, the later wins.
+        Of processes that do so at once one wins; beside a daemon, which knows best, nothing is kept.
 
         Returns:
             Why it could not be kept; the old marker then stands. It only makes the next pass start slower, so it is
@@ -166,22 +226,27 @@ class Root:
         try:
             # A marker written into a bare mount point would make a mirror root of it.
             self.check()
-            self._write(pacers)
+            if self._held >= 0:
+                self._write_in_place({"pacers": pacers, "daemon": os.getpid()})
+                return None
+            with translated(str(self.path / MARKER)):
+                held = self._locked()
+            if held >= 0:
+                try:
+                    self._write(pacers)
+                finally:
+                    os.close(held)
         except StorageError as error:
             return error
         return None
 
     def _write(self, pacers: dict[str, object]) -> None:
         """Write the marker anew, durably."""
-        text = {
-            "what": "the root of a 9Pic mirror; ninepic-mirror refuses to write where this file is missing",
-            "pacers": pacers,
-        }
         with translated(str(self.path / MARKER)), Tree(self.path) as tree:
             # a name of its own: two processes, perhaps of two machines, may do so at once
             unfinished = f"{_UNFINISHED}-{secrets.token_hex(8)}"
             try:
-                tree.write_whole(MARKER, [json.dumps(text, indent=1).encode(), b"\n"], unfinished)
+                tree.write_whole(MARKER, [_text({"pacers": pacers})], unfinished)
             finally:
                 tree.remove(unfinished)
             _sweep(tree)
@@ -258,6 +323,11 @@ class Root:
         with translated(str(self.path)):
             state = os.statvfs(self.path)
         return state.f_bavail * state.f_frsize
+
+
+def _text(content: dict[str, object]) -> bytes:
+    what = "the root of a 9Pic mirror; ninepic-mirror refuses to write where this file is missing"
+    return json.dumps({"what": what, **content}, indent=1).encode() + b"\n"
 
 
 def _sync_upwards(folder: Path) -> None:

@@ -10,6 +10,7 @@ from ninepic_mirror.cli.options import API, MIRROR, read_config, read_key, takes
 from ninepic_mirror.cli.outcome import code_of, cure_of
 from ninepic_mirror.cli.probes import Check, examine
 from ninepic_mirror.cli.remote import open_api
+from ninepic_mirror.cli.unit import drop_in, unit_of
 from ninepic_mirror.cli.wishes import refuse_originals
 from ninepic_mirror.errors import ConfigError, MirrorError, UsageError
 from ninepic_mirror.ninepic.clock import clock_offset
@@ -45,7 +46,8 @@ def check(run: Run, /, *, json: bool, **flags: object) -> int:
         code = code or one.code
         entries.append({"name": one.name, "state": one.state, "text": one.text, "cure": one.cure})
         if not json and not (console.quiet and one.state == "ok"):
-            console.print(f"{one.state:<4}  {one.name}: {one.text}")
+            text = one.text.replace("\n", f"\n{'':6}")
+            console.print(f"{one.state:<4}  {one.name}: {text}")
             if one.cure:
                 console.print(f"      next: {one.cure}")
     return code
@@ -70,6 +72,10 @@ def _checks(run: Run, flags: dict[str, object]) -> Iterator[Check]:
         yield Check("variants", "FAIL", str(error), error.cure, code_of(error))
     # Also after a refused key: a person wants the whole list at once.
     yield from examine(config.mirror)
+    # Last, because it is long. A service has a config file; who works with flags alone does not run one.
+    if config.source is not None and (text := drop_in(config)):
+        where = f"run by systemd, {unit_of(config)} needs a drop-in to write there:"
+        yield Check("systemd", "ok", f"{where}\n{text}")
 
 
 def _faults(name: str, error: ConfigError) -> Iterator[Check]:

@@ -18,6 +18,7 @@ from ninepic_mirror.errors import (
     NotMirroredError,
     PassingError,
     RejectedError,
+    RootBusyError,
     StopProgramError,
     StorageError,
     UnreachableError,
@@ -69,6 +70,7 @@ _CODES: Final[tuple[tuple[type[Exception], Code], ...]] = (
     (EventNotFoundError, Code.NOT_FOUND),
     (NotMirroredError, Code.NOT_FOUND),
     (EventBusyError, Code.BUSY),
+    (RootBusyError, Code.BUSY),
     (FeatureOffError, Code.NOT_WHOLE),
     (RejectedError, Code.FAULT),
 )
@@ -78,6 +80,7 @@ _CURES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (EventNotFoundError, "look at the number; `ninepic-mirror events` lists the events of your organisation"),
     (NotMirroredError, "`ninepic-mirror status` lists what is; look at --root too"),
     (EventBusyError, "wait until it has ended, or stop it; then run this again"),
+    (RootBusyError, "stop the one that runs (systemctl stop ninepic-mirror), or give this one a root of its own"),
     (FeatureOffError, "ask the organiser to switch it on"),
     (RejectedError, "look at api.base_url; if it is right, this is a bug: please report it with the output of -vv"),
     (PassingError, "the service is in trouble: try again later; what is here stays"),

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "check": "Examine config, key, clock and mirror root, each with its cure.",
     "events": "List the organisation's events and how far each is mirrored.",
     "sync": "Make one pass over each event: fetch what is missing.",
+    "daemon": "Keep the configured events fresh until told to stop.",
     "status": "Say what is mirrored, pending, failed and gone. No network.",
     "manifest": "Print every file with its path, size and hashes.",
     "sandbox": "Serve a synthetic 9Pic on this machine.",

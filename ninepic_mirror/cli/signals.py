@@ -34,11 +34,18 @@ class Signals:
         self._console = console
         self._soften: Callable[[], None] | None = None
         self._number: int | None = None
+        self._forgiven: set[int] = set()
 
     @property
     def code(self) -> int | None:
         """The exit code that the first signal asks for, None when there was none (DESIGN §3)."""
-        return None if self._number is None else 128 + self._number
+        if self._number is None or self._number in self._forgiven:
+            return None
+        return 128 + self._number
+
+    def forgive(self, number: int) -> None:
+        """Let a signal that was obeyed to the end be no reason for an exit code."""
+        self._forgiven.add(number)
 
     def install(self) -> None:
         """Handle SIGINT and SIGTERM from now on."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import sys
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -19,17 +17,21 @@ from ninepic_mirror.cli.summary import WATERMARK, summarize
 from ninepic_mirror.cli.wishes import chosen, day_span
 from ninepic_mirror.errors import (
     KeyRefusedError,
-    PassingError,
-    StopEventError,
     StopProgramError,
     StorageError,
-    UnreachableError,
 )
 from ninepic_mirror.progress import choose
 from ninepic_mirror.sync.context import Options
 from ninepic_mirror.sync.mirror import sync_event
 from ninepic_mirror.sync.report import Failure, PassReport
-from ninepic_mirror.sync.session import Session, StoppedError, open_session, unwrapped
+from ninepic_mirror.sync.session import (
+    Session,
+    StoppedError,
+    open_session,
+    require_key,
+    require_storage,
+    unwrapped,
+)
 from ninepic_mirror.sync.steps import Counters
 
 if TYPE_CHECKING:
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from ninepic_mirror.model import Key
 
 _LOG: Final = logging.getLogger(__name__)
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT, "SQLITE_FULL"}
 _SILENCE: Final = (
     10.0  # seconds in which nothing but faults came, after which a person wants to know
 )
@@ -122,9 +123,9 @@ class Sweep:
             if not is_of_one_event(error):
                 raise
             if isinstance(error, KeyRefusedError):
-                await _require_key(session)
+                await require_key(session)
             if isinstance(error, StorageError):
-                await trio.to_thread.run_sync(_require_storage, session, error)
+                await trio.to_thread.run_sync(require_storage, session, error)
             self._failed(event_id, error)
         except Exception as error:  # noqa: BLE001  a bug in one event must not keep the others from being mirrored
             self._failed(event_id, error)
@@ -185,29 +186,6 @@ class Sweep:
         on = details.timeline_search
         reported = (await session.client.timeline_days(event_id)).hours if on else ()
         return day_span(self.config, event_id, self.wishes.day, reported)
-
-
-async def _require_key(session: Session) -> None:
-    """See, after a refusal for one event, that the key is still good: a revoked one is refused event by event too.
-
-    Raises:
-        KeyRefusedError: It is not.
-    """
-    with suppress(PassingError, UnreachableError, StopEventError):  # says nothing about the key
-        await session.unless_stopped(lambda: session.client.events_page(1, 1))
-
-
-def _require_storage(session: Session, error: StorageError) -> None:
-    """See, after a storage error in one event, that others can still be stored.
-
-    Raises:
-        StorageError: The root vanished, or the disk is full.
-    """
-    session.root.check()
-    cause = error.__cause__
-    code = cause.errno if isinstance(cause, OSError) else getattr(cause, "sqlite_errorname", None)
-    if code in _FULL or session.root.free() < session.config.mirror.min_free:
-        raise error
 
 
 async def _tell_of_silence(session: Session) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from ninepic_mirror.cli import mirrors
-from ninepic_mirror.cli.selection import days_of, needs_list, select, span
 from ninepic_mirror.errors import UsageError
+from ninepic_mirror.sync.selection import days_of, needs_list, select, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -44,7 +44,7 @@ def find_key(
     # absent.
     if os.access(credential, os.F_OK):
         # systemd guards its credentials itself; under some managers their mode says less than that.
-        return _checked(_read_key(credential)[0], str(credential)), ()
+        return _checked(_read_key(credential)[0], str(credential), is_credential=True), ()
     if api.key_file:
         text, mode = _read_key(api.key_file)
         return _checked(text, str(api.key_file)), _examine_mode(api.key_file, mode)
@@ -59,7 +59,7 @@ def _key_error(where: str, text: str, cure: str) -> ConfigError:
     return ConfigError((Problem(where, "", text, cure),))
 
 
-def _checked(text: str, source: str) -> Key:
+def _checked(text: str, source: str, *, is_credential: bool = False) -> Key:
     secret = text.strip()
     # Only what can stand in one header line; 4096 is far above any key and far below a header's
     # limit.
@@ -72,7 +72,7 @@ def _checked(text: str, source: str) -> Key:
         raise _key_error(
             source, f"{fault}, so it is no API key", "put the key there and nothing else"
         )
-    return Key(secret, source)
+    return Key(secret, source, is_credential=is_credential)
 
 
 def _read_key(path: Path) -> tuple[str, int]:

@@ -161,6 +161,11 @@ class Pacer:
         """Return what is worth remembering for the next pass, ready for JSON."""
         return self._throttle.learned()
 
+    @property
+    def silence(self) -> float:
+        """For how many seconds the origin has given no good answer to requests under way; 0 while it gives some."""
+        return trio.current_time() - self._alive if self._failing else 0.0
+
     def note_life(self) -> None:
         """Take note that the origin answered definitely, though the attempt goes on and may yet fail.
 

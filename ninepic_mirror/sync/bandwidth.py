@@ -33,9 +33,14 @@ class Allowance:
     """
 
     def __init__(self, bandwidth: Bandwidth, minute: Callable[[], int] = minute_of_day) -> None:
-        self._bandwidth, self._minute = bandwidth, minute
-        self._never = all(rate == 0 for _, rate in bandwidth.steps)  # needs no clock
+        self._minute = minute
         self._free_at = -math.inf  # when all bytes so far will have been paid for
+        self.change(bandwidth)
+
+    def change(self, bandwidth: Bandwidth) -> None:
+        """Let another setting hold from now on, also for downloads that are under way."""
+        self._bandwidth = bandwidth
+        self._never = all(rate == 0 for _, rate in bandwidth.steps)  # needs no clock
 
     @property
     def is_limited(self) -> bool:

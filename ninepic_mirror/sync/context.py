@@ -12,7 +12,7 @@ from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.sync.rooms import Rooms
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from zoneinfo import ZoneInfo
 
@@ -94,6 +94,11 @@ class Photos(Protocol):
         """Return what was done so far."""
         ...
 
+    @property
+    def statuses(self) -> Mapping[int, int]:
+        """Answers so far by their status."""
+        ...
+
 
 class Pace(Protocol):
     """The part of `ninepic.pacing.Pacer` that a pass needs."""
@@ -120,6 +125,8 @@ class Options:
             when the mirror was whole.
         configured: Then those of the configuration; empty: they are not known.
         date: The day as it was asked for, for the report.
+        patient: The daemon's: files that could not be had lately are left alone for a growing while, and nothing is
+            begun that the disk has no room for.
     """
 
     full: bool = False
@@ -128,6 +135,7 @@ class Options:
     narrowed: bool = False
     configured: tuple[Variant, ...] = ()
     date: str | None = None
+    patient: bool = False
 
     def scope(self, variants: Sequence[Variant]) -> dict[str, object] | None:
         """Return what a pass over these variants was asked for, None for the whole event (`sync --json`)."""

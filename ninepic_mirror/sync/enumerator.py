@@ -188,9 +188,7 @@ class Enumerator:
 
     async def _plan(self, remote: Remote, *, everything: bool) -> Plan:
         context = self._context
-        known = await context.in_manifest(
-            known_of, context.manifest, context.variants, self._doubtful
-        )
+        known = await context.in_manifest(self._known)
         zone, day = self._context.zone, self._context.options.day
         plan = make_plan(
             known, remote, lambda hour: cut(zone, hour), everything=everything, done=self._done
@@ -205,6 +203,12 @@ class Enumerator:
         if day is None:
             return plan
         return Plan(tuple(start for start in plan.hours if self._is_asked_for(start)))
+
+    def _known(self) -> Known:
+        context = self._context
+        return known_of(
+            context.manifest, context.variants, self._doubtful, patient=context.options.patient
+        )
 
     def _is_asked_for(self, start: int) -> bool:
         """Whether an hour has a part in the day that was asked for."""
@@ -371,7 +375,11 @@ class Enumerator:
 
 
 def known_of(
-    manifest: Manifest, variants: tuple[Variant, ...], doubtful: frozenset[int] | None = None
+    manifest: Manifest,
+    variants: tuple[Variant, ...],
+    doubtful: frozenset[int] | None = None,
+    *,
+    patient: bool = False,
 ) -> Known:
     """Return what the manifest knows, for the planner.
 
@@ -379,6 +387,7 @@ def known_of(
         manifest: The manifest.
         variants: The configured ones.
         doubtful: Hours that are in doubt; None: see what the last pass left.
+        patient: What could not be had lately is not looked for.
     """
     if doubtful is None:
         doubtful = frozenset() if is_sure(manifest) else disagreeing(manifest)
@@ -386,7 +395,7 @@ def known_of(
         hours(manifest),
         _tail(manifest, "undated"),
         _tail(manifest, "event"),
-        unaddressed(manifest, variants),
+        unaddressed(manifest, variants, patient=patient),
         doubtful,
     )
 

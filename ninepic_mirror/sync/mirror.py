@@ -35,6 +35,7 @@ async def sync_event(
     event_id: int,
     options: Options | None = None,
     before: Counters | None = None,
+    details: Details | None = None,
 ) -> PassReport:
     """Make one pass over an event.
 
@@ -43,6 +44,7 @@ async def sync_event(
         event_id: The event.
         options: How the pass was asked for.
         before: From where on the report counts; None: from here.
+        details: What `client.details` answered a while ago, to save asking; None: ask.
 
     Returns:
         How it ended. When the operator stopped it, it is not whole.
@@ -54,7 +56,8 @@ async def sync_event(
         StoppedError: The operator ended the run before there was anything to report.
     """
     before = before or Counters.of(session)
-    details = await session.unless_stopped(lambda: session.client.details(event_id))
+    if details is None:
+        details = await session.unless_stopped(lambda: session.client.details(event_id))
     session.progress.start(details.event.name or f"event {event_id}")
     try:
         async with _opened(session, details, options or Options()) as context:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 import trio
 
 from ninepic_mirror.archive.root import Root
-from ninepic_mirror.errors import MirrorError, StopEventError, StopProgramError
+from ninepic_mirror.errors import (
+    MirrorError,
+    PassingError,
+    StopEventError,
+    StopProgramError,
+    StorageError,
+    UnreachableError,
+)
 from ninepic_mirror.ninepic.client import Client, open_client
 from ninepic_mirror.ninepic.lanes import open_lanes
 from ninepic_mirror.ninepic.limits import Limits
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, "SQLITE_FULL"}
 
 
 class StoppedError(Exception):
@@ -154,6 +163,29 @@ def _part(learned: dict[str, object], name: str) -> dict[str, object]:
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+async def require_key(session: Session) -> None:
+    """See, after a refusal for one event, that the key is still good: a revoked one is refused event by event too.
+
+    Raises:
+        KeyRefusedError: It is not.
+    """
+    with suppress(PassingError, UnreachableError, StopEventError):  # says nothing about the key
+        await session.unless_stopped(lambda: session.client.events_page(1, 1))
+
+
+def require_storage(session: Session, error: StorageError) -> None:
+    """See, after a storage error in one event, that others can still be stored.
+
+    Raises:
+        StorageError: The root vanished, or the disk is full.
+    """
+    session.root.check()
+    cause = error.__cause__
+    code = cause.errno if isinstance(cause, OSError) else getattr(cause, "sqlite_errorname", None)
+    if code in _FULL or session.root.free() < session.config.mirror.min_free:
+        raise error
 
 
 @contextmanager

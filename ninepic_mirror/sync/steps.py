@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Self
 import trio
 
 from ninepic_mirror.archive import about, partial, reconcile, sums, survey
-from ninepic_mirror.archive.balance import Balance, balance, counted, failures, note_count
+from ninepic_mirror.archive.balance import (
+    Balance,
+    balance,
+    counted,
+    failures,
+    note_count,
+    still_to_come,
+)
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings, missed_photos
 from ninepic_mirror.sync import pipeline
@@ -65,8 +72,11 @@ class Pass:
     ) -> None:
         self._session, self._context, self._details = session, context, details
         self._manifest, self._store = context.manifest, context.store
-        self._holdings = Holdings(context.manifest, context.number)
-        self._listings = Listings(context.manifest, context.number, context.variants)
+        patient = context.options.patient
+        self._holdings = Holdings(context.manifest, context.number, patient=patient)
+        self._listings = Listings(
+            context.manifest, context.number, context.variants, patient=patient
+        )
         self._downloader = Downloader(context, self._holdings, session.allowance)
         self._send: pipeline.Send = _nowhere
         self._before = before
@@ -94,6 +104,8 @@ class Pass:
             self._total = remote.total
             total: dict[str, object] = {"total": remote.total}
             await context.in_manifest(self._manifest.set_meta, total)
+            if context.options.patient:
+                await context.in_manifest(self._require_room, remote)
             findings = await self._fetch(enumerator, remote, everything=everything)
             if findings is not None:
                 stopped_removal = await context.in_manifest(self._reconcile, findings)
@@ -164,6 +176,16 @@ class Pass:
             # before anything is fetched: in another layout its place may be where an old file still stands
             self._context.tally.moved = reconcile.relocate(self._holdings, self._store)
         return not same
+
+    def _require_room(self, remote: Remote) -> None:
+        """See, before anything is begun, that the disk has room for all that is to come.
+
+        Raises:
+            StorageError: It has not.
+        """
+        needed = still_to_come(self._manifest, self._context.variants, remote.total)
+        if needed:
+            self._store.check_room(needed)
 
     # --- listing and fetching ------------------------------------------------------------------------------------
 

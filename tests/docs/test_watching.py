@@ -13,7 +13,7 @@ from ninepic_mirror.service.page import REFRESH
 from tests.boards import NOW, board
 
 TEXT = (Path(__file__).parents[2] / "docs/operations.md").read_text()
-PART = TEXT[TEXT.index("## Watching it") :]
+PART = TEXT[TEXT.index("## Watching it") :].partition("\n## ")[0]
 ROWS = dict(re.findall(r"^\| `(ninepic_\w+)` \| (.*) \|$", PART, re.MULTILINE))
 
 

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ninepic_mirror.cli.selection import days_of, needs_list, select, span
 from ninepic_mirror.config import Events
 from ninepic_mirror.model import Event
+from ninepic_mirror.sync.selection import days_of, needs_list, select, span
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LISTED = (

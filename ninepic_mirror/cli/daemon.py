@@ -1,0 +1,85 @@
+"""`daemon`: keep the configured events fresh until told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import click
+import trio
+
+from ninepic_mirror.cli.options import API, MIRROR, read_config, read_key, takes
+from ninepic_mirror.cli.outcome import cure_of
+from ninepic_mirror.cli.wishes import refuse_originals
+from ninepic_mirror.config import KEY_VARIABLE, find_key
+from ninepic_mirror.service import journal, web
+from ninepic_mirror.service.daemon import Daemon, Tools
+from ninepic_mirror.service.hooks import HookRunner
+from ninepic_mirror.service.notify import Notifier, beat
+
+if TYPE_CHECKING:
+    from ninepic_mirror.cli.signals import Run
+    from ninepic_mirror.config import Config
+    from ninepic_mirror.model import Key
+
+
+@click.command()
+@takes(API, MIRROR)
+@click.pass_obj
+def daemon(run: Run, /, **flags: object) -> int:
+    """Keep the events of the config file fresh until SIGTERM or Ctrl-C; SIGHUP reads the file again.
+
+    Which events: [events]; how often: [daemon]; what is run when something happens: [hooks]. Beside it every other
+    command works. docs/operations.md says how to install it as a systemd service.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to reload
+    notifier = Notifier.from_environ(os.environ)
+
+    def read() -> Config:
+        config = read_config(run.console, dict(flags))
+        refuse_originals(config, config.events.ids)
+        return config
+
+    config = read()
+    key = read_key(run.console, config.api)
+    given = key if key.source == f"${KEY_VARIABLE}" else None  # taken out of the environment by now
+    journal.install(json_log=run.console.json_log)
+
+    def find(config: Config) -> Key:
+        return given or find_key(config.api, os.environ)[0]
+
+    hooks = HookRunner(config.hooks, proxy=config.api.proxy)
+    tools = Tools(read, find, explain, journal.LogProgress, notifier, hooks)
+
+    async def main(stopping: trio.Event) -> int:
+        keeper = Daemon(tools, config, key)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(hooks.run)
+            if config.daemon.listen is not None:
+                await nursery.start(web.serve, keeper.board, config.daemon.listen)
+            nursery.start_soon(beat, notifier, keeper.sample)
+            await nursery.start(_reload_on_hangup, keeper)
+            await keeper.run(stopping)
+            nursery.cancel_scope.cancel()
+        return 0
+
+    code = run.signals.run(main, gentle=True)
+    run.signals.forgive(signal.SIGTERM)  # it was asked to end, and has (DESIGN §3)
+    return code
+
+
+async def _reload_on_hangup(
+    keeper: Daemon, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        task_status.started()
+        async for _ in hangups:
+            await keeper.reload()
+
+
+def explain(error: Exception) -> str:
+    """Put an error and what to do next into one line."""
+    cure = cure_of(error)
+    text = "; ".join(str(error).splitlines())
+    return f"{text}; {cure}" if cure else text

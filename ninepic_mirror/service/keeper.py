@@ -1,0 +1,287 @@
+"""Which events are kept, and a pass over each that is due, within one open session.
+
+    at the same time:
+        find out which events there are, every DISCOVERY seconds
+        start a pass over each event that is due, PASSES at a time, the longest due first
+
+A fault of one event is that event's: told once, tried again after a growing pause. One that all share ends the session.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ninepic_mirror.errors import (
+    CertificateError,
+    KeyRefusedError,
+    MirrorError,
+    StopProgramError,
+    StorageError,
+)
+from ninepic_mirror.service.board import Board, Watched
+from ninepic_mirror.service.rounds import Ended, Flags, failed, make_pass, read_board
+from ninepic_mirror.service.schedule import Rhythm, Turn, adapt, after, first, is_full, recover
+from ninepic_mirror.sync.selection import needs_list, select
+from ninepic_mirror.sync.session import (
+    Session,
+    StoppedError,
+    require_key,
+    require_storage,
+    unwrapped,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ninepic_mirror.config import Config
+    from ninepic_mirror.service.journal import LogProgress
+    from ninepic_mirror.service.teller import Teller
+
+_LOG: Final = logging.getLogger(__name__)
+
+PASSES: Final = 4  # at a time: each holds a manifest open, and all share the origins' pace
+DISCOVERY: Final = 3600.0  # seconds between two questions which events there are
+RETRY: Final = 60.0  # ... after one that got no answer
+
+
+@dataclass(slots=True)
+class Kept:
+    """What is known of one event, from one session to the next.
+
+    Args:
+        shown: On the board.
+        turn: When it is due.
+        flags: As the service last said.
+        running: A pass is under way.
+        progress: What the pass under way reports to; None before the first.
+    """
+
+    shown: Watched
+    turn: Turn
+    flags: Flags = field(default_factory=Flags)
+    running: bool = False
+    progress: LogProgress | None = None
+
+
+class Keeper:
+    """Keeps the events that the settings select.
+
+    Args:
+        config: The settings; `change` takes new ones.
+        board: Where it is shown.
+        teller: Says what is new.
+        progress: Makes what one pass reports to, from the event's number and name.
+        random: For the jitter.
+
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        board: Board,
+        teller: Teller,
+        progress: Callable[[int, str | None], LogProgress],
+        random: Random,
+    ) -> None:
+        self._config, self._board, self._teller = config, board, teller
+        self._progress, self._random = progress, random
+        self._kept: dict[int, Kept] = {}
+        self._listed: tuple[int, ...] = ()  # as last found
+        self._woken, self._ask = trio.Event(), trio.Event()
+        self._fault: StopProgramError | None = None
+
+    def steps(self) -> dict[int, int]:
+        """Return, for each event over which a pass is under way, a number that grows while it gets somewhere."""
+        return {
+            event_id: kept.progress.signs
+            for event_id, kept in self._kept.items()
+            if kept.running and kept.progress is not None
+        }
+
+    def change(self, config: Config) -> None:
+        """Let other settings hold from the next pass on."""
+        self._config = config
+        rhythm, now = Rhythm.of(config.daemon), trio.current_time()
+        for kept in self._kept.values():
+            kept.turn = adapt(kept.turn, now, rhythm)
+            self._show(kept)
+        self._ask.set()
+        self.wake()
+
+    def recover(self) -> None:
+        """What kept all events from being mirrored is over: those that failed are looked at soon."""
+        rhythm, now = Rhythm.of(self._config.daemon), trio.current_time()
+        for kept in self._kept.values():
+            kept.turn = recover(kept.turn, now, rhythm, chance=self._random.random())
+            self._show(kept)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again what is due."""
+        self._woken.set()
+
+    async def run(self, session: Session) -> None:
+        """Keep the events until the session is to end.
+
+        Args:
+            session: Its `stopping` is set by whoever wants it to end; then passes under way end gently.
+
+        Raises:
+            StopProgramError: A fault that all events share; passes under way were ended gently before.
+        """
+        self._fault = None
+        with unwrapped():
+            async with trio.open_nursery() as helpers:
+                helpers.start_soon(self._discover_for_ever, session)
+                helpers.start_soon(self._wake_when, session.stopping)
+                async with trio.open_nursery() as passes:
+                    await self._start_passes(session, passes)
+                helpers.cancel_scope.cancel()
+        if self._fault is not None:
+            raise self._fault
+
+    async def _wake_when(self, event: trio.Event) -> None:
+        await event.wait()
+        self.wake()
+
+    # --- which events --------------------------------------------------------------------------------------------
+
+    async def _discover_for_ever(self, session: Session) -> None:
+        while True:
+            self._ask, pause = trio.Event(), DISCOVERY
+            try:
+                await self._discover(session)
+            except StopProgramError as error:
+                self._end(session, error)
+            except MirrorError as error:
+                pause = RETRY
+                _LOG.warning("which events there are: %s", self._teller.explain(error))
+            with trio.move_on_after(pause):
+                await self._ask.wait()
+
+    async def _discover(self, session: Session) -> None:
+        events = self._config.events
+        known = [*dict.fromkeys([*events.ids, *(self._listed if needs_list(events) else ())])]
+        await self._watch(session, known)  # they need not wait for the list
+        if not needs_list(events):
+            return
+        listed = [event async for event in session.client.events()]
+        found = select(events, listed, datetime.now(UTC))
+        self._listed = tuple(found)
+        if not found:
+            _LOG.warning("none of the organisation's %d events fits [events]", len(listed))
+        await self._watch(session, found)
+        for event in listed:
+            if (kept := self._kept.get(event.event_id)) is not None:
+                kept.shown.name = event.name or kept.shown.name
+
+    async def _watch(self, session: Session, wanted: list[int]) -> None:
+        """Begin with events that are new; let those be that are not wanted any more."""
+        for event_id in [one for one, kept in self._kept.items() if not kept.running]:
+            if event_id not in wanted:
+                del self._kept[event_id]
+                self._board.events.pop(event_id, None)
+                self._teller.forget(event_id)
+        new = [event_id for event_id in wanted if event_id not in self._kept]
+        rhythm = Rhythm.of(self._config.daemon)
+        for place, event_id in enumerate(new):
+            shown = Watched(event_id, watched_since=time.time())
+            past = await trio.to_thread.run_sync(read_board, session.root, self._config, shown)
+            turn = first(
+                trio.current_time(), rhythm, chance=self._random.random(), full_age=past.full_age,
+                place=place, of=len(new), quiet=past.quiet, full_gap=past.full_gap,
+            )  # fmt: skip
+            self._kept[event_id] = kept = Kept(shown, turn)
+            self._board.events[event_id] = shown
+            self._show(kept)
+            self.wake()
+
+    def _show(self, kept: Kept) -> None:
+        if not kept.running:
+            kept.shown.due_at = time.time() + kept.turn.due - trio.current_time()
+
+    # --- passes --------------------------------------------------------------------------------------------------
+
+    async def _start_passes(self, session: Session, passes: trio.Nursery) -> None:
+        while not session.stopping.is_set():
+            self._woken = trio.Event()
+            now = trio.current_time()
+            waiting = sorted(
+                (kept for kept in self._kept.values() if not kept.running),
+                key=lambda kept: kept.turn.due,
+            )
+            free = PASSES - len(self._kept) + len(waiting)
+            for kept in waiting[: max(0, free)]:
+                if kept.turn.due <= now:
+                    kept.running = True
+                    passes.start_soon(self._pass, session, kept)
+            due = [kept.turn.due for kept in waiting if not kept.running]
+            pause = max(0.0, min(due) - now) if due and free > 0 else float("inf")
+            with trio.move_on_after(pause):
+                await self._woken.wait()
+
+    async def _pass(self, session: Session, kept: Kept) -> None:
+        """Make one pass over an event, and decide when the next is due."""
+        shown, turn = kept.shown, kept.turn
+        shown.began_at, shown.due_at = time.time(), None
+        try:
+            ended = await self._ended(session, kept)
+            if ended is not None:
+                rhythm, chance = Rhythm.of(self._config.daemon), self._random.random()
+                kept.turn = after(turn, trio.current_time(), rhythm, ended.outcome, chance=chance)
+        finally:
+            shown.began_at, kept.running = None, False
+            self._show(kept)
+            self.wake()
+
+    async def _ended(self, session: Session, kept: Kept) -> Ended | None:
+        """Make the pass and tell of it; None where it came to nothing, so that it is due as before."""
+        shown = kept.shown
+        mirror = replace(self._config.mirror, connections=session.config.mirror.connections)
+        view = replace(session, config=replace(self._config, mirror=mirror))
+        full = is_full(kept.turn, trio.current_time())
+        try:
+            kept.progress = self._progress(shown.event_id, shown.name)
+            ended = await make_pass(view, shown, kept.flags, kept.progress, full=full)
+        except StoppedError:
+            return None
+        except Exception as error:
+            # a bug in one event must not keep the others from being mirrored
+            _LOG.exception("event %s: a fault of this program", shown.event_id)
+            ended = failed(error, full=full)
+        if ended.report is not None and ended.report.stopped:
+            return None
+        if ended.error is not None and await self._is_everybodys(session, ended.error):
+            return None
+        folder = await trio.to_thread.run_sync(session.root.folder_of, shown.event_id)
+        self._teller.ended(shown, ended, "" if folder is None else str(folder))
+        if ended.report is not None:
+            self._teller.over("storage")  # what it wrote is on the disk
+        return ended
+
+    async def _is_everybodys(self, session: Session, error: Exception) -> bool:
+        """Whether what ended a pass keeps all events from being mirrored; then the session ends."""
+        try:
+            if isinstance(error, KeyRefusedError):
+                await require_key(session)
+            elif isinstance(error, StorageError):
+                await trio.to_thread.run_sync(require_storage, session, error)
+            elif isinstance(error, CertificateError):
+                raise error
+        except StoppedError:
+            return True
+        except StopProgramError as fault:
+            self._end(session, fault)
+            return True
+        return False
+
+    def _end(self, session: Session, fault: StopProgramError) -> None:
+        self._fault = self._fault or fault
+        session.stopping.set()

@@ -1,0 +1,147 @@
+"""The files in systemd/, and what `check` says of the unit: judged by systemd's own tools, without a systemd that runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.system.conftest import Commands, Service
+
+FOLDER: Final = Path(__file__).parents[2] / "systemd"
+UNITS: Final = ("ninepic-mirror.service", "ninepic-mirror@.service")
+WORST: Final = "11"  # tenths: the issue's limit of exposure
+SNIPPETS: Final = ("ninepic-mirror.sysusers", "ninepic-mirror.tmpfiles")
+
+
+def tool(name: str) -> str:
+    """Return where one of systemd's tools is; skip, and say why, where there is none."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not here (Debian: apt install systemd)")
+    return found
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run a command and take both its streams as one."""
+    return subprocess.run(
+        list(map(str, words)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+    )
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_exposure(unit: str) -> None:
+    """`systemd-analyze security` gives 1.1 or better."""
+    analyze = tool("systemd-analyze")
+    done = run(
+        analyze, "security", "--offline=true", f"--threshold={WORST}", "--no-pager", FOLDER / unit
+    )
+    print(done.stdout.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stdout
+
+
+def test_units_are_clean(tmp_path: Path) -> None:
+    """`systemd-analyze verify` has nothing to say of copies that name a command that is there."""
+    analyze = tool("systemd-analyze")
+    command = tmp_path / "ninepic-mirror"
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    copies = [tmp_path / unit.replace("@.", "@club.") for unit in UNITS]
+    for unit, copy in zip(UNITS, copies, strict=True):
+        copy.write_text(
+            (FOLDER / unit).read_text().replace("/usr/bin/ninepic-mirror", str(command))
+        )
+    done = run(analyze, "verify", "--man=no", *copies)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_every_directive_has_its_reason(unit: str) -> None:
+    """A comment stands above each directive, and says more than its name."""
+    above = ""
+    for line in (FOLDER / unit).read_text().splitlines():
+        if re.match(r"[A-Z]\w+=", line):
+            assert re.match(r"# .{10,}", above), line
+        above = line
+
+
+def test_an_instance_differs_in_its_files_only() -> None:
+    """What is true of the one unit is true of the template."""
+    one, many = (
+        [line for line in (FOLDER / unit).read_text().splitlines() if not line.startswith("#")]
+        for unit in UNITS
+    )
+    changed = {line.partition("=")[0] for line in set(one) ^ set(many)}
+    assert changed == {"Description", "ExecStart", "LoadCredential", "StateDirectory"}
+    assert sum("%i" in line for line in many) == len(changed)
+
+
+def test_user_and_group(tmp_path: Path) -> None:
+    """systemd-sysusers makes the user and the group that the unit names."""
+    done = run(tool("systemd-sysusers"), f"--root={tmp_path}", "--dry-run", FOLDER / SNIPPETS[0])
+    assert done.returncode == 0, done.stdout
+    assert "Creating group 'ninepic'" in done.stdout
+    assert "Creating user 'ninepic'" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders to another user")
+def test_folders(tmp_path: Path) -> None:
+    """systemd-tmpfiles makes the folders, and takes the keys from everybody but root."""
+    sysusers, tmpfiles = tool("systemd-sysusers"), tool("systemd-tmpfiles")
+    etc = tmp_path / "etc/ninepic-mirror"
+    etc.mkdir(parents=True)
+    assert run(sysusers, f"--root={tmp_path}", FOLDER / SNIPPETS[0]).returncode == 0
+    for name in ("key", "club.key", "config.toml"):
+        (etc / name).write_text("")
+        (etc / name).chmod(0o666)
+    done = run(tmpfiles, f"--root={tmp_path}", "--create", FOLDER / SNIPPETS[1])
+    assert (done.returncode, done.stdout) == (0, "")
+    entry = next(
+        line
+        for line in (tmp_path / "etc/passwd").read_text().splitlines()
+        if line.startswith("ninepic:")
+    )
+    user, group = map(int, entry.split(":")[2:4])
+    found = {}
+    for path in (tmp_path / "srv/ninepic", etc, *etc.iterdir()):
+        state = path.stat()
+        found[path.name] = (stat.S_IMODE(state.st_mode), state.st_uid, state.st_gid)
+    assert found == {
+        "ninepic": (0o2750, user, group),
+        "ninepic-mirror": (0o750, 0, group),
+        "config.toml": (0o666, 0, 0),  # as it was
+        "key": (0o600, 0, 0),
+        "club.key": (0o600, 0, 0),
+    }
+    assert not list(
+        (tmp_path / "srv/ninepic").iterdir()
+    )  # a marker here would make a mirror of a bare mount point
+
+
+def test_check_prints_the_drop_in(commands: Commands, service: Service, tmp_path: Path) -> None:
+    """`check` prints what the unit needs for another root, and nothing where it needs nothing."""
+    text = f'[api]\norg_id = 903\nbase_url = "{service.api_url}"\n[mirror]\nroot = "{{}}"\n'
+    config = tmp_path / "config.toml"
+    config.write_text(text.format("/mnt/nas/ninepic"))
+    done = commands.run("--config", config, "check")
+    assert done.out.endswith(
+        "      # /etc/systemd/system/ninepic-mirror.service.d/root.conf\n"
+        "      [Service]\n"
+        "      ReadWritePaths=-/mnt/nas/ninepic\n"
+    )
+    config.write_text(text.format("/srv/ninepic"))
+    assert "[Service]" not in commands.run("--config", config, "check").out
+    done = commands.run("check", *service.flags, "--root", "m")  # nobody runs a service by flags
+    assert "[Service]" not in done.out
