@@ -17,7 +17,7 @@ from ninepic_mirror.archive.store import Store
 from ninepic_mirror.errors import EventBusyError
 from ninepic_mirror.sync.context import Context, Options
 from ninepic_mirror.sync.session import Session, unwrapped
-from ninepic_mirror.sync.steps import Counters, Pass
+from ninepic_mirror.sync.steps import RESTORED, Counters, Pass
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -89,7 +89,11 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
         zone = ZoneInfo(settings.timezone)
         layout = Layout.parse(settings.layout)
         number = await trio.to_thread.run_sync(manifest.begin_pass, "quick")
-        restored = held.last_pass >= number > 1
+        if held.last_pass >= number > 1:
+            # In the manifest before the lock forgets it: until a pass has done all that follows, each next one sees it.
+            mark: dict[str, object] = {RESTORED: True}
+            await trio.to_thread.run_sync(manifest.set_meta, mark)
+        restored = await trio.to_thread.run_sync(manifest.meta, RESTORED) is True
         await trio.to_thread.run_sync(held.note, number)
         yield Context(
             event_id=event_id,
