@@ -202,6 +202,7 @@ class Daemon:
         )
         if self._teller.over("service", "key", "config"):
             self._keeper.recover()
+        _LOG.info("%s answers; %s is kept fresh", self._config.api.base_url, session.root.path)
         self._ready()
 
     def _ready(self) -> None:
