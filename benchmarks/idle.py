@@ -20,7 +20,7 @@ import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sandbox(options.events) as served:
         base = Path(folder)
-        numbers = [event["event_id"] for event in served["events"]]
+        numbers = served["events"]
         print(f"{len(numbers)} events, {options.seconds:.0f} s each; the first start mirrors them")
         for name, settings, ids in (
             ("at rest", 'min_interval = "6h"', numbers),
@@ -60,8 +60,15 @@ def main() -> None:
                 )
 
 
+class Served(TypedDict):
+    """What the sandbox says of itself."""
+
+    api_url: str
+    events: list[int]
+
+
 @contextmanager
-def sandbox(events: int) -> Iterator[dict[str, object]]:
+def sandbox(events: int) -> Iterator[Served]:
     """Run a sandbox for the length of the block."""
     words = ["sandbox", "--photos", "5", "--events", str(events), "--look", "cheap", "--key", KEY]
     with subprocess.Popen([*PROGRAM, *words, "--json"], stdout=subprocess.PIPE) as process:
@@ -100,7 +107,7 @@ def resident(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def requests(api_url: object) -> int:
+def requests(api_url: str) -> int:
     """Return how many API requests the sandbox has seen."""
     request = urllib.request.Request(f"{api_url}/sandbox/requests", headers={"X-API-Key": KEY})
     with urllib.request.urlopen(request) as answer:
