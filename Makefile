@@ -52,4 +52,4 @@ $(VENV)/dev: $(VENV)/bin/pip pyproject.toml
 	touch $@ $(VENV)/run
 
 clean:
-	rm -rf $(VENV) $(BENCH) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache test-output

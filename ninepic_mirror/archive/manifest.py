@@ -260,9 +260,17 @@ def reading(path: Path, lock: Path) -> Iterator[tuple[Manifest, bool]]:
             yield manifest, False
         return
     with _shared(path, lock):
-        unread = _size(Path(f"{path}-wal")) > 0
-        with _to_read(path, "mode=ro&immutable=1") as manifest:
-            yield manifest, unread
+        log = Path(f"{path}-wal")
+        unread = _size(log) > 0
+        try:
+            with _to_read(path, "mode=ro&immutable=1") as manifest:
+                yield manifest, unread
+        except (StorageError, sqlite3.DatabaseError) as error:
+            if not unread:
+                raise
+            text = "the manifest cannot be understood without its log, which is not read without permission to write"
+            cure = "run this as the mirror's owner, where it can be written to; the manifest itself need not be damaged"
+            raise StorageError(str(log), text, cure) from error
 
 
 def _beside_a_pass(path: Path) -> Manifest | None:

@@ -13,7 +13,7 @@ from ninepic_mirror.cli.options import API, MIRROR, read_config, read_key, takes
 from ninepic_mirror.cli.outcome import cure_of
 from ninepic_mirror.cli.wishes import refuse_originals
 from ninepic_mirror.config import KEY_VARIABLE, find_key
-from ninepic_mirror.service import journal, web
+from ninepic_mirror.service import journal
 from ninepic_mirror.service.daemon import Daemon, Tools
 from ninepic_mirror.service.hooks import HookRunner
 from ninepic_mirror.service.notify import Notifier, beat
@@ -44,7 +44,7 @@ def daemon(run: Run, /, **flags: object) -> int:
     config = read()
     key = read_key(run.console, config.api)
     given = key if key.source == f"${KEY_VARIABLE}" else None  # taken out of the environment by now
-    journal.install(json_log=run.console.json_log)
+    run.console.journal = journal.install(json_log=run.console.json_log)
 
     def find(config: Config) -> Key:
         return given or find_key(config.api, os.environ)[0]
@@ -57,6 +57,8 @@ def daemon(run: Run, /, **flags: object) -> int:
         async with trio.open_nursery() as nursery:
             await nursery.start(hooks.run)
             if config.daemon.listen is not None:
+                from ninepic_mirror.service import web  # noqa: PLC0415  a tenth of a second, 7 MB
+
                 await nursery.start(web.serve, keeper.board, config.daemon.listen)
             nursery.start_soon(beat, notifier, keeper.sample)
             await nursery.start(_reload_on_hangup, keeper)

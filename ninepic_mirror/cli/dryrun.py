@@ -31,7 +31,7 @@ from ninepic_mirror.errors import (
     PassingError,
     PhotoError,
 )
-from ninepic_mirror.model import HOUR, Window
+from ninepic_mirror.model import HOUR, VARIANTS, Photo, Window
 from ninepic_mirror.sync.enumerator import known_of
 from ninepic_mirror.sync.planner import Plan, Remote, make_plan
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.wishes import Wishes
     from ninepic_mirror.config import Config, Mirror
-    from ninepic_mirror.model import Key, Photo, Variant
+    from ninepic_mirror.model import Key, Variant
     from ninepic_mirror.ninepic.client import Client
     from ninepic_mirror.ninepic.photos import PhotoClient
 
@@ -100,7 +100,7 @@ async def _forecast(
     new = max(0, remote.total - local.photos)
     if day is not None:
         plan, new = _narrow(plan, remote, local, day)
-    rows = await _rows(client, event_id, plan, remote)
+    rows = await _rows(client, event_id, plan, remote) or local.addresses
     samples = await _measure(photos, rows, settings.variants)
     name = details.event.name
     return Forecast(event_id, name, settings.variants, remote, local, plan, new, samples)
@@ -140,9 +140,24 @@ def _look(
             known = known_of(manifest, settings.variants)
             with Tree(root.folder_of(event_id) or root.path) as tree:
                 lost = count_lost(manifest, tree, settings.variants, day, sizes=sizes)
-            return Local(known, photos, wanted, bool(added), _rate(manifest), lost)
+            addresses = _addresses(manifest)
+            return Local(known, photos, wanted, bool(added), _rate(manifest), lost, addresses)
     except NotMirroredError:
         return Local()
+
+
+def _addresses(manifest: Manifest) -> list[Photo]:
+    """Return some photos with the addresses that are kept of them, for a sample where nothing would be listed."""
+    found = manifest.rows(
+        "SELECT image_id, max(url) FILTER (WHERE variant = 'large'), max(url) FILTER (WHERE variant = 'thumbnail')"
+        " FROM (SELECT image_id, variant, url FROM files LIMIT ?) GROUP BY image_id LIMIT ?",
+        [len(VARIANTS) * SAMPLE, SAMPLE],
+    )
+    return [Photo(str(row[0]), _text(row[1]), _text(row[2])) for row in found]
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _wanted(manifest: Manifest, variants: Sequence[Variant], day: tuple[int, int] | None) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ninepic_mirror.config import Mirror
-    from ninepic_mirror.model import Variant
+    from ninepic_mirror.model import Photo, Variant
 
 USUAL: Final = 8  # requests at a time with which a pass begins (DESIGN §8)
 
@@ -28,6 +28,7 @@ class Local:
         everything: All hours would be listed, because a variant was added.
         rate: Bytes per second of the last pass that fetched something, None when there was none.
         lost: Files that were fetched and are not in place any more.
+        addresses: Some photos with their addresses.
     """
 
     known: Known = field(default_factory=Known)
@@ -36,6 +37,7 @@ class Local:
     everything: bool = False
     rate: float | None = None
     lost: int = 0
+    addresses: list[Photo] = field(default_factory=list)
 
 
 @dataclass(slots=True)

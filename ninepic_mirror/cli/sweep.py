@@ -14,7 +14,7 @@ from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.options import PLACE, again
 from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
 from ninepic_mirror.cli.summary import WATERMARK, summarize
-from ninepic_mirror.cli.wishes import chosen, day_span
+from ninepic_mirror.cli.wishes import chosen, day_span, known_span
 from ninepic_mirror.errors import (
     KeyRefusedError,
     StopProgramError,
@@ -181,6 +181,9 @@ class Sweep:
         """Return the span of `--day` for one event, None for all of it."""
         if self.wishes.day is None:
             return None
+        known = await trio.to_thread.run_sync(known_span, self.config, event_id, self.wishes.day)
+        if known is not None:
+            return known  # nothing has to be asked for it
         details = await session.client.details(event_id)
         # Asked only when it is on: off, it would be a 403 (API.md, Errors).
         on = details.timeline_search

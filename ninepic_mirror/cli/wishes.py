@@ -83,6 +83,12 @@ async def chosen(client: Client, config: Config, wishes: Wishes) -> list[int]:
     return found
 
 
+def known_span(config: Config, event_id: int, day: date) -> tuple[int, int] | None:
+    """Return `[from, to)` of a day of which the manifest knows photos, None where it knows none."""
+    zone = ZoneInfo(config.mirror_for(event_id).timezone)
+    return span(day, zone) if day in days_of(mirrors.known_hours(config, event_id), zone) else None
+
+
 def day_span(config: Config, event_id: int, day: date, reported: Iterable[int]) -> tuple[int, int]:
     """Return `[from, to)` of a day in the event's zone, in epoch seconds.
 

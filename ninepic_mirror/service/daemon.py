@@ -43,7 +43,7 @@ from ninepic_mirror.service.traffic import Meter
 from ninepic_mirror.sync.session import Session, StoppedError, open_session, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from ninepic_mirror.config import Config
     from ninepic_mirror.model import Key
@@ -122,7 +122,9 @@ class Daemon:
         retries = (
             self._meter.retries
         )  # while the service is down nothing else moves, and nothing hangs
-        steps = {event_id: (step, retries) for event_id, step in self._keeper.steps().items()}
+        steps: dict[Hashable, Hashable] = {
+            event_id: (step, retries) for event_id, step in self._keeper.steps().items()
+        }
         return Sample(trio.current_time(), steps, self._meter.waits_until)
 
     async def run(self, stopping: trio.Event) -> None:
@@ -200,6 +202,7 @@ class Daemon:
         )
         if self._teller.over("service", "key", "config"):
             self._keeper.recover()
+        _LOG.info("%s answers; %s is kept fresh", self._config.api.base_url, session.root.path)
         self._ready()
 
     def _ready(self) -> None:

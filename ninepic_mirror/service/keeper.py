@@ -13,7 +13,6 @@ import logging
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from random import Random
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -39,6 +38,7 @@ from ninepic_mirror.sync.session import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
     from ninepic_mirror.config import Config
     from ninepic_mirror.service.journal import LogProgress
@@ -229,13 +229,16 @@ class Keeper:
 
     async def _pass(self, session: Session, kept: Kept) -> None:
         """Make one pass over an event, and decide when the next is due."""
-        shown, turn = kept.shown, kept.turn
+        shown = kept.shown
         shown.began_at, shown.due_at = time.time(), None
         try:
             ended = await self._ended(session, kept)
             if ended is not None:
                 rhythm, chance = Rhythm.of(self._config.daemon), self._random.random()
-                kept.turn = after(turn, trio.current_time(), rhythm, ended.outcome, chance=chance)
+                # not the turn of the pass's start: the settings may have changed meanwhile
+                kept.turn = after(
+                    kept.turn, trio.current_time(), rhythm, ended.outcome, chance=chance
+                )
         finally:
             shown.began_at, kept.running = None, False
             self._show(kept)
@@ -252,8 +255,7 @@ class Keeper:
             ended = await make_pass(view, shown, kept.flags, kept.progress, full=full)
         except StoppedError:
             return None
-        except Exception as error:
-            # a bug in one event must not keep the others from being mirrored
+        except Exception as error:  # noqa: BLE001  a bug in one event must not keep the others from being mirrored
             _LOG.exception("event %s: a fault of this program", shown.event_id)
             ended = failed(error, full=full)
         if ended.report is not None and ended.report.stopped:

@@ -32,7 +32,7 @@ def span(seconds: float) -> str:
         return f"{seconds / 60:.0f} min"
     if seconds < 2 * _DAY:
         return f"{seconds / 3600:.0f} h"
-    return f"{seconds / _DAY:.0f} days"
+    return f"{seconds / _DAY:,.0f} days"
 
 
 def stamp(moment: float) -> str:

@@ -4,8 +4,7 @@
     repeat, at most ROUNDS times:
         plan ← what differs from the manifest
         read the planned windows, several at a time, then the undated tail (`reader`)
-        nothing is doubtful, no listing of several pages was read: done, a single page is a snapshot by itself
-        counts again; the same as before, nothing is doubtful: done
+        counts again, for what was read is of several moments; the same as before, nothing is doubtful: done
         they moved: every listing of several pages must now be agreed on by two readings
     known photos differ from the total: list the whole event, it is the last word
 
@@ -177,8 +176,6 @@ class Enumerator:
             findings.listed = True
             await self._list(plan, findings.remote)
             await self._doubt()
-            if not (self._reader.several or self._doubtful):
-                return False
             before, findings.remote = findings.remote, await self.counts()
             if findings.remote != before:
                 self._reader.moved = True
@@ -292,7 +289,10 @@ class Enumerator:
         elif gap < 0:
             findings.faults.append(f"the listings name {-gap} more photos than the service reports")
         elif (
-            findings.listed and self._timeline and (short := await context.in_manifest(self._short))
+            gap == 0
+            and findings.listed
+            and self._timeline
+            and (short := await context.in_manifest(self._short))
         ):
             more = f" (and {len(short) - 1} more hours)" if len(short) > 1 else ""
             context.note(

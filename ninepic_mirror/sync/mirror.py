@@ -17,7 +17,7 @@ from ninepic_mirror.archive.store import Store
 from ninepic_mirror.errors import EventBusyError
 from ninepic_mirror.sync.context import Context, Options
 from ninepic_mirror.sync.session import Session, unwrapped
-from ninepic_mirror.sync.steps import Counters, Pass
+from ninepic_mirror.sync.steps import RESTORED, Counters, Pass
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -74,6 +74,8 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
     event_id = details.event.event_id
     settings = session.config.mirror_for(event_id)
     durable = settings.durability == "batch"
+    # A long-lived session: the root may be an empty mount point by now, in which no folder may be made.
+    await trio.to_thread.run_sync(session.root.check)
     folder = await trio.to_thread.run_sync(session.root.make_folder, event_id, details.event.slug)
     with ExitStack() as stack:
         held = stack.enter_context(lock.opened(folder / lock.PATH))
@@ -89,7 +91,11 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
         zone = ZoneInfo(settings.timezone)
         layout = Layout.parse(settings.layout)
         number = await trio.to_thread.run_sync(manifest.begin_pass, "quick")
-        restored = held.last_pass >= number > 1
+        if held.last_pass >= number > 1:
+            # In the manifest before the lock forgets it: until a pass has done all that follows, each next one sees it.
+            mark: dict[str, object] = {RESTORED: True}
+            await trio.to_thread.run_sync(manifest.set_meta, mark)
+        restored = await trio.to_thread.run_sync(manifest.meta, RESTORED) is True
         await trio.to_thread.run_sync(held.note, number)
         yield Context(
             event_id=event_id,

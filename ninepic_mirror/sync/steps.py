@@ -11,7 +11,7 @@ balance
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import trio
 
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from ninepic_mirror.model import Details
     from ninepic_mirror.sync.context import Context
     from ninepic_mirror.sync.planner import Remote
+
+
+RESTORED: Final = (
+    "restored"  # in `meta`: the manifest is an older copy, and no pass has listed everything since
+)
 
 
 @dataclass(slots=True)
@@ -168,10 +173,11 @@ class Pass:
         """See whether layout or zone are others than last time; return whether files have to move."""
         manifest, settings = self._manifest, self._context.settings
         layout, timezone = manifest.meta("layout"), manifest.meta("timezone")
-        manifest.set_meta({"layout": settings.layout, "timezone": settings.timezone})
         same = layout in {None, settings.layout} and timezone in {None, settings.timezone}
         if not same:
             self._holdings.misplace_all()
+        # Only now: cut off before, the next pass sees the same difference.
+        manifest.set_meta({"layout": settings.layout, "timezone": settings.timezone})
         if layout not in {None, settings.layout}:
             # before anything is fetched: in another layout its place may be where an old file still stands
             self._context.tally.moved = reconcile.relocate(self._holdings, self._store)
@@ -354,6 +360,7 @@ class Pass:
                 {
                     "variants": [*self._context.variants, *others],
                     "adopted": True,
+                    RESTORED: None,
                     "timeline": self._details.timeline_search,
                 }
             )

@@ -45,7 +45,9 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     for number, (kind, block) in enumerate(BLOCKS):
         if kind == "toml":
             file = tmp_path / f"{number}.toml"
-            root = "" if "root" in tomllib.loads(block)["mirror"] else 'root = "/srv/ninepic"\n'
+            mirror = tomllib.loads(block).get("mirror")
+            root = "" if "root" in (mirror or {}) else 'root = "/srv/ninepic"\n'
+            root = f"[mirror]\n{root}" if mirror is None else root
             file.write_text(f"[api]\norg_id = 903\n{block}{root}")
             assert load(file, {}).source == file
 

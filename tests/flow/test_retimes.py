@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import PassingError
@@ -61,15 +62,16 @@ class Noting(Silent):
 
 @dataclass
 class Case:
-    """A remote and its mirror; pages of two rows, one variant."""
+    """A remote and its mirror; one variant, pages of `page` rows."""
 
     settings: Mirror
     remote: Remote = field(default_factory=Remote)
     notes: list[str] = field(default_factory=list)
+    page: int = 2
 
     async def sync(self) -> PassReport:
         """Make a pass; `notes` has what it tells people."""
-        session = session_of(self.remote, self.settings, 2)
+        session = session_of(self.remote, self.settings, self.page)
         self.notes.clear()
         session.progress = Noting(self.notes)
         return await sync_event(session, EVENT)
@@ -233,7 +235,7 @@ async def test_a_photo_that_lost_its_time_keeps_its_hour_in_peace(case: Case) ->
     case.remote.add("r", SECOND)  # nor is the kept one looked for in vain
     case.remote.calls = 0
     assert (await case.sync()).whole
-    assert case.remote.calls == 4
+    assert case.remote.calls == 3 + 1 + 2  # the counts, the hour, the counts again
 
 
 class Shifting(Remote):
@@ -279,7 +281,7 @@ async def test_an_hour_that_reports_too_many_is_named(case: Case) -> None:
     """An hour that lists fewer photos than reported is told of, and listed by every sync; nothing lacks, so it is whole."""
     await case.sync()
     hours = case.remote.counted().hours
-    case.remote.lags = [Timeline({**hours, SECOND: 3})] * 2
+    case.remote.lags = [Timeline({**hours, SECOND: 3})] * 4
     case.remote.calls = 0
 
     report = await case.sync()
@@ -288,4 +290,54 @@ async def test_an_hour_that_reports_too_many_is_named(case: Case) -> None:
     (note,) = case.notes
     assert "2026-01-19 00:00 UTC: the service reports 3 photos and lists 1" in note
     assert (await case.sync()).whole
-    assert case.remote.calls == 2 * 4
+    assert case.remote.calls == 2 * (3 + 1 + 2)
+
+
+class Slow(Remote):
+    """A service of which the other hours answer only once the first was read, and that changes in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first_was_read = trio.Event()
+
+    async def timeline_images(
+        self, event_id: int, window: Window, page: int, page_size: int = 100
+    ) -> Page:
+        """Answer as `Client.timeline_images`."""
+        if window.start != FIRST:
+            await self.first_was_read.wait()
+        answer = await super().timeline_images(event_id, window, page, page_size)
+        if window.start == FIRST and not self.first_was_read.is_set():
+            self.pictures["q"].taken = FIRST + 61
+            self.add("new", FIRST + 2 * HOUR + 9)
+            self.first_was_read.set()
+        return answer
+
+
+async def test_a_photo_that_slips_behind_the_reading_is_not_lost(case: Case) -> None:
+    """Re-timed into an hour that was read, out of one that was not, while another photo makes up for it in the total."""
+    slow = Slow()
+    slow.pictures = case.remote.pictures
+    slow.add("k", SECOND + 5)
+    slow.add("z", FIRST + 2 * HOUR)
+    case.remote, case.page = slow, 100
+
+    report = await case.sync()
+
+    assert report.whole, report.failures
+    assert hours_of(case.folder).keys() == slow.pictures.keys()
+    assert hours_of(case.folder)["q"] == FIRST
+
+
+async def test_an_upload_that_the_counts_do_not_show_yet_is_not_lost(case: Case) -> None:
+    """The timeline lags by one upload, and another one makes up for it in the total while the pass reads."""
+    case.page = 100
+    await case.sync()
+    case.remote.lags = [case.remote.counted()]
+    case.remote.add("late", FIRST + 50)
+    case.remote.meanwhile = [None, None, None, lambda: case.remote.add("new", SECOND + 200)]
+
+    report = await case.sync()
+
+    assert report.whole, report.failures
+    assert hours_of(case.folder).keys() == case.remote.pictures.keys()

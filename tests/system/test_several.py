@@ -149,6 +149,8 @@ def test_dry_run_sees_what_was_deleted(commands: Commands, serve: Serve, tmp_pat
     assert seen == [1, 2]
     assert before == times(tmp_path / "m")
     assert "1 missing from the disk" in commands.run("sync", 456, *flags, "--dry-run").out
+    estimated = commands.run("sync", 456, *flags, "--dry-run", "--json").entry["estimated_bytes"]
+    assert 0.2 < estimated / photos[-2].stat().st_size < 5  # sampled by the addresses that are kept
 
 
 def test_dry_run_refuses_what_sync_refuses(

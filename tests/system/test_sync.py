@@ -100,6 +100,10 @@ def test_day(commands: Commands, service: Service, tmp_path: Path) -> None:
     assert (done.code, "2026-01-18 only" in done.out) == (0, True)
     assert "2026-01-18" in folders
     assert not folders & {"2026-01-19", "undated"}
+    again = commands.run(
+        "sync", 456, *service.flags, "--root", "m", "--day", "2026-01-18", "--json"
+    )
+    assert again.entry["requests"] == {"api": 3, "photos": 0}
 
 
 def test_day_without_photos(commands: Commands, service: Service) -> None:

@@ -130,8 +130,10 @@ def test_what_the_operator_chose_stays(output: io.StringIO, level: int) -> None:
     """-q and -v are not undone by the daemon's wish to tell what it does."""
     ours = logging.getLogger("ninepic_mirror")
     ours.setLevel(level)
-    install(json_log=False, environ={})
+    install(json_log=True, environ={})
     assert ours.level == level
+    LOG.debug("details")
+    assert ('"priority": 7' in output.getvalue()) == (level == logging.DEBUG)
 
 
 def test_the_console_in_the_journal(capfd: pytest.CaptureFixture[str]) -> None:

@@ -344,6 +344,25 @@ def test_readers_without_permission_say_what_they_do_not_see(
 
 
 @pytest.mark.usefixtures("no_write")
+def test_readers_do_not_call_a_manifest_damaged_whose_log_they_cannot_read(
+    manifest: Manifest, path: Path, tmp_path: Path
+) -> None:
+    """Killed early, all of it is in the log still: the error says so, and not that the disk is failing."""
+    (tmp_path / "lock").touch()
+    manifest.set_meta({"a": 1})
+    early = tmp_path / "early.sqlite3"
+    early.touch()  # the file itself had nothing yet
+    log = path.with_name(f"{path.name}-wal").read_bytes()
+    (tmp_path / "early.sqlite3-wal").write_bytes(log)
+    with (
+        pytest.raises(StorageError, match="without its log") as caught,
+        reading(early, tmp_path / "lock") as (reader, _),
+    ):
+        reader.meta("a")
+    assert "owner" in caught.value.cure
+
+
+@pytest.mark.usefixtures("no_write")
 def test_readers_without_permission_keep_off_a_pass(path: Path, tmp_path: Path) -> None:
     """The file may change under an immutable reader: it waits for no pass, and no pass starts meanwhile."""
     Manifest.open(path).close()

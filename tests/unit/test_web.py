@@ -270,6 +270,28 @@ async def test_clients_that_leave_hold_nothing_up() -> None:
         assert (await client.get("/healthz")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(trio.BrokenResourceError(), ""), (ValueError("odd"), "broke off: ValueError('odd')")],
+)
+async def test_a_fault_of_the_library(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception, said: str
+) -> None:
+    """What the HTTP library does not catch ends the connection, not the daemon."""
+
+    async def fail(_self: object) -> None:
+        raise fault
+
+    async with served(calm()) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr("hypercorn.trio.tcp_server.TCPServer._read_data", fail)
+            with pytest.raises(httpx.HTTPError):
+                await client.get("/")
+        assert (await client.get("/healthz")).status_code == 200
+    assert said in caplog.text
+    assert bool(said) == bool(caplog.text)
+
+
 async def test_more_clients_than_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who comes when all places are taken waits until one is free."""
     monkeypatch.setattr(web, "CONNECTIONS", 1)
