@@ -273,8 +273,10 @@ class Root:
         """Return the event's folder with our own folder in it; make durably what is missing.
 
         Raises:
-            StorageError: The disk said no.
+            StorageError: The disk said no, or is not there any more.
         """
+        # A run may last for months: what was a mirror root at its start can be a bare mount point by now.
+        self.check()
         folder = self.folder_of(event_id, slug) or self.path / event_folder(event_id, slug)
         with translated(str(folder)), Tree(self.path) as tree:
             with tree.folder(f"{folder.name}/{OWN_FOLDER}", make=True):

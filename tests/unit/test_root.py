@@ -178,6 +178,14 @@ def test_a_lost_marker_is_noticed(root: Root) -> None:
         root.check()
 
 
+def test_no_folder_on_a_bare_mount_point(root: Root) -> None:
+    """An event that is seen for the first time gets no folder where the mirror root has gone (RELIABILITY L5)."""
+    (root.path / MARKER).rename(root.path.parent / MARKER)
+    with pytest.raises(StorageError):
+        root.make_folder(456, "x")
+    assert not os.listdir(root.path)
+
+
 # --- owners -----------------------------------------------------------------------------------------------------
 
 
