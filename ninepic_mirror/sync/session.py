@@ -16,6 +16,7 @@ from ninepic_mirror.ninepic.client import Client, open_client
 from ninepic_mirror.ninepic.lanes import open_lanes
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.pacing import GIVE_UP, Pacer, api_pace, photos_pace
+from ninepic_mirror.ninepic.session import tls_context
 from ninepic_mirror.sync.bandwidth import Allowance
 from ninepic_mirror.sync.openfiles import affordable
 
@@ -131,9 +132,10 @@ async def open_session(
         ),
         _part(learned, "photos"),
     )
+    context = tls_context(api)
     async with (
-        open_client(api, key, api_pacer, limits) as client,
-        open_lanes(api, pacer, limits, settings.connections) as photos,
+        open_client(api, key, api_pacer, limits, context) as client,
+        open_lanes(api, pacer, limits, settings.connections, context) as photos,
     ):
         yield Session(
             config, client, photos, pacer, root, progress, limits, Allowance(settings.bandwidth)
