@@ -178,8 +178,15 @@ def content_of(data: bytes | memoryview, variant: Variant) -> Content:
 def plain_jpeg(data: bytes | memoryview) -> Content | None:
     """Say what a body is, when it is a JPEG as nearly every photo is; quick enough for the event loop.
 
+    Of one whose very last bytes are the end marker the scans are not walked: that took as long as all the rest of a
+    large photo's way through the loop, and what it is for, a body that was cut short, does not end so. Within a scan
+    0xFF is only ever followed by a stuffed 0x00 or a restart marker (T.81 B.1.1.5), and what stands before the first
+    scan, an EXIF thumbnail with an end marker of its own too, is walked. What is not seen any more is a scan that is
+    damaged in the middle, nearly all of which the walk did not see either: it knows markers, not pictures.
+
     Returns:
-        What `content_of` would return; None for everything else, whole or not: that is for `content_of`.
+        What `content_of` would return for a body that is not damaged within its scans; None for everything else, whole
+        or not: that is for `content_of`.
     """
     if data[:3] != b"\xff\xd8\xff":
         return None
@@ -197,6 +204,9 @@ def plain_jpeg(data: bytes | memoryview) -> Content | None:
         at += 2 + length
         if code == 0xDA:
             has_scan = True
+            if at + 2 <= size and data[-2:] == _EOI:
+                at = size - 2
+                break
             found = _SCAN_END.search(data, at)
             at = size if found is None else found.end() - 2
     if frame is None or not has_scan or data[at : at + 2] != _EOI:
