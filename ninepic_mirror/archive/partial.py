@@ -73,8 +73,8 @@ def write_body(
     Raises:
         OSError: As the system says.
     """
+    sha256, xxh3 = hashlib.sha256(data).hexdigest(), xxhash.xxh3_128_hexdigest(data)
     tree.create(path, data, modified)
-    xxh3, sha256 = xxhash.xxh3_128_hexdigest(data), hashlib.sha256(data).hexdigest()
     return Digest(len(data), xxh3, sha256, content)
 
 
