@@ -141,7 +141,8 @@ async def _pass_on(channel: trio.MemorySendChannel[T], item: T) -> None:
 class _Crew:
     """The workers: as many as the origin's pace has room for, and the configured connections allow.
 
-    Any more of them would only wait for each other, which costs as much as the rest of a thumbnail. Each fault of a
+    Any more of them would only wait for each other, which costs as much as the rest of a thumbnail: whoever is too many
+    because the pace has become narrower leaves. Each fault of a
     photo calls for another: who waits before the next try is of no use meanwhile, and bad photos, however many come
     first, must not keep the good ones from being tried (DESIGN §7).
 
@@ -160,6 +161,13 @@ class _Crew:
         self._hired += 1
         self._nursery.start_soon(self._work, jobs, sinks)
 
+    def _keeps(self) -> bool:
+        """Say whether one who is done with a job is still of use; if not, it leaves."""
+        if self._hired <= self._context.pace.useful:
+            return True
+        self._hired -= 1
+        return False
+
     async def _work(self, jobs: trio.MemoryReceiveChannel[Job], sinks: _Sinks) -> None:
         context, pace = self._context, self._context.pace
 
@@ -168,7 +176,7 @@ class _Crew:
                 self.hire(jobs.clone(), sinks.clone())
 
         with jobs, sinks.bodies, sinks.outcomes:
-            while (job := await _next(jobs)) is not None:
+            while self._keeps() and (job := await _next(jobs)) is not None:
                 if context.stopping.is_set():
                     return  # it stays pending in the manifest
                 if self._hired < pace.useful:
