@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ninepic_mirror.errors import PassingError, PhotoError
 
@@ -35,8 +36,7 @@ _NO_LENGTH: Final = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
 _NO_MARKER: Final = "no JPEG marker where one is due"
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True, gc=False):
     """What a complete body turned out to be. `width` and `height` in pixels, None where not looked for."""
 
     ext: str
@@ -44,18 +44,15 @@ class Content:
     height: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(Struct, frozen=True):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Skip:
+class _Skip(Struct, frozen=True):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class _SkipScan:
+class _SkipScan(Struct, frozen=True):
     """Skip entropy-coded data, up to the next marker that is no restart marker."""
 
 

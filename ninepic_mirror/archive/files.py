@@ -14,8 +14,9 @@ import shutil
 import stat
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Self
+
+from msgspec import Struct
 
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.syncfs import syncfs
@@ -41,8 +42,7 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """One entry of a folder as `Tree.stat` saw it."""
 
     size: int

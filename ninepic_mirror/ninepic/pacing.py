@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
+from msgspec import Struct, field
 
 from ninepic_mirror.errors import MirrorError, PassingError, UnreachableError
 from ninepic_mirror.ninepic.backoff import ATTEMPTS, Backoff, backoff
@@ -41,8 +41,7 @@ CROWD: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Pace(Struct, frozen=True, kw_only=True):
     """How to treat one origin; `api_pace` and `photos_pace` make the two that there are.
 
     Args:
@@ -85,8 +84,7 @@ def photos_pace(origin: str, *, connections: int = 64, give_up: float | None = G
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PaceStatistics:
+class PaceStatistics(Struct, frozen=True):
     """What a pacer did so far.
 
     Args:
@@ -108,8 +106,7 @@ class PaceStatistics:
     waits_until: float
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
+class _Request(Struct, eq=False):
     """One call of `run`: when it began, its failures, and those of them that were its `own`.
 
     A failure is its own when another request succeeded since the one before: the origin lives, this request fails.

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 import httpx
 import trio
+from msgspec import Struct
 
 from ninepic_mirror.errors import CertificateError, PassingError, PhotoError
 from ninepic_mirror.ninepic.body import Chunks, drain
@@ -71,8 +71,7 @@ async def open_photos(
         yield PhotoClient(http, pacer, limits, relaxed=relaxed)
 
 
-@dataclass(frozen=True, slots=True)
-class PhotoStatistics:
+class PhotoStatistics(Struct, frozen=True):
     """What a photo client did: requests sent (redirects included), and body bytes received."""
 
     requests: int

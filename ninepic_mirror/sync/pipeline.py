@@ -19,10 +19,10 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
+from msgspec import Struct
 
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.moves import touch
@@ -107,8 +107,7 @@ async def run(
         watching.cancel_scope.cancel()
 
 
-@dataclass(frozen=True, slots=True)
-class _Sinks:
+class _Sinks(Struct, frozen=True):
     """Where a worker's results go."""
 
     bodies: trio.MemorySendChannel[Fetched]

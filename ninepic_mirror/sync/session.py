@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import trio
+from msgspec import Struct, field, structs
 
 from ninepic_mirror.archive.root import Root
 from ninepic_mirror.errors import MirrorError, StopEventError, StopProgramError
@@ -37,8 +38,7 @@ class StoppedError(Exception):
     """The run ends because the operator wants it to."""
 
 
-@dataclass(slots=True)
-class Session:
+class Session(Struct):
     """One run of the program.
 
     Args:
@@ -118,7 +118,7 @@ async def open_session(
     learned = root.learned()
     origin = _origin(api.base_url)
     api_pacer = Pacer(
-        replace(
+        structs.replace(
             api_pace(origin, requests_per_second=api.requests_per_second, give_up=give_up),
             backoff=limits.backoff,
             connections=connections,
@@ -126,7 +126,7 @@ async def open_session(
         _part(learned, "api"),
     )
     pacer = Pacer(
-        replace(
+        structs.replace(
             photos_pace("the photo origin", connections=settings.connections, give_up=give_up),
             backoff=limits.backoff,
         ),
