@@ -33,6 +33,7 @@ _EOI: Final = b"\xff\xd9"
 _SEGMENTS: Final = 200  # of a plain JPEG at the most; a picture in scans has some dozens
 # No segments (T.81 table B.1), or fill bytes: stuffing, TEM, RST, SOI, EOI.
 _NO_LENGTH: Final = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
+_FRAMES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # SOF (T.81 table B.1)
 _NO_MARKER: Final = "no JPEG marker where one is due"
 
 
@@ -196,7 +197,7 @@ def plain_jpeg(data: bytes | memoryview) -> Content | None:
         code, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
         if code in _NO_LENGTH or length < 2:
             break
-        if _is_frame(code, length) and at + 9 <= size:
+        if code in _FRAMES and length >= 7 and at + 9 <= size:
             frame = data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6]
         at += 2 + length
         if code == 0xDA:
@@ -233,7 +234,7 @@ def _at_once(data: bytes | memoryview, walk: _Walk) -> Content | None:
 
 def _is_frame(code: int, length: int) -> bool:
     """Say whether a segment tells the picture's size (SOF, T.81 B.2.2)."""
-    return 0xC0 <= code <= 0xCF and code not in {0xC4, 0xC8, 0xCC} and length >= 7
+    return code in _FRAMES and length >= 7
 
 
 def _recognise(head: bytes, variant: Variant) -> Callable[[], _Walk]:

@@ -186,13 +186,13 @@ class Pacer:
                 fail, the origin is at fault and attempts go on.
             UnreachableError: The origin gave no good answer for `give_up` seconds, or said that it will not.
         """
-        began = trio.current_time()
+        began = now = trio.current_time()
         request: _Request | None = None
         if self._alive == -math.inf:
             self._alive = began
         while True:
             # Nobody waits and there is room: at once, without the two turns of the scheduler that the lock costs.
-            ticket = None if self._turn.locked() else self._start(trio.current_time())
+            ticket = None if self._turn.locked() else self._start(now)
             ticket = ticket or await self._wait_for_start()
             self._requests += 1
             try:
@@ -217,6 +217,7 @@ class Pacer:
                 await trio.sleep(backoff(request.failures, self._random, self.pace.backoff))
             finally:
                 self._backing_off -= 1
+            now = trio.current_time()
 
     async def _wait_for_start(self) -> Ticket:
         """Wait until one more request may start, and count it as started."""
@@ -243,7 +244,7 @@ class Pacer:
 
     def _note_answer(self, ticket: Ticket) -> None:
         self.note_life()
-        self._throttle.answered(trio.current_time(), ticket)
+        self._throttle.answered(self._alive, ticket)  # that is now
 
     def _note_fault(self, fault: PassingError, ticket: Ticket) -> None:
         now = trio.current_time()
