@@ -341,7 +341,10 @@ class FastLane:
         if length is None or length > self._limits.drain:
             self._pool.drop(connection)
             return
-        with FastBody(self._pool, connection, head, 0, length, first) as body, suppress(PassingError):
+        with (
+            FastBody(self._pool, connection, head, 0, length, first) as body,
+            suppress(PassingError),
+        ):
             await body.read()
 
 

@@ -16,7 +16,6 @@ Stop: the producer is cancelled at once; downloads get GRACE seconds, then they 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -46,6 +45,8 @@ LINGER: Final = 0.5  # seconds to wait for a batch to fill (DESIGN §6.6)
 GRACE: Final = 5.0  # seconds for downloads under way when the operator stops the run (DESIGN §7)
 _WAITING: Final = 256  # jobs, and outcomes, between the stages
 _BODIES: Final = 64  # bodies between download and write, and as many in one go: a thread hop costs as much as a thumbnail
+# Bytes in one go of the writer: rooms come back when it is done, so that some are filled while others are written.
+_BYTES: Final = 4 << 20
 
 
 async def run(
@@ -211,7 +212,7 @@ async def _write_all(
     with bodies, outcomes:
         try:
             async for body in bodies:
-                some = [body, *_waiting(bodies, _BODIES - 1)]
+                some = _some(body, bodies)
                 # Shielded like the commit: what came whole reaches its row when the operator stops the run.
                 with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
                     for ready in await trio.to_thread.run_sync(context.store.write, some):
@@ -223,14 +224,21 @@ async def _write_all(
                 context.rooms.give(one.room)
 
 
-def _waiting(
-    bodies: trio.MemoryReceiveChannel[Fetched], most: float = math.inf
-) -> Iterator[Fetched]:
+def _waiting(bodies: trio.MemoryReceiveChannel[Fetched]) -> Iterator[Fetched]:
     """Take what bodies are there, without waiting for more."""
     with suppress(trio.WouldBlock, trio.EndOfChannel):
-        while most > 0:
+        while True:
             yield bodies.receive_nowait()
-            most -= 1
+
+
+def _some(first: Fetched, bodies: trio.MemoryReceiveChannel[Fetched]) -> list[Fetched]:
+    """Take what bodies are there for one go of the writer."""
+    some, size = [first], len(first.data)
+    with suppress(trio.WouldBlock, trio.EndOfChannel):
+        while len(some) < _BODIES and size < _BYTES:
+            some.append(bodies.receive_nowait())
+            size += len(some[-1].data)
+    return some
 
 
 async def _commit_all(
