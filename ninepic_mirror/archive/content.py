@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ninepic_mirror.errors import PassingError, PhotoError
 
@@ -32,11 +33,11 @@ _EOI: Final = b"\xff\xd9"
 _SEGMENTS: Final = 200  # of a plain JPEG at the most; a picture in scans has some dozens
 # No segments (T.81 table B.1), or fill bytes: stuffing, TEM, RST, SOI, EOI.
 _NO_LENGTH: Final = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
+_FRAMES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # SOF (T.81 table B.1)
 _NO_MARKER: Final = "no JPEG marker where one is due"
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True, gc=False):
     """What a complete body turned out to be. `width` and `height` in pixels, None where not looked for."""
 
     ext: str
@@ -44,18 +45,15 @@ class Content:
     height: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(Struct, frozen=True):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Skip:
+class _Skip(Struct, frozen=True):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class _SkipScan:
+class _SkipScan(Struct, frozen=True):
     """Skip entropy-coded data, up to the next marker that is no restart marker."""
 
 
@@ -178,8 +176,15 @@ def content_of(data: bytes | memoryview, variant: Variant) -> Content:
 def plain_jpeg(data: bytes | memoryview) -> Content | None:
     """Say what a body is, when it is a JPEG as nearly every photo is; quick enough for the event loop.
 
+    Of one whose very last bytes are the end marker the scans are not walked: that took 0.16 ms a large photo, a quarter
+    of the event loop's time, and what it is for, a body that was cut short, does not end so. Within a scan
+    0xFF is only ever followed by a stuffed 0x00 or a restart marker (T.81 B.1.1.5), and what stands before the first
+    scan, an EXIF thumbnail with an end marker of its own too, is walked. What is not seen any more is a scan that is
+    damaged in the middle, nearly all of which the walk did not see either: it knows markers, not pictures.
+
     Returns:
-        What `content_of` would return; None for everything else, whole or not: that is for `content_of`.
+        What `content_of` would return for a body that is not damaged within its scans; None for everything else, whole
+        or not: that is for `content_of`.
     """
     if data[:3] != b"\xff\xd8\xff":
         return None
@@ -192,11 +197,14 @@ def plain_jpeg(data: bytes | memoryview) -> Content | None:
         code, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
         if code in _NO_LENGTH or length < 2:
             break
-        if _is_frame(code, length) and at + 9 <= size:
+        if code in _FRAMES and length >= 7 and at + 9 <= size:
             frame = data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6]
         at += 2 + length
         if code == 0xDA:
             has_scan = True
+            if at + 2 <= size and data[-2:] == _EOI:
+                at = size - 2
+                break
             found = _SCAN_END.search(data, at)
             at = size if found is None else found.end() - 2
     if frame is None or not has_scan or data[at : at + 2] != _EOI:
@@ -226,7 +234,7 @@ def _at_once(data: bytes | memoryview, walk: _Walk) -> Content | None:
 
 def _is_frame(code: int, length: int) -> bool:
     """Say whether a segment tells the picture's size (SOF, T.81 B.2.2)."""
-    return 0xC0 <= code <= 0xCF and code not in {0xC4, 0xC8, 0xCC} and length >= 7
+    return code in _FRAMES and length >= 7
 
 
 def _recognise(head: bytes, variant: Variant) -> Callable[[], _Walk]:

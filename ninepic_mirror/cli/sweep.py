@@ -6,10 +6,10 @@ import errno
 import logging
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import trio
+from msgspec import Struct, field
 
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
@@ -45,8 +45,7 @@ _SILENCE: Final = (
 )
 
 
-@dataclass(slots=True)
-class Sweep:
+class Sweep(Struct):
     """One run over all its events.
 
     Args:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 import httpx
 import trio
+from msgspec import Struct
 
 from ninepic_mirror.errors import CertificateError, PassingError, PhotoError
 from ninepic_mirror.ninepic.body import Chunks, drain
@@ -28,6 +28,7 @@ from ninepic_mirror.ninepic.session import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
     from ninepic_mirror.config import Api
@@ -42,7 +43,11 @@ STRONG: Final = re.compile(r'"[\x21\x23-\x7e]*"', re.ASCII)  # a strong entity t
 
 @asynccontextmanager
 async def open_photos(
-    api: Api, pacer: Pacer, limits: Limits | None = None, connections: int = 64
+    api: Api,
+    pacer: Pacer,
+    limits: Limits | None = None,
+    connections: int = 64,
+    context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[PhotoClient]:
     """Open the client of the photo origin.
 
@@ -51,6 +56,7 @@ async def open_photos(
         pacer: The photo origin's. Only told that the origin lives; it is the caller who runs requests through it.
         limits: Other limits than the usual ones.
         connections: The most connections.
+        context: As `session.tls_context` returns it, where there is one already.
 
     Raises:
         UsageError: `ca_file` or `proxy` cannot be used.
@@ -59,12 +65,13 @@ async def open_photos(
     base = httpx.URL(api.base_url)
     # DESIGN §7, Addresses: where the API itself is plain or private, so may the photos be (sandbox, on-premise).
     relaxed = api.allow_private or base.scheme == "http" or is_private_host(base.host)
-    async with open_http(api, limits, connections=connections, allow_private=relaxed) as http:
+    async with open_http(
+        api, limits, connections=connections, allow_private=relaxed, context=context
+    ) as http:
         yield PhotoClient(http, pacer, limits, relaxed=relaxed)
 
 
-@dataclass(frozen=True, slots=True)
-class PhotoStatistics:
+class PhotoStatistics(Struct, frozen=True):
     """What a photo client did: requests sent (redirects included), and body bytes received."""
 
     requests: int

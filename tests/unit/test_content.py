@@ -6,6 +6,7 @@ import io
 import itertools
 import time
 from contextlib import suppress
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -224,21 +225,35 @@ BODIES = st.sampled_from(
 def judged(body: bytes, cuts: list[int] | None, variant: Variant) -> Content | tuple[object, ...]:
     """Return what is said of a body, or of what kind and text the error is; at once for no cuts.
 
-    Where the quick look says anything, it must be what the careful one says.
+    Where the quick look says anything, it must be what the careful one says, of the body itself or, when that ends
+    with the end marker, of the body without what it has between its first scan's header and that end.
     """
     try:
         if cuts is None:
             whole = memoryview(bytearray(body))
             quick = plain_jpeg(whole)
+            if quick is not None and body.endswith(b"\xff\xd9"):
+                assert quick == content_of(before_scans(body) + b"\xff\xd9", variant)
+                quick = None
             content = content_of(whole, variant)
             assert quick in {None, content}
             return content
         return check(body, cuts, variant)
     except PassingError as error:
-        assert cuts is not None or plain_jpeg(body) is None
+        assert cuts is not None or body.endswith(b"\xff\xd9") or plain_jpeg(body) is None
         return PassingError, str(error), error.html
     except PhotoError as error:
         return PhotoError, str(error)
+
+
+def before_scans(body: bytes) -> bytes:
+    """Return a JPEG up to the end of its first scan's header."""
+    at = 2
+    while True:
+        is_scan = body[at + 1] == 0xDA
+        at += 2 + int.from_bytes(body[at + 2 : at + 4])
+        if is_scan:
+            return body[:at]
 
 
 @given(BODIES, VARIANT, st.data())
@@ -307,6 +322,60 @@ def test_a_room_larger_than_the_body_is_not_looked_into() -> None:
     assert plain_jpeg(memoryview(room)[:-1]) is None
     with pytest.raises(PassingError, match="breaks off"):
         content_of(memoryview(room)[:-1], "large")
+
+
+def photographed(width: int, height: int, quality: int, seed: int, **options: object) -> bytes:
+    """Return a noisy JPEG with an EXIF thumbnail, a JPEG of its own: end marker and all."""
+    picture = Image.frombytes("L", (width, height), Random(seed).randbytes(width * height))
+    picture = picture.convert("RGB")
+    thumbnail = b"Exif\0\0" + b"MM\0*" + drawn("JPEG")
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality, exif=thumbnail, **options)
+    return buffer.getvalue()
+
+
+@given(
+    st.integers(8, 120),
+    st.integers(8, 120),
+    st.integers(5, 98),
+    st.integers(0, 2**32),
+    st.booleans(),
+    st.integers(0, 3),
+    st.data(),
+)
+def test_the_quick_look_refuses_every_truncation(
+    width: int, height: int, quality: int, seed: int, progressive: bool, restarts: int, data: st.DataObject
+) -> None:  # fmt: skip
+    """Of real JPEGs, in one scan or in many, none that was cut passes for whole: a scan has no end marker inside."""
+    whole = photographed(
+        width, height, quality, seed, progressive=progressive, restart_marker_blocks=restarts
+    )
+    assert plain_jpeg(whole) == Content(".jpg", width, height) == check(whole)
+    some = data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=40))
+    # every place where 0xFF stands before the cut, or the byte of an end marker
+    telling = [at + 1 for at in range(len(whole) - 1) if whole[at] in {0xD9, 0xFF}]
+    for end in {*some, *telling}:
+        assert plain_jpeg(whole[:end]) is None
+
+
+def test_the_end_of_a_thumbnail_is_no_end() -> None:
+    """A photo that breaks off right behind the end marker of its EXIF thumbnail is not whole."""
+    whole = photographed(40, 30, 80, 50)
+    end = whole.index(b"\xff\xd9") + 2
+    assert end < len(whole)
+    assert plain_jpeg(whole[:end]) is None
+    with pytest.raises(PassingError, match="breaks off"):
+        content_of(whole[:end], "large")
+
+
+def test_the_quick_look_does_not_walk_scans_that_end_well() -> None:
+    """A stray marker within a scan is seen by the walk alone; where the end is not the end marker, by both."""
+    start, end = before_scans(WHOLE["baseline"]), b"\x12\xff\x00\xff\xd9"
+    damaged = start + b"\x5a\xff\x03\x5a" * 9 + end
+    assert plain_jpeg(damaged) == plain_jpeg(WHOLE["baseline"])
+    assert plain_jpeg(damaged + b"\0") is None
+    with pytest.raises(PassingError):
+        content_of(damaged, "large")
 
 
 def test_the_quick_look_takes_plain_pictures_and_leaves_the_rest() -> None:
