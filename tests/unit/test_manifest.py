@@ -369,7 +369,7 @@ def test_readers_call_a_manifest_damaged_that_is(tmp_path: Path) -> None:
     bad = tmp_path / "bad.sqlite3"
     bad.write_bytes(b"no manifest" * 1000)
     with (
-        pytest.raises(sqlite3.DatabaseError, match="not a database"),
+        pytest.raises(ManifestError, match="not a database"),
         reading(bad, tmp_path / "lock") as (reader, _),
     ):
         reader.meta("a")
