@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
+
+from msgspec import Struct, field
 
 Variant = Literal["thumbnail", "large", "original"]
 VARIANTS: Final[tuple[Variant, ...]] = get_args(Variant)
@@ -31,8 +32,7 @@ class Key:
         return f"Key(***, from {self.source})"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One event as the service describes it (API.md, /events and /details)."""
 
     event_id: int
@@ -43,8 +43,7 @@ class Event:
     status: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Details:
+class Details(Struct, frozen=True):
     """An event with its flags."""
 
     event: Event
@@ -53,8 +52,7 @@ class Details:
     """Every boolean of the answer by its name, `timeline_search` included."""
 
 
-@dataclass(frozen=True, slots=True)
-class Photo:
+class Photo(Struct, frozen=True, gc=False):
     """One row of a listing. `image_id` is opaque; URLs are as given, not yet trusted."""
 
     image_id: str
@@ -71,16 +69,14 @@ class Photo:
         return self.thumbnail_url if variant == "thumbnail" else self.original_url
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True, gc=False):
     """`[start, end)` in epoch seconds."""
 
     start: int
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Struct, frozen=True):
     """The hours that hold photos, with their reported counts.
 
     Args:
@@ -94,8 +90,7 @@ class Timeline:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """One page of a listing.
 
     Args:
@@ -113,8 +108,7 @@ class Page:
     traces: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Originals:
+class Originals(Struct, frozen=True):
     """What `original-photos` answered for a batch of ids.
 
     Args:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, structs
 
 from ninepic_mirror.archive.listings import known_photos, undated_photos
 
@@ -16,8 +17,7 @@ _KEY: Final = "balance"  # in `meta`
 _SAMPLE: Final = 1000  # files whose mean size is taken for that of all
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(Struct, frozen=True):
     """What is there of what should be, by the manifest.
 
     Args:
@@ -106,7 +106,7 @@ def counted(
     known = json.loads(str(found[0][1])) if found else None
     if not isinstance(known, list) or known[:2] != [found[0][0], sorted(variants)]:
         return None
-    return Balance(*known[2:]) if len(known) == 2 + len(fields(Balance)) else None
+    return Balance(*known[2:]) if len(known) == 2 + len(structs.fields(Balance)) else None
 
 
 def note_count(
@@ -120,7 +120,7 @@ def note_count(
         number: The pass.
         there: The count; None: it counted only a part.
     """
-    kept = None if there is None else [number, sorted(variants), *astuple(there)]
+    kept = None if there is None else [number, sorted(variants), *structs.astuple(there)]
     manifest.set_meta({_KEY: kept})
 
 

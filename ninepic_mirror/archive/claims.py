@@ -10,10 +10,10 @@ Claims are rare, so they lie in a temporary table: nothing is looked up in it be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import xxhash
+from msgspec import Struct
 
 from ninepic_mirror.model import HOUR
 
@@ -38,8 +38,7 @@ SELECT taken, sum(number) FROM (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True, gc=False):
     """Where a window has a photo.
 
     Args:

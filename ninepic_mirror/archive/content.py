@@ -3,14 +3,21 @@
 The walkers are generators that ask for the bytes they need, so that one piece of code serves a body that arrives in
 any cut, and nothing but a few bytes is kept. They follow the lengths that the formats themselves declare: JPEG by
 ITU-T T.81 annex B, PNG by ISO/IEC 15948 §5, RIFF (WebP) by RFC 9649, boxes (HEIC) by ISO/IEC 14496-12 §4.2.
+
+A JPEG whose very last bytes are the end marker is whole once its first scan has begun, whatever its scans hold. Within a
+scan 0xFF is only ever followed by a stuffed 0x00 or a restart marker (T.81 B.1.1.5), so a body that was cut short does
+not end so; and what stands before the first scan, an EXIF thumbnail with an end marker of its own too, is walked. What is
+not seen is a scan that is damaged in the middle, nearly all of which a walk does not see either: it knows markers, not
+pictures. Where something follows the end marker, the scans are walked to find it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ninepic_mirror.errors import PassingError, PhotoError
 
@@ -32,11 +39,11 @@ _EOI: Final = b"\xff\xd9"
 _SEGMENTS: Final = 200  # of a plain JPEG at the most; a picture in scans has some dozens
 # No segments (T.81 table B.1), or fill bytes: stuffing, TEM, RST, SOI, EOI.
 _NO_LENGTH: Final = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
+_FRAMES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # SOF (T.81 table B.1)
 _NO_MARKER: Final = "no JPEG marker where one is due"
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True, gc=False):
     """What a complete body turned out to be. `width` and `height` in pixels, None where not looked for."""
 
     ext: str
@@ -44,19 +51,21 @@ class Content:
     height: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(Struct, frozen=True):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Skip:
+class _Skip(Struct, frozen=True):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class _SkipScan:
-    """Skip entropy-coded data, up to the next marker that is no restart marker."""
+class _SkipScan(Struct, frozen=True):
+    """Skip entropy-coded data, up to the next marker that is no restart marker.
+
+    `picture` is what the body is, should it end with the end marker: then the scans need not be understood.
+    """
+
+    picture: Content | None = None
 
 
 _Walk = Generator[_Read | _Skip | _SkipScan, bytes, Content]
@@ -76,7 +85,10 @@ class ContentCheck:
         self._walk: _Walk | None = None
         self._step: _Read | _Skip | _SkipScan | None = None
         self._content: Content | None = None
+        self._picture: Content | None = None  # what it is, should its last bytes be the end marker
+        self._fault: PassingError | None = None  # from a scan on; the end may make up for it
         self._size = 0
+        self._tail = b""
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take the next bytes of the body.
@@ -86,7 +98,8 @@ class ContentCheck:
             PhotoError: The body is of a type that no retry will change.
         """
         self._size += len(data)
-        if self._content is not None:
+        self._tail = (self._tail + bytes(data[-2:]))[-2:]
+        if self._content is not None or self._fault is not None:
             return  # bytes behind the end are allowed: some cameras write them
         if self._skip >= len(data) and not self._buffer:
             self._skip -= len(data)
@@ -109,10 +122,12 @@ class ContentCheck:
             raise PassingError("the photo came empty")
         if self._walk is None:
             self._start()
-        if self._content is None:
+        if self._content is None and self._fault is None:
             self._advance()
+        if self._picture is not None and self._tail == _EOI:
+            return self._picture
         if self._content is None:
-            raise PassingError(f"the picture breaks off after {self._size} bytes")
+            raise self._fault or PassingError(f"the picture breaks off after {self._size} bytes")
         return self._content
 
     def _start(self) -> None:
@@ -128,11 +143,18 @@ class ContentCheck:
                 self._content = end.value
                 self._buffer.clear()
                 return
+            except PassingError as fault:
+                if self._picture is None:
+                    raise
+                self._fault = fault
+                self._buffer.clear()
+                return
 
     def _serve(self) -> bytes | None:
         """Return the answer to the current step, None when more bytes are needed first."""
         buffer = self._buffer
         if isinstance(self._step, _SkipScan):
+            self._picture = self._picture or self._step.picture
             found = _SCAN_END.search(buffer)
             if found is None:
                 # a run of 0xFF at the very end may be the beginning of a marker
@@ -178,6 +200,8 @@ def content_of(data: bytes | memoryview, variant: Variant) -> Content:
 def plain_jpeg(data: bytes | memoryview) -> Content | None:
     """Say what a body is, when it is a JPEG as nearly every photo is; quick enough for the event loop.
 
+    Walking the scans of every photo took 0.16 ms a large one, a quarter of the event loop's time.
+
     Returns:
         What `content_of` would return; None for everything else, whole or not: that is for `content_of`.
     """
@@ -192,11 +216,14 @@ def plain_jpeg(data: bytes | memoryview) -> Content | None:
         code, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
         if code in _NO_LENGTH or length < 2:
             break
-        if _is_frame(code, length) and at + 9 <= size:
+        if code in _FRAMES and length >= 7 and at + 9 <= size:
             frame = data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6]
         at += 2 + length
         if code == 0xDA:
             has_scan = True
+            if at + 2 <= size and data[-2:] == _EOI:
+                at = size - 2
+                break
             found = _SCAN_END.search(data, at)
             at = size if found is None else found.end() - 2
     if frame is None or not has_scan or data[at : at + 2] != _EOI:
@@ -206,10 +233,13 @@ def plain_jpeg(data: bytes | memoryview) -> Content | None:
 
 def _at_once(data: bytes | memoryview, walk: _Walk) -> Content | None:
     """Serve a walker from a body that is all there; None where it breaks off."""
-    step, at = next(walk), 0
+    step, at, picture = next(walk), 0, None
     while True:
         taken = b""
         if isinstance(step, _SkipScan):
+            picture = picture or step.picture
+            if picture is not None and data[-2:] == _EOI:
+                return picture
             found = _SCAN_END.search(data, at)
             at = len(data) + 1 if found is None else found.end() - 2
         else:
@@ -226,7 +256,7 @@ def _at_once(data: bytes | memoryview, walk: _Walk) -> Content | None:
 
 def _is_frame(code: int, length: int) -> bool:
     """Say whether a segment tells the picture's size (SOF, T.81 B.2.2)."""
-    return 0xC0 <= code <= 0xCF and code not in {0xC4, 0xC8, 0xCC} and length >= 7
+    return code in _FRAMES and length >= 7
 
 
 def _recognise(head: bytes, variant: Variant) -> Callable[[], _Walk]:
@@ -281,7 +311,7 @@ def _jpeg() -> _Walk:
         yield _Skip(length - 2)
         if code == 0xDA:
             has_scan = True
-            yield _SkipScan()
+            yield _SkipScan(None if width is None else Content(".jpg", width, height))
 
 
 def _png() -> _Walk:

@@ -14,8 +14,9 @@ import shutil
 import stat
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Self
+
+from msgspec import Struct
 
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.syncfs import syncfs
@@ -41,8 +42,7 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """One entry of a folder as `Tree.stat` saw it."""
 
     size: int
@@ -52,14 +52,17 @@ class Found:
     links: int
 
 
+# opening a link with O_NOFOLLOW and O_DIRECTORY is ENOTDIR on Linux, ELOOP on macOS
+_NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
+
 @contextmanager
 def _where_it_is_there() -> Iterator[None]:
     """Leave the block quietly when there is no such folder, or a link or file in its place."""
     try:
         yield
     except OSError as error:
-        # opening a link with O_NOFOLLOW and O_DIRECTORY is ENOTDIR on Linux, ELOOP on macOS
-        if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+        if error.errno not in _NOT_THERE:
             raise
 
 
@@ -209,11 +212,15 @@ class Tree:
     def stat(self, path: str) -> Found | None:
         """Look at an entry without following a link; None when nothing is there. Raises OSError."""
         parent, name = split(path)
-        with _where_it_is_there(), self.folder(parent) as above:
-            seen = os.stat(name, dir_fd=above, follow_symlinks=False)
-            is_file = stat.S_ISREG(seen.st_mode)
-            return Found(seen.st_size, seen.st_mtime_ns, seen.st_ino, is_file, seen.st_nlink)
-        return None
+        try:  # not `_where_it_is_there`: for every file of a batch nothing is there
+            with self.folder(parent) as above:
+                seen = os.stat(name, dir_fd=above, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
+            return None
+        is_file = stat.S_ISREG(seen.st_mode)
+        return Found(seen.st_size, seen.st_mtime_ns, seen.st_ino, is_file, seen.st_nlink)
 
     def folder_mtime(self, path: str) -> int | None:
         """Return a folder's modification time in nanoseconds, None when there is no such folder."""

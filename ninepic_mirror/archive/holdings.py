@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.manifest import Manifest, now
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 _CHUNK: Final = 500  # rows a query, where a result is worked on while the manifest changes
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Struct, frozen=True, gc=False):
     """A file that stands at its final place, safely on disk; the fields are those of the table `files`.
 
     Args:

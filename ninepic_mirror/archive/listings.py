@@ -8,12 +8,12 @@ constant memory, however long the listing is.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import xxhash
+from msgspec import Struct
 
 from ninepic_mirror.archive.claims import Claims, Place
 from ninepic_mirror.archive.manifest import Manifest, Row, now
@@ -32,8 +32,7 @@ _DIGEST_MODULUS: Final = 1 << 128
 _PLAIN: Final = re.compile(r"https?://[a-z0-9.:-]+/[A-Za-z0-9._~%/+,=-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """What one page added.
 
     Args:
@@ -49,8 +48,7 @@ class Recorded:
     jobs: tuple[Job, ...]
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(Struct, gc=False):
     """A photo row as it was before a page, with the last reading of any listing that named it."""
 
     place: Place

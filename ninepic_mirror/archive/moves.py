@@ -6,8 +6,9 @@ found in the journal when a pass starts, a crash left there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.manifest import Manifest, now
@@ -22,8 +23,7 @@ _CHUNK: Final = 500  # rows a query, where a result is worked on while the manif
 _OWN: Final = ".ninepic-mirror/"  # no photos are looked for there, and no sums are written
 
 
-@dataclass(frozen=True, slots=True)
-class Misplaced:
+class Misplaced(Struct, frozen=True):
     """A present file whose photo may belong elsewhere by now."""
 
     image_id: str
@@ -33,8 +33,7 @@ class Misplaced:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True, gc=False):
     """One file on its way; paths are relative to the event folder.
 
     Args:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import xxhash
+from msgspec import Struct
 
 from ninepic_mirror.archive.content import Content, ContentCheck
 from ninepic_mirror.archive.faults import translated
@@ -27,8 +27,7 @@ _CHUNK: Final = 1 << 20
 _NOTE_LIMIT: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Digest:
+class Digest(Struct, frozen=True, gc=False):
     """What a complete file is. Hashes are lower-case hex, `size` is in bytes."""
 
     size: int
@@ -73,8 +72,8 @@ def write_body(
     Raises:
         OSError: As the system says.
     """
+    sha256, xxh3 = hashlib.sha256(data).hexdigest(), xxhash.xxh3_128_hexdigest(data)
     tree.create(path, data, modified)
-    xxh3, sha256 = xxhash.xxh3_128_hexdigest(data), hashlib.sha256(data).hexdigest()
     return Digest(len(data), xxh3, sha256, content)
 
 

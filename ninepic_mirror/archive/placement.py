@@ -13,10 +13,11 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from ninepic_mirror.config.layout import DEVICES, OWN_NAMES, parse_layout
 from ninepic_mirror.model import HOUR, Window
@@ -69,8 +70,7 @@ def top_folder(path: str) -> str:
     return path.partition("/")[0] if "/" in path else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """A layout template, ready to be filled in.
 
     Args:

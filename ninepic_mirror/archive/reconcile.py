@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import calendar
 import time
-from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
 
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import split
@@ -72,8 +73,8 @@ def _in_order(moves: list[Move], store: Store) -> Iterator[list[Move]]:
         waiting = [move for move in moves if move.target in taken]
         if not free:
             aside = store.trash_place(waiting[0].source)
-            free = [replace(waiting[0], target=aside)]
-            waiting[0] = replace(waiting[0], source=aside)
+            free = [structs.replace(waiting[0], target=aside)]
+            waiting[0] = structs.replace(waiting[0], source=aside)
         yield free
         moves = waiting
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from ninepic_mirror.model import Variant, Window
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """What is read page by page: a window, the undated tail, or the whole event.
 
     Args:
@@ -24,8 +24,7 @@ class Listing:
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Hour:
+class Hour(Struct, frozen=True, gc=False):
     """What the manifest knows of one UTC hour; the fields are those of the table `hours`."""
 
     reported: int
@@ -34,8 +33,7 @@ class Hour:
     cut: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stray:
+class Stray(Struct, frozen=True, gc=False):
     """A file without a row.
 
     Args:
@@ -47,8 +45,7 @@ class Stray:
     sha256: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True, gc=False):
     """One file to be had.
 
     Args:

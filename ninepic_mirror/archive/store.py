@@ -16,8 +16,9 @@ Everything here blocks: callers run it in a thread.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree, split
@@ -42,8 +43,7 @@ if TYPE_CHECKING:
 TRASH: Final = ".ninepic-mirror/trash/"
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True, gc=False):
     """A body that came whole and stands in memory.
 
     Args:
@@ -65,8 +65,7 @@ class Fetched:
     room: bytearray | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True, gc=False):
     """A whole file that waits for its name.
 
     Args:
@@ -89,8 +88,7 @@ class Ready:
         return self.source.startswith(PARTIAL)
 
 
-@dataclass(slots=True)
-class _Settling:
+class _Settling(Struct, gc=False):
     """One file of a batch on its way.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ def daemon(run: Run, /, **flags: object) -> int:
     Which events: [events]; how often: [daemon]; what is run when something happens: [hooks]. Beside it every other
     command works. docs/operations.md says how to install it as a systemd service.
     """
+    faulthandler.enable()  # the watchdog's SIGABRT then shows where it hangs
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to reload
     notifier = Notifier.from_environ(os.environ)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
 
 from ninepic_mirror.cli.summary import count, duration
 from ninepic_mirror.progress import format_size, plain
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 USUAL: Final = 8  # requests at a time with which a pass begins (DESIGN §8)
 
 
-@dataclass(slots=True)
-class Local:
+class Local(Struct):
     """What the manifest knows; nothing when there is none.
 
     Args:
@@ -40,8 +40,7 @@ class Local:
     addresses: list[Photo] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Sample:
+class Sample(Struct):
     """What the HEADs said of one variant: sizes in bytes, seconds for each answer."""
 
     sizes: list[int] = field(default_factory=list)
@@ -53,8 +52,7 @@ class Sample:
         return sum(self.sizes) / len(self.sizes) if self.sizes else None
 
 
-@dataclass(slots=True)
-class Forecast:
+class Forecast(Struct):
     """What a pass over one event would do."""
 
     event_id: int

@@ -16,11 +16,12 @@ import os
 import re
 import sys
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 import click
+from msgspec import Struct
 
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.root import Root
@@ -44,8 +45,7 @@ if TYPE_CHECKING:
 _SHOWN: Final = 10  # events; `events` lists every one
 
 
-@dataclass(slots=True)
-class Answers:
+class Answers(Struct):
     """What is to be written.
 
     Args:

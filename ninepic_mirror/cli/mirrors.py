@@ -8,8 +8,9 @@ import os
 import re
 import sqlite3
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
 
 from ninepic_mirror.archive import lock
 from ninepic_mirror.archive.balance import balance, counted, failures
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """How one mirror stands, by its manifest.
 
     Args:

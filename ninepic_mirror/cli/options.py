@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 import click
+from msgspec import Struct
 
 from ninepic_mirror.errors import ConfigError
 from ninepic_mirror.model import VARIANTS
@@ -25,8 +25,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Struct, frozen=True):
     """One flag.
 
     Args:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 from ninepic_mirror.archive.faults import storage_error
 from ninepic_mirror.archive.root import MARKER, Root
@@ -40,8 +41,7 @@ _LONGEST_NAME: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One thing that was looked at.
 
     Args:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -122,8 +123,7 @@ async def _cancel_when(stopping: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(Struct, frozen=True):
     """What every command gets.
 
     Args:

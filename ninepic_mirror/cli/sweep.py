@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import trio
+from msgspec import Struct, field
 
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
@@ -46,8 +46,7 @@ _SILENCE: Final = (
 )
 
 
-@dataclass(slots=True)
-class Sweep:
+class Sweep(Struct):
     """One run over all its events.
 
     Args:

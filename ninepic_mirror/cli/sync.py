@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ninepic_mirror.cli import dryrun
 from ninepic_mirror.cli.options import API, MIRROR, event_number, read_config, read_key, takes
 from ninepic_mirror.cli.sweep import Sweep
 from ninepic_mirror.cli.wishes import Wishes, refuse_originals
@@ -70,6 +69,8 @@ def sync(  # noqa: PLR0913  click hands over one argument an option
         )
     key = read_key(run.console, config.api)
     if dry_run:
+        from ninepic_mirror.cli import dryrun  # noqa: PLC0415  what only a dry run needs
+
         return run.signals.run(
             lambda _: dryrun.explore(run.console, config, key, wishes, json=json)
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.errors import UsageError
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.ninepic.client import Client
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(Struct, frozen=True):
     """What was asked for on the command line, beside settings.
 
     Args:

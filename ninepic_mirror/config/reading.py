@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 import platformdirs
+from msgspec import Struct, field
 
 from ninepic_mirror.config.key import KEY_VARIABLE
 from ninepic_mirror.config.rules import EVENT_RULES, RULES, Rule, suggest
@@ -35,8 +35,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass
-class _Draft:
+class _Draft(Struct):
     """What was read so far, and every fault met on the way."""
 
     problems: list[Problem] = field(default_factory=list)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import difflib
 import re
 import zoneinfo
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from ninepic_mirror.config.layout import DEFAULT_LAYOUT, parse_layout
 from ninepic_mirror.config.settings import Bandwidth, EventSettings, parse_duration, parse_size
@@ -208,8 +209,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """How one key is read.
 
     Args:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from random import Random
@@ -20,15 +21,17 @@ can take is 85 s (0.2 + 0.4 + … + 12.8 + four times 15), still under the 120 s
 that the service cannot deliver fails as that photo, and not as an origin that is down."""
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Struct, frozen=True):
     """The bounds of the waits, in seconds: after the first failure, and the most."""
 
     base: float = BASE
     cap: float = CAP
 
 
-def backoff(failures: int, source: Random, bounds: Backoff = Backoff()) -> float:
+_USUAL: Final = Backoff()
+
+
+def backoff(failures: int, source: Random, bounds: Backoff = _USUAL) -> float:
     """Return the seconds to wait after the `failures`-th failure in a row (1, 2, …).
 
     Full jitter: anything between nothing and the exponential bound, so that requests that failed together do not

@@ -36,6 +36,7 @@ from ninepic_mirror.ninepic.session import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from ninepic_mirror.config import Api
@@ -53,7 +54,11 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def open_client(
-    api: Api, key: Key, pacer: Pacer, limits: Limits | None = None
+    api: Api,
+    key: Key,
+    pacer: Pacer,
+    limits: Limits | None = None,
+    context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Client]:
     """Open the client of the API origin, the only one that holds the key.
 
@@ -62,13 +67,16 @@ async def open_client(
         key: Sent in `X-API-Key`, to `api.base_url` only.
         pacer: The API origin's; may outlive the client.
         limits: Other limits than the usual ones.
+        context: As `session.tls_context` returns it, where there is one already.
 
     Raises:
         UsageError: The key, `ca_file` or `proxy` cannot be used.
     """
     limits = limits or Limits()
     # Any address: the operator wrote this host into the configuration, and an on-premise service has a private one.
-    async with open_http(api, limits, connections=None, allow_private=True) as http:
+    async with open_http(
+        api, limits, connections=None, allow_private=True, context=context
+    ) as http:
         yield Client(http, api, key, pacer, limits)
 
 

@@ -18,6 +18,7 @@ from ninepic_mirror.ninepic.session import tls_context
 from ninepic_mirror.ninepic.transport import FastLane, SlowLane
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
@@ -30,20 +31,24 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_lanes(
-    api: Api, pacer: Pacer, limits: Limits | None = None, connections: int = 64
+    api: Api,
+    pacer: Pacer,
+    limits: Limits | None = None,
+    connections: int = 64,
+    context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Lanes]:
     """Open the client of the photo origin; the arguments and errors are those of `photos.open_photos`.
 
     With a proxy everything takes the slow lane.
     """
-    limits = limits or Limits()
-    async with open_photos(api, pacer, limits, connections) as slow:
+    limits, context = limits or Limits(), context or tls_context(api)
+    async with open_photos(api, pacer, limits, connections, context) as slow:
         if api.proxy:
             yield Lanes(None, slow)
             return
         base = httpx.URL(api.base_url)
         relaxed = api.allow_private or base.scheme == "http" or is_private_host(base.host)
-        pool = Pool(tls_context(api), limits, allow_private=relaxed)
+        pool = Pool(context, limits, allow_private=relaxed)
         async with watched(pool):
             yield Lanes(FastLane(pool, pacer, limits, relaxed=relaxed), slow)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from ninepic_mirror.ninepic.backoff import Backoff
 
 MEBIBYTE: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What an answer may cost us. Times are seconds, sizes bytes, rates bytes a second.
 
     Args:

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
+from msgspec import Struct, field
 
 from ninepic_mirror.errors import MirrorError, PassingError, UnreachableError
 from ninepic_mirror.ninepic.backoff import ATTEMPTS, Backoff, backoff
@@ -41,8 +41,7 @@ CROWD: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Pace(Struct, frozen=True, kw_only=True):
     """How to treat one origin; `api_pace` and `photos_pace` make the two that there are.
 
     Args:
@@ -85,8 +84,7 @@ def photos_pace(origin: str, *, connections: int = 64, give_up: float | None = G
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PaceStatistics:
+class PaceStatistics(Struct, frozen=True):
     """What a pacer did so far.
 
     Args:
@@ -108,8 +106,7 @@ class PaceStatistics:
     waits_until: float
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
+class _Request(Struct, eq=False):
     """One call of `run`: when it began, its failures, and those of them that were its `own`.
 
     A failure is its own when another request succeeded since the one before: the origin lives, this request fails.
@@ -194,13 +191,13 @@ class Pacer:
                 fail, the origin is at fault and attempts go on.
             UnreachableError: The origin gave no good answer for `give_up` seconds, or said that it will not.
         """
-        began = trio.current_time()
+        began = now = trio.current_time()
         request: _Request | None = None
         if self._alive == -math.inf:
             self._alive = began
         while True:
             # Nobody waits and there is room: at once, without the two turns of the scheduler that the lock costs.
-            ticket = None if self._turn.locked() else self._start(trio.current_time())
+            ticket = None if self._turn.locked() else self._start(now)
             ticket = ticket or await self._wait_for_start()
             self._requests += 1
             try:
@@ -225,6 +222,7 @@ class Pacer:
                 await trio.sleep(backoff(request.failures, self._random, self.pace.backoff))
             finally:
                 self._backing_off -= 1
+            now = trio.current_time()
 
     async def _wait_for_start(self) -> Ticket:
         """Wait until one more request may start, and count it as started."""
@@ -251,7 +249,7 @@ class Pacer:
 
     def _note_answer(self, ticket: Ticket) -> None:
         self.note_life()
-        self._throttle.answered(trio.current_time(), ticket)
+        self._throttle.answered(self._alive, ticket)  # that is now
 
     def _note_fault(self, fault: PassingError, ticket: Ticket) -> None:
         now = trio.current_time()

@@ -10,11 +10,11 @@ import re
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 import httpx
 import trio
+from msgspec import Struct
 
 from ninepic_mirror.errors import CertificateError, PassingError, PhotoError
 from ninepic_mirror.ninepic.body import Chunks, drain
@@ -29,6 +29,7 @@ from ninepic_mirror.ninepic.session import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
     from ninepic_mirror.config import Api
@@ -43,7 +44,11 @@ STRONG: Final = re.compile(r'"[\x21\x23-\x7e]*"', re.ASCII)  # a strong entity t
 
 @asynccontextmanager
 async def open_photos(
-    api: Api, pacer: Pacer, limits: Limits | None = None, connections: int = 64
+    api: Api,
+    pacer: Pacer,
+    limits: Limits | None = None,
+    connections: int = 64,
+    context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[PhotoClient]:
     """Open the client of the photo origin.
 
@@ -52,6 +57,7 @@ async def open_photos(
         pacer: The photo origin's. Only told that the origin lives; it is the caller who runs requests through it.
         limits: Other limits than the usual ones.
         connections: The most connections.
+        context: As `session.tls_context` returns it, where there is one already.
 
     Raises:
         UsageError: `ca_file` or `proxy` cannot be used.
@@ -60,12 +66,13 @@ async def open_photos(
     base = httpx.URL(api.base_url)
     # DESIGN §7, Addresses: where the API itself is plain or private, so may the photos be (sandbox, on-premise).
     relaxed = api.allow_private or base.scheme == "http" or is_private_host(base.host)
-    async with open_http(api, limits, connections=connections, allow_private=relaxed) as http:
+    async with open_http(
+        api, limits, connections=connections, allow_private=relaxed, context=context
+    ) as http:
         yield PhotoClient(http, pacer, limits, relaxed=relaxed)
 
 
-@dataclass(frozen=True, slots=True)
-class PhotoStatistics:
+class PhotoStatistics(Struct, frozen=True):
     """What a photo client did: requests sent (redirects included), and body bytes received."""
 
     requests: int

@@ -35,7 +35,12 @@ PASSING: Final = frozenset({408, 425, 429})  # with every 5xx, DESIGN §8
 
 @asynccontextmanager
 async def open_http(
-    api: Api, limits: Limits, *, connections: int | None, allow_private: bool
+    api: Api,
+    limits: Limits,
+    *,
+    connections: int | None,
+    allow_private: bool,
+    context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Open a client: system's and configured authorities, no environment, no cookies, no redirects, checked addresses.
 
@@ -44,6 +49,7 @@ async def open_http(
         limits: For the connect timeout; every other limit is kept by the caller, round the whole answer.
         connections: The most connections; None for no bound of its own.
         allow_private: Whether addresses outside the public Internet may be connected to.
+        context: As `tls_context` returns it, where there is one already.
 
     Raises:
         UsageError: `ca_file` or `proxy` cannot be used.
@@ -51,7 +57,7 @@ async def open_http(
     # Both log every URL with its query at INFO, and so the signatures of presigned links (RELIABILITY, Facts).
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    context = tls_context(api)
+    context = context or tls_context(api)
     transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False)
     pool = _pool(api, context, connections, allow_private=allow_private)
     transport._pool = (
@@ -94,6 +100,8 @@ def _pool(
 
 def tls_context(api: Api) -> ssl.SSLContext:
     """Return the verifying context: the system's authorities and, added to them, the configured one.
+
+    Reading the authorities takes 40 ms, so the clients of one run share it: it holds nothing that belongs to an origin.
 
     Raises:
         UsageError: `ca_file` cannot be read, or holds no certificate.

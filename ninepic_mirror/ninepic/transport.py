@@ -61,11 +61,17 @@ class FastBody:
     """
 
     def __init__(
-        self, pool: Pool, connection: Connection, head: Head, offset: int, first: bytes
+        self,
+        pool: Pool,
+        connection: Connection,
+        head: Head,
+        offset: int,
+        length: int,
+        first: bytes,
     ) -> None:
         self.status = head.status
         self.offset = offset
-        self.length = length = body_length(head)
+        self.length = length
         self._pool, self._head = pool, head
         self._connection: Connection | None = connection
         # Bytes beyond the length belong to no answer that we asked for: they end the connection.
@@ -261,14 +267,14 @@ class FastLane:
         self._pacer.note_life()
         try:
             start = offset if head.status == 206 else 0
-            _check(head, start, validator, cap)
+            length = _check(head, start, validator, cap)
         except OddAnswerError as error:
             raise self._leave(connection, str(error)) from error
         except (PassingError, PhotoError):
             self._pool.drop(connection)
             raise
         origin.odd = 0
-        return FastBody(self._pool, connection, head, start, first)
+        return FastBody(self._pool, connection, head, start, length, first)
 
     def _locate(self, url: str) -> tuple[Origin, str]:
         """Find the origin of a URL; the rules for addresses are looked at when an origin occurs first."""
@@ -347,12 +353,15 @@ class FastLane:
         if length is None or length > self._limits.drain:
             self._pool.drop(connection)
             return
-        with FastBody(self._pool, connection, head, 0, first) as body, suppress(PassingError):
+        with (
+            FastBody(self._pool, connection, head, 0, length, first) as body,
+            suppress(PassingError),
+        ):
             await body.read()
 
 
-def _check(head: Head, start: int, validator: str | None, cap: int) -> None:
-    """Check that a body is all that is still wanted of a file, and not too much.
+def _check(head: Head, start: int, validator: str | None, cap: int) -> int:
+    """Check that a body is all that is still wanted of a file, and not too much; return its length.
 
     Raises:
         OddAnswerError: Its length is not known.
@@ -365,6 +374,7 @@ def _check(head: Head, start: int, validator: str | None, cap: int) -> None:
         )
     if start + length > cap:
         raise PhotoError(f"{start + length} bytes, more than the {cap} that are accepted")
+    return length
 
 
 def _as_httpx(head: Head, origin: Origin) -> httpx.Response:

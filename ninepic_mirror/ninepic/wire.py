@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import date
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 import msgspec
+from msgspec import Struct
 
 from ninepic_mirror.errors import PassingError
 from ninepic_mirror.model import HOUR, Details, Event, Originals, Page, Photo, Timeline
@@ -71,8 +71,7 @@ class _Envelope(msgspec.Struct, frozen=True):
 _LISTING: Final = msgspec.json.Decoder(_Envelope)
 
 
-@dataclass(frozen=True, slots=True)
-class EventsPage:
+class EventsPage(Struct, frozen=True):
     """One page of the organisation's events.
 
     Args:

@@ -59,6 +59,9 @@ PAUSES: Final = (
 )  # seconds between two sessions that a fault ends: the first, and the longest
 REFUSALS: Final = 900.0  # seconds of refusals after which a credential is given up
 _TICK: Final = 1.0  # seconds
+_LONGEST_START: Final = (
+    60.0  # seconds; a root on a network file system that hangs must not fail the start
+)
 _FREE: Final = (
     30  # ticks between two looks at the free space: on a network file system it may take a while
 )
@@ -108,6 +111,7 @@ class Daemon:
         self._keeper = Keeper(config, self.board, self._teller, tools.progress, tools.random)
         self._meter = Meter()
         self._session: Session | None = None
+        self._stopping = trio.Event()
         self._ending = trio.Event()  # the session is to end
         self._faults = 0  # sessions in a row that a fault ended
         self._refused_at: float | None = None  # since when the key is refused
@@ -133,9 +137,10 @@ class Daemon:
         Raises:
             StopProgramError: Nothing can be done about it here.
         """
+        self._stopping = stopping
         with unwrapped():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_stop, stopping)
+                nursery.start_soon(self._watch_stop)
                 nursery.start_soon(self._tick)
                 while not stopping.is_set():
                     self._ending = trio.Event()
@@ -149,8 +154,8 @@ class Daemon:
                         await self._bear(error)
                 nursery.cancel_scope.cancel()
 
-    async def _watch_stop(self, stopping: trio.Event) -> None:
-        await stopping.wait()
+    async def _watch_stop(self) -> None:
+        await self._stopping.wait()
         self.board.phase = "stopping"
         self._tools.notifier.stopping()
         self._ending.set()
@@ -196,20 +201,16 @@ class Daemon:
             PassingError
         ):  # it answers, and says nothing against the key: the passes will see
             await session.unless_stopped(lambda: session.client.events_page(1, 1))
-        self._refused_at, self._faults = (
-            None,
-            0 if "storage" not in self.board.troubles else self._faults,
-        )
+        self._refused_at = None
         if self._teller.over("service", "key", "config"):
             self._keeper.recover()
         _LOG.info("%s answers; %s is kept fresh", self._config.api.base_url, session.root.path)
         self._ready()
 
     def _ready(self) -> None:
-        """Tell systemd that the start is over: there was a contact, or it is clear that there is none."""
-        if self.board.phase == "starting":
+        """Tell systemd that the start, or a reload, is over: there was a contact, or it is clear that there is none."""
+        if self.board.phase in {"starting", "reloading"}:
             self.board.phase = "running"
-        if self.board.phase == "running":
             self._tools.notifier.ready(self.board.headline(time.time()))
 
     async def _bear(self, error: StopProgramError) -> None:
@@ -220,6 +221,8 @@ class Daemon:
         """
         self._teller.trouble(error)
         self._ready()
+        if not self._stopping.is_set():
+            self._ending = trio.Event()  # the one that was may be set: by the fault
         shortest, longest = PAUSES
         with trio.move_on_after(min(longest, shortest * 2.0 ** min(self._faults, 16))):
             await self._ending.wait()
@@ -251,12 +254,14 @@ class Daemon:
             if session is not None:
                 if self._teller.outage(session.client.pacer):
                     self._keeper.recover()
-                if self.board.troubles:
-                    self._ready()
                 self.board.traffic = self._meter.read()
                 if ticks % _FREE == 0:
                     with suppress(StorageError):
                         self.board.free = await trio.to_thread.run_sync(session.root.free)
+            if not self.board.troubles:
+                self._faults = 0
+            if self.board.troubles or ticks * _TICK >= _LONGEST_START:
+                self._ready()
             now = time.time()
             self._teller.staleness(now)
             self._tools.notifier.status(self.board.headline(now))
@@ -277,7 +282,6 @@ class Daemon:
         else:
             self._take(config, key)
             _LOG.warning("the settings were read again")
-        self.board.phase = "running"
         self._ready()
 
     def _take(self, config: Config, key: Key) -> None:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import trio
+from msgspec import structs
 
 from ninepic_mirror.errors import (
     CertificateError,
@@ -248,7 +249,7 @@ class Keeper:
         """Make the pass and tell of it; None where it came to nothing, so that it is due as before."""
         shown = kept.shown
         mirror = replace(self._config.mirror, connections=session.config.mirror.connections)
-        view = replace(session, config=replace(self._config, mirror=mirror))
+        view = structs.replace(session, config=replace(self._config, mirror=mirror))
         full = is_full(kept.turn, trio.current_time())
         try:
             kept.progress = self._progress(shown.event_id, shown.name)

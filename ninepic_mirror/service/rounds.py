@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import trio
+from msgspec import structs
 
 from ninepic_mirror.archive import lock
 from ninepic_mirror.archive.balance import balance, counted
@@ -103,7 +104,7 @@ async def make_pass(
     Raises:
         StoppedError: The operator ended the run before there was anything to report.
     """
-    view = replace(session, progress=progress)
+    view = structs.replace(session, progress=progress)
     try:
         details = await flags.get(view, one.event_id)
         one.name = details.event.name or one.name

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar, TypeVarTuple
 
 import trio
+from msgspec import Struct, field
 
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.sync.rooms import Rooms
@@ -144,8 +145,7 @@ class Options:
         return {"day": self.date, "variants": list(variants) if self.narrowed else None}
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What happened in a pass, counted as it happens; files unless said otherwise."""
 
     downloaded: int = 0
@@ -157,8 +157,7 @@ class Tally:
     resized: int = 0  # large files whose pixels differ from what the API says; never a failure
 
 
-@dataclass(slots=True)
-class Context:
+class Context(Struct):
     """One pass.
 
     Args:

@@ -7,7 +7,6 @@ goes to the disk as it comes, `_GATHER` bytes at a time; memory is bounded by co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import trio
+from msgspec import Struct, structs
 
 from ninepic_mirror.archive.content import content_of, plain_jpeg
 from ninepic_mirror.archive.partial import RESUMABLE, Digest, Partial, place
@@ -39,8 +39,7 @@ _ROOM: Final = (
 _PORTAL: Final = 5  # photos in a row that came as web pages: a captive portal answers for the origin (RELIABILITY N10)
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True, gc=False):
     """A file that could not be had in this pass."""
 
     job: Job
@@ -105,7 +104,7 @@ class Downloader:
         old = job.elsewhere(stem)
         if old is not None:
             others = await context.in_manifest(self._holdings.others, [(old, job)])
-            job = replace(job, held=None) if others else job
+            job = structs.replace(job, held=None) if others else job
         return await trio.to_thread.run_sync(store.find, job, stray)
 
     async def _watched(

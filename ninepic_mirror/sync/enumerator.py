@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import trio
+from msgspec import Struct, field, structs
 
 from ninepic_mirror.archive import about
 from ninepic_mirror.archive.claims import disagreeing
@@ -55,8 +55,7 @@ _TWICE: Final = "named_twice"  # in `meta`: a hash of the photos that two hours 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(slots=True)
-class Findings:
+class Findings(Struct):
     """How the listing of a pass went.
 
     Args:
@@ -271,7 +270,7 @@ class Enumerator:
         return reading
 
     async def _remember(self, key: str, tail: Tail) -> None:
-        values: dict[str, object] = {key: asdict(tail)}
+        values: dict[str, object] = {key: structs.asdict(tail)}
         await self._context.in_manifest(self._context.manifest.set_meta, values)
 
     async def _lacks_the_last_word(self, findings: Findings, *, restless: bool) -> bool:

@@ -74,8 +74,6 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
     event_id = details.event.event_id
     settings = session.config.mirror_for(event_id)
     durable = settings.durability == "batch"
-    # A long-lived session: the root may be an empty mount point by now, in which no folder may be made.
-    await trio.to_thread.run_sync(session.root.check)
     folder = await trio.to_thread.run_sync(session.root.make_folder, event_id, details.event.slug)
     with ExitStack() as stack:
         held = stack.enter_context(lock.opened(folder / lock.PATH))

@@ -16,13 +16,12 @@ Stop: the producer is cancelled at once; downloads get GRACE seconds, then they 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
+from msgspec import Struct
 
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.moves import touch
@@ -46,6 +45,8 @@ LINGER: Final = 0.5  # seconds to wait for a batch to fill (DESIGN §6.6)
 GRACE: Final = 5.0  # seconds for downloads under way when the operator stops the run (DESIGN §7)
 _WAITING: Final = 256  # jobs, and outcomes, between the stages
 _BODIES: Final = 64  # bodies between download and write, and as many in one go: a thread hop costs as much as a thumbnail
+# Bytes in one go of the writer: rooms come back when it is done, so that some are filled while others are written.
+_BYTES: Final = 4 << 20
 
 
 async def run(
@@ -107,8 +108,7 @@ async def run(
         watching.cancel_scope.cancel()
 
 
-@dataclass(frozen=True, slots=True)
-class _Sinks:
+class _Sinks(Struct, frozen=True):
     """Where a worker's results go."""
 
     bodies: trio.MemorySendChannel[Fetched]
@@ -141,7 +141,8 @@ async def _pass_on(channel: trio.MemorySendChannel[T], item: T) -> None:
 class _Crew:
     """The workers: as many as the origin's pace has room for, and the configured connections allow.
 
-    Any more of them would only wait for each other, which costs as much as the rest of a thumbnail. Each fault of a
+    Any more of them would only wait for each other, which costs as much as the rest of a thumbnail: whoever is too many
+    because the pace has become narrower leaves. Each fault of a
     photo calls for another: who waits before the next try is of no use meanwhile, and bad photos, however many come
     first, must not keep the good ones from being tried (DESIGN §7).
 
@@ -160,6 +161,13 @@ class _Crew:
         self._hired += 1
         self._nursery.start_soon(self._work, jobs, sinks)
 
+    def _keeps(self) -> bool:
+        """Say whether one who is done with a job is still of use; if not, it leaves."""
+        if self._hired <= self._context.pace.useful:
+            return True
+        self._hired -= 1
+        return False
+
     async def _work(self, jobs: trio.MemoryReceiveChannel[Job], sinks: _Sinks) -> None:
         context, pace = self._context, self._context.pace
 
@@ -168,7 +176,7 @@ class _Crew:
                 self.hire(jobs.clone(), sinks.clone())
 
         with jobs, sinks.bodies, sinks.outcomes:
-            while (job := await _next(jobs)) is not None:
+            while self._keeps() and (job := await _next(jobs)) is not None:
                 if context.stopping.is_set():
                     return  # it stays pending in the manifest
                 if self._hired < pace.useful:
@@ -204,7 +212,7 @@ async def _write_all(
     with bodies, outcomes:
         try:
             async for body in bodies:
-                some = [body, *_waiting(bodies, _BODIES - 1)]
+                some = _some(body, bodies)
                 # Shielded like the commit: what came whole reaches its row when the operator stops the run.
                 with trio.CancelScope(shield=True), suppress(trio.BrokenResourceError):
                     for ready in await trio.to_thread.run_sync(context.store.write, some):
@@ -216,14 +224,21 @@ async def _write_all(
                 context.rooms.give(one.room)
 
 
-def _waiting(
-    bodies: trio.MemoryReceiveChannel[Fetched], most: float = math.inf
-) -> Iterator[Fetched]:
+def _waiting(bodies: trio.MemoryReceiveChannel[Fetched]) -> Iterator[Fetched]:
     """Take what bodies are there, without waiting for more."""
     with suppress(trio.WouldBlock, trio.EndOfChannel):
-        while most > 0:
+        while True:
             yield bodies.receive_nowait()
-            most -= 1
+
+
+def _some(first: Fetched, bodies: trio.MemoryReceiveChannel[Fetched]) -> list[Fetched]:
+    """Take what bodies are there for one go of the writer."""
+    some, size = [first], len(first.data)
+    with suppress(trio.WouldBlock, trio.EndOfChannel):
+        while len(some) < _BODIES and size < _BYTES:
+            some.append(bodies.receive_nowait())
+            size += len(some[-1].data)
+    return some
 
 
 async def _commit_all(

@@ -6,8 +6,9 @@ That counts alone cannot show every change (API.md, end) is what full passes are
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.records import Hour
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(Struct, frozen=True):
     """What the service reports.
 
     Args:
@@ -38,8 +38,7 @@ class Remote:
         return sum(self.hours.values()) if self.hours is not None else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
+class Tail(Struct, frozen=True):
     """How a listing by `/images` went: the undated tail, or the whole event."""
 
     reported: int
@@ -47,8 +46,7 @@ class Tail:
     repeated: int
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What the manifest knows.
 
     Args:
@@ -66,8 +64,7 @@ class Known:
     doubtful: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What to list.
 
     Args:

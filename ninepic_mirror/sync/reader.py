@@ -10,11 +10,11 @@ photo changes its place between two pages one row stands twice and another nowhe
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import trio
 import xxhash
+from msgspec import Struct, field
 
 from ninepic_mirror.errors import (
     EventNotFoundError,
@@ -38,8 +38,7 @@ _MOST_PAGES: Final = 100_000  # ten million photos: where a total that lies is n
 _NO_PAGE: Final = Page((), -1, has_next=False)
 
 
-@dataclass(slots=True)
-class Reading:
+class Reading(Struct):
     """One run through all pages of a listing.
 
     Args:

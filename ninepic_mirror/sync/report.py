@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """What could not be had: one file, or, without an id, a part of the listing."""
 
     image_id: str | None
@@ -18,8 +17,7 @@ class Failure:
         return {"image_id": self.image_id, "variant": self.variant, "error": self.error}
 
 
-@dataclass(slots=True)
-class PassReport:
+class PassReport(Struct):
     """How a pass ended; the fields are those of `sync --json`.
 
     Args:

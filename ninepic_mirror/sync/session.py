@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import logging
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 import trio
+from msgspec import Struct, field, structs
 
 from ninepic_mirror.archive.root import Root
 from ninepic_mirror.errors import (
@@ -24,6 +25,7 @@ from ninepic_mirror.ninepic.client import Client, open_client
 from ninepic_mirror.ninepic.lanes import open_lanes
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.pacing import GIVE_UP, Pacer, api_pace, photos_pace
+from ninepic_mirror.ninepic.session import tls_context
 from ninepic_mirror.sync.bandwidth import Allowance
 from ninepic_mirror.sync.openfiles import affordable
 
@@ -45,8 +47,7 @@ class StoppedError(Exception):
     """The run ends because the operator wants it to."""
 
 
-@dataclass(slots=True)
-class Session:
+class Session(Struct):
     """One run of the program.
 
     Args:
@@ -126,7 +127,7 @@ async def open_session(
     learned = root.learned()
     origin = _origin(api.base_url)
     api_pacer = Pacer(
-        replace(
+        structs.replace(
             api_pace(origin, requests_per_second=api.requests_per_second, give_up=give_up),
             backoff=limits.backoff,
             connections=connections,
@@ -134,15 +135,16 @@ async def open_session(
         _part(learned, "api"),
     )
     pacer = Pacer(
-        replace(
+        structs.replace(
             photos_pace("the photo origin", connections=settings.connections, give_up=give_up),
             backoff=limits.backoff,
         ),
         _part(learned, "photos"),
     )
+    context = tls_context(api)
     async with (
-        open_client(api, key, api_pacer, limits) as client,
-        open_lanes(api, pacer, limits, settings.connections) as photos,
+        open_client(api, key, api_pacer, limits, context) as client,
+        open_lanes(api, pacer, limits, settings.connections, context) as photos,
     ):
         yield Session(
             config, client, photos, pacer, root, progress, limits, Allowance(settings.bandwidth)

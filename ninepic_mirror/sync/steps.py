@@ -10,10 +10,10 @@ balance
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 import trio
+from msgspec import Struct, structs
 
 from ninepic_mirror.archive import about, partial, reconcile, sums, survey
 from ninepic_mirror.archive.balance import (
@@ -44,8 +44,7 @@ RESTORED: Final = (
 )
 
 
-@dataclass(slots=True)
-class Counters:
+class Counters(Struct):
     """The counters of the run at one moment; passes that overlap count each other's requests."""
 
     time: float
@@ -278,7 +277,7 @@ class Pass:
     def _subject(self) -> list[object]:
         event, settings = self._details.event, self._context.settings
         return [
-            *asdict(event).values(),
+            *structs.asdict(event).values(),
             settings.timezone,
             settings.layout,
             about.wanted(self._manifest, settings),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 import trio
@@ -22,12 +22,15 @@ from ninepic_mirror.sync.session import unwrapped
 from tests.remote import AtSteps, Remote, cancel_at, wait_until, wanted, workshop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from ninepic_mirror.archive.records import Job
     from ninepic_mirror.archive.store import Fetched, Ready
     from ninepic_mirror.sync.context import Context
+
+
+T = TypeVar("T")
 
 
 class Line:
@@ -100,6 +103,44 @@ async def test_the_producer_waits_when_the_channel_is_full(tmp_path: Path) -> No
             assert line.sent <= pipeline._WAITING + context.settings.connections
             gate.set()
         assert line.states() == {"present": 400}
+
+
+class Width:
+    """A pace that has room for four at first, from the 80th attempt on for two, from the 160th on for four again."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._begun = self._under_way = 0
+        self.seen: list[int] = []  # attempts under way when each began
+
+    @property
+    def useful(self) -> int:
+        """Answer as `Pacer.useful`."""
+        return 2 if 80 <= self._begun < 160 else 4
+
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Answer as `Pacer.run`."""
+        self._begun += 1
+        self._under_way += 1
+        self.seen.append(self._under_way)
+        try:
+            await trio.lowlevel.checkpoint()
+            return await self._remote.run(attempt)
+        finally:
+            self._under_way -= 1
+
+
+async def test_there_are_as_many_workers_as_the_pace_has_room_for(tmp_path: Path) -> None:
+    """They come while it widens, leave when it narrows, and come again; every file is had."""
+    remote = Remote().fill(120)
+    with workshop(remote, tmp_path) as context:
+        context.pace = width = Width(remote)
+        line = Line(context, remote)
+        await line.run()
+        assert line.states() == {"present": 240}
+    assert max(width.seen[:80]) == 4
+    assert max(width.seen[90:160]) == 2
+    assert max(width.seen[160:]) == 4
 
 
 async def test_a_batch_has_a_size(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import itertools
 import time
 from contextlib import suppress
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -229,9 +230,8 @@ def judged(body: bytes, cuts: list[int] | None, variant: Variant) -> Content | t
     try:
         if cuts is None:
             whole = memoryview(bytearray(body))
-            quick = plain_jpeg(whole)
             content = content_of(whole, variant)
-            assert quick in {None, content}
+            assert plain_jpeg(whole) in {None, content}
             return content
         return check(body, cuts, variant)
     except PassingError as error:
@@ -307,6 +307,65 @@ def test_a_room_larger_than_the_body_is_not_looked_into() -> None:
     assert plain_jpeg(memoryview(room)[:-1]) is None
     with pytest.raises(PassingError, match="breaks off"):
         content_of(memoryview(room)[:-1], "large")
+
+
+def photographed(width: int, height: int, quality: int, seed: int, **options: object) -> bytes:
+    """Return a noisy JPEG with an EXIF thumbnail, a JPEG of its own: end marker and all."""
+    picture = Image.frombytes("L", (width, height), Random(seed).randbytes(width * height))
+    picture = picture.convert("RGB")
+    thumbnail = b"Exif\0\0" + b"MM\0*" + drawn("JPEG")
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality, exif=thumbnail, **options)
+    return buffer.getvalue()
+
+
+@given(
+    st.integers(8, 120),
+    st.integers(8, 120),
+    st.integers(5, 98),
+    st.integers(0, 2**32),
+    st.booleans(),
+    st.integers(0, 3),
+    st.data(),
+)
+def test_the_quick_look_refuses_every_truncation(
+    width: int, height: int, quality: int, seed: int, progressive: bool, restarts: int, data: st.DataObject
+) -> None:  # fmt: skip
+    """Of real JPEGs, in one scan or in many, none that was cut passes for whole: a scan has no end marker inside."""
+    whole = photographed(
+        width, height, quality, seed, progressive=progressive, restart_marker_blocks=restarts
+    )
+    assert plain_jpeg(whole) == Content(".jpg", width, height) == check(whole)
+    some = data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=40))
+    # every place where 0xFF stands before the cut, or the byte of an end marker
+    telling = [at + 1 for at in range(len(whole) - 1) if whole[at] in {0xD9, 0xFF}]
+    for end in {*some, *telling}:
+        assert plain_jpeg(whole[:end]) is None
+
+
+def test_the_end_of_a_thumbnail_is_no_end() -> None:
+    """A photo that breaks off right behind the end marker of its EXIF thumbnail is not whole."""
+    whole = photographed(40, 30, 80, 50)
+    end = whole.index(b"\xff\xd9") + 2
+    assert end < len(whole)
+    assert plain_jpeg(whole[:end]) is None
+    with pytest.raises(PassingError, match="breaks off"):
+        content_of(whole[:end], "large")
+
+
+def test_scans_that_end_well_are_not_walked() -> None:
+    """A stray marker within a scan is found by nobody where the very end is the end marker, and by all elsewhere."""
+    whole = WHOLE["baseline"]
+    scan = whole.index(b"\xff\xda") + 2
+    scan += int.from_bytes(whole[scan : scan + 2])
+    damaged = whole[:scan] + b"\x5a\xff\x03\x5a" * 9 + b"\x12\xff\x00\xff\xd9"
+    assert plain_jpeg(damaged) == content_of(damaged, "large") == check(damaged) == check(whole)
+    assert check(damaged, [7, scan + 3, scan + 4, len(damaged) - 1]) == check(whole)
+    for body in (damaged + b"\0", damaged[:-1]):
+        assert plain_jpeg(body) is None
+        for look in (lambda body: content_of(body, "large"), check):
+            with pytest.raises(PassingError):
+                look(body)
 
 
 def test_the_quick_look_takes_plain_pictures_and_leaves_the_rest() -> None:

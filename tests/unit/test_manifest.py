@@ -363,6 +363,19 @@ def test_readers_do_not_call_a_manifest_damaged_whose_log_they_cannot_read(
 
 
 @pytest.mark.usefixtures("no_write")
+def test_readers_call_a_manifest_damaged_that_is(tmp_path: Path) -> None:
+    """Without a log there is nothing else to blame."""
+    (tmp_path / "lock").touch()
+    bad = tmp_path / "bad.sqlite3"
+    bad.write_bytes(b"no manifest" * 1000)
+    with (
+        pytest.raises(ManifestError, match="not a database"),
+        reading(bad, tmp_path / "lock") as (reader, _),
+    ):
+        reader.meta("a")
+
+
+@pytest.mark.usefixtures("no_write")
 def test_readers_without_permission_keep_off_a_pass(path: Path, tmp_path: Path) -> None:
     """The file may change under an immutable reader: it waits for no pass, and no pass starts meanwhile."""
     Manifest.open(path).close()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from msgspec import structs
 
 from ninepic_mirror.config import Api, Config, Mirror
 from ninepic_mirror.errors import (
@@ -95,7 +95,7 @@ async def test_a_session_takes_its_limits_along(tmp_path: Path) -> None:
     limits = Limits(backoff=Backoff(0.1, 0.2))
     opened = open_session(config, Key("k", "the test"), Silent(), give_up=7.0, limits=limits)
     async with opened as session:
-        assert session.client.pacer.pace == replace(
+        assert session.client.pacer.pace == structs.replace(
             session.client.pacer.pace,
             origin="https://api.invalid",
             requests_per_second=3,

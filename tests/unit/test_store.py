@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
+from msgspec import structs
 
 from ninepic_mirror.archive import files, flush
 from ninepic_mirror.archive.content import content_of
@@ -202,7 +203,7 @@ def test_other_bytes_under_one_hash_are_not_shared(shelf: Shelf, fetched: bool) 
     first = in_memory(shelf, jobs["a"], jpeg("a"))
     if fetched:
         first = shelf.fetched(jobs["a"], jpeg("a"))
-    second = replace(in_memory(shelf, jobs["b"], jpeg("b")), digest=first.digest)
+    second = structs.replace(in_memory(shelf, jobs["b"], jpeg("b")), digest=first.digest)
     shelf.store.settle([first, second], {})
     assert (shelf.folder / DAY / "large/b.jpg").read_bytes() == jpeg("b")
 
@@ -388,9 +389,9 @@ def test_a_place_that_is_another_files_by_now_is_left_alone(shelf: Shelf) -> Non
     """A damaged file's old place is cleared, unless a change of layout has brought another file there."""
     shelf.have(window(SIX), "a")
     place = f"{DAY}/large/a.jpg"
-    job = replace(jobs_of(shelf, "b")["b"], held=place)
+    job = structs.replace(jobs_of(shelf, "b")["b"], held=place)
     assert shelf.holdings.others([(place, job)]) == {place}
-    own = replace(job, image_id="a", variant="large")
+    own = structs.replace(job, image_id="a", variant="large")
     assert shelf.holdings.others([(place, own), (f"{DAY}/large/c.jpg", job)]) == set()
 
     ready = shelf.fetched(job, jpeg("b"))
@@ -406,18 +407,20 @@ def test_a_file_found_where_another_stands_or_will_is_left_wanted(shelf: Shelf) 
     shelf.have(window(SIX), "a")
     place = f"{DAY}/large/a.jpg"
     jobs = jobs_of(shelf, "b", "c")
-    found = shelf.store.find(replace(jobs["b"], held=place), None)
+    found = shelf.store.find(structs.replace(jobs["b"], held=place), None)
     assert found is not None
     assert shelf.store.settle([found], {}, {place}) == []
     assert (shelf.folder / place).read_bytes() == jpeg("large a")
 
     shelf.manifest.change("UPDATE files SET state = 'pending' WHERE image_id = 'a'")
-    (own,) = [replace(jobs["b"], image_id="a", held=place)]
+    (own,) = [structs.replace(jobs["b"], image_id="a", held=place)]
     (placed,) = shelf.store.settle([shelf.fetched(own, jpeg("new a")), found], {})
     assert placed.image_id == "a"
     assert (shelf.folder / place).read_bytes() == jpeg("new a")
 
-    (placed,) = shelf.store.settle([replace(found, job=replace(jobs["c"], held=place))], {})
+    (placed,) = shelf.store.settle(
+        [structs.replace(found, job=structs.replace(jobs["c"], held=place))], {}
+    )
     assert placed.path == f"{DAY}/large/c.jpg"
     assert not (shelf.folder / place).exists()
 
@@ -772,12 +775,14 @@ def test_strays_are_checked_against_the_sums(shelf: Shelf) -> None:
     write_stale(shelf.tree, shelf.manifest)
     (shelf.folder / DAY / "large/b.jpg").write_bytes(jpeg("whole, but not what the sums say"))
     (shelf.folder / DAY / "large/c.jpg").write_bytes(jpeg("whole, and in no sums"))
-    job = replace(wanted(shelf), held=None, sha256=None)
+    job = structs.replace(wanted(shelf), held=None, sha256=None)
     shelf.manifest.change("DELETE FROM files")
     survey(shelf.tree, shelf.holdings, sizes=False, everywhere=True)
     store = shelf.store
     found = {
-        name: store.find(replace(job, image_id=name), shelf.holdings.stray(f"{DAY}/large/{name}"))
+        name: store.find(
+            structs.replace(job, image_id=name), shelf.holdings.stray(f"{DAY}/large/{name}")
+        )
         for name in "abcd"
     }
     assert [name for name, ready in found.items() if ready is not None] == ["a", "c"]
