@@ -23,6 +23,7 @@ ERRORS: list[tuple[Exception, int]] = [
     (errors.EventNotFoundError(456), 9),
     (errors.NotMirroredError(456, "/x"), 9),
     (errors.EventBusyError(456, 1), 7),
+    (errors.RootBusyError("/srv/ninepic", 12), 7),
     (errors.FeatureOffError(456, "timeline"), 4),
     (errors.RejectedError("images", 422), 1),
 ]
