@@ -196,6 +196,7 @@ class Daemon:
             StopProgramError: One of it is not so.
             StoppedError: The session is to end.
         """
+        self.board.free = await trio.to_thread.run_sync(session.root.free)
         await trio.to_thread.run_sync(_require_room, session)
         with suppress(
             PassingError
