@@ -2,7 +2,7 @@
 
     at the same time:
         find out which events there are, every DISCOVERY seconds
-        start a pass over each event that is due, PASSES at a time, the longest due first
+        start a pass over each event that is due, PASSES at a time and besides those that take long, the longest due first
 
 A fault of one event is that event's: told once, tried again after a growing pause. One that all share ends the session.
 """
@@ -10,6 +10,7 @@ A fault of one event is that event's: told once, tried again after a growing pau
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -47,7 +48,11 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 
-PASSES: Final = 4  # at a time: each holds a manifest open, and all share the origins' pace
+PASSES: Final = (
+    4  # at a time: all share the origins' pace, so that more of them would only wait for each other
+)
+LONG: Final = 60.0  # seconds after which a pass counts no more: four first mirrors must not hold up all looks for hours
+MOST: Final = 32  # passes at a time, long ones too: each holds a manifest open
 DISCOVERY: Final = 3600.0  # seconds between two questions which events there are
 RETRY: Final = 60.0  # ... after one that got no answer
 
@@ -61,6 +66,7 @@ class Kept:
         turn: When it is due.
         flags: As the service last said.
         running: A pass is under way.
+        began: When the last pass began, on trio's clock.
         progress: What the pass under way reports to; None before the first.
     """
 
@@ -68,6 +74,7 @@ class Kept:
     turn: Turn
     flags: Flags = field(default_factory=Flags)
     running: bool = False
+    began: float = 0.0
     progress: LogProgress | None = None
 
 
@@ -218,15 +225,25 @@ class Keeper:
                 (kept for kept in self._kept.values() if not kept.running),
                 key=lambda kept: kept.turn.due,
             )
-            free = PASSES - len(self._kept) + len(waiting)
-            for kept in waiting[: max(0, free)]:
+            for kept in waiting[: self._room(now)]:
                 if kept.turn.due <= now:
-                    kept.running = True
+                    kept.running, kept.began = True, now
                     passes.start_soon(self._pass, session, kept)
-            due = [kept.turn.due for kept in waiting if not kept.running]
-            pause = max(0.0, min(due) - now) if due and free > 0 else float("inf")
-            with trio.move_on_after(pause):
+            if self._room(now):
+                moments = [kept.turn.due for kept in waiting if not kept.running]
+            else:  # until the first of them counts no more
+                moments = [one.began + LONG for one in self._running() if now - one.began < LONG]
+            with trio.move_on_at(max(now, min(moments, default=math.inf))):
                 await self._woken.wait()
+
+    def _running(self) -> list[Kept]:
+        return [kept for kept in self._kept.values() if kept.running]
+
+    def _room(self, now: float) -> int:
+        """Return how many passes may begin now."""
+        running = self._running()
+        young = sum(now - kept.began < LONG for kept in running)
+        return max(0, min(PASSES - young, MOST - len(running)))
 
     async def _pass(self, session: Session, kept: Kept) -> None:
         """Make one pass over an event, and decide when the next is due."""
@@ -242,6 +259,8 @@ class Keeper:
                 )
         finally:
             shown.began_at, kept.running = None, False
+            if not self._running():
+                session.rooms.trim()
             self._show(kept)
             self.wake()
 

@@ -110,6 +110,7 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
             limits=session.limits,
             stopping=session.stopping,
             restored=restored,
+            rooms=session.rooms,
         )
 
 

@@ -36,6 +36,11 @@ class Rooms:
         self._unmade -= 1
         return bytearray(SIZE)
 
+    def trim(self) -> None:
+        """Give memory back that nobody uses now."""
+        self._unmade += len(self._free)
+        self._free.clear()
+
     def give(self, room: bytearray | None) -> None:
         """Take room back that nobody reads any more. In trio's thread."""
         if room is not None:

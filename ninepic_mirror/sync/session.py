@@ -28,6 +28,7 @@ from ninepic_mirror.ninepic.pacing import GIVE_UP, Pacer, api_pace, photos_pace
 from ninepic_mirror.ninepic.session import tls_context
 from ninepic_mirror.sync.bandwidth import Allowance
 from ninepic_mirror.sync.openfiles import affordable
+from ninepic_mirror.sync.rooms import Rooms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -59,6 +60,7 @@ class Session(Struct):
         progress: Where to say what happens.
         limits: Of the remote side.
         allowance: The bandwidth, shared by all passes.
+        rooms: Where bodies stand until they are written, shared by all passes.
         stopping: Set it to end: downloads under way get a few seconds, then what is there is committed.
     """
 
@@ -70,6 +72,7 @@ class Session(Struct):
     progress: Progress
     limits: Limits
     allowance: Allowance
+    rooms: Rooms = field(default_factory=Rooms)
     stopping: trio.Event = field(default_factory=trio.Event)
 
     async def unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T:

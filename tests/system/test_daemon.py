@@ -16,8 +16,9 @@ from ninepic_mirror.config import Bandwidth, Config, Events, Hooks
 from ninepic_mirror.config import Daemon as Settings
 from ninepic_mirror.errors import ConfigError, KeyRefusedError, Problem, RootBusyError
 from ninepic_mirror.model import Key
+from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.sandbox import EventSpec, Fault
-from ninepic_mirror.service import daemon, teller
+from ninepic_mirror.service import daemon, keeper, teller
 from ninepic_mirror.service.daemon import Daemon, Tools
 from ninepic_mirror.service.hooks import Happening, HookRunner
 from ninepic_mirror.service.journal import LogProgress
@@ -385,3 +386,22 @@ async def test_a_bug_in_one_event_ends_nothing(open_bench: OpenBench) -> None:
             await run.until(lambda: 457 in events and events[457].whole)
             await run.until(lambda: run.shown.trouble == "a bug")
         assert run.ended is None
+
+
+async def test_a_long_pass_holds_up_no_other(
+    open_bench: OpenBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass that takes long does not count among those at a time any more."""
+    monkeypatch.setattr(keeper, "PASSES", 1)
+    monkeypatch.setattr(keeper, "LONG", 0.3)
+    async with open_bench(photos=6) as bench:
+        bench.sandbox.add_event(EventSpec(457, photos=4, look="cheap", thumb_kb=2, large_kb=6))
+        bench.limits = Limits(head=60.0)
+        bench.sandbox.faults.add(
+            Fault(kind="stall", origin="api", event_id=456, path="timeline/days", at="before")
+        )
+        async with running(bench, config_of(bench, ids=(456, 457))) as run:
+            events = run.daemon.board.events
+            await run.until(lambda: 457 in events and events[457].whole)
+            assert run.shown.began_at is not None
+            bench.sandbox.faults.clear()

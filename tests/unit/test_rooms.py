@@ -129,3 +129,18 @@ async def test_the_usual_number_is_bounded() -> None:
     with trio.move_on_after(0) as scope:
         await rooms.take()
     assert scope.cancelled_caught
+
+
+async def test_rooms_that_nobody_uses_are_given_back() -> None:
+    """Their memory is the system's again; there are as many rooms to be had as before."""
+    rooms = Rooms(2)
+    one, two = await rooms.take(), await rooms.take()
+    rooms.give(one)
+    rooms.trim()
+    again = await rooms.take()
+    assert again is not one
+    with trio.move_on_after(0.01) as scope:
+        await rooms.take()
+    assert scope.cancelled_caught
+    rooms.give(two)
+    assert await rooms.take() is two
