@@ -1,13 +1,21 @@
-"""How long a file that could not be had is left alone by a patient pass: the daemon's growing pauses (DESIGN §7).
+"""How long a patient pass leaves alone what did not help the last time: the daemon's growing pauses (DESIGN §6.3, §7).
 
-A pass that a person typed tries every file again. The daemon's does so one minute after the first failure, two after
-the second, and so on up to a day: a photo that is gone for good must not be asked for every half minute for months.
+A pass that a person typed tries every file again, and lists again whatever lists less than the service reports. The
+daemon's does so one minute after the first time, two after the second, and so on up to a day: a photo that is gone for
+good, or a count that is wrong for good, must not be asked for every half minute for months.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from ninepic_mirror.archive.manifest import now
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from ninepic_mirror.archive.manifest import Manifest
 
 _FIRST: Final = 60  # seconds after the first failure
 _MOST: Final = 86_400
@@ -15,6 +23,46 @@ _MOST: Final = 86_400
 # Of a row of `files`, with one parameter, as `clock` returns it. Eleven doublings are more than a day.
 IS_RESTING: Final = f"""(files.state = 'failed' AND ? < min({_MOST}, {_FIRST} << min(max(attempts, 1) - 1, 11))
     + coalesce((SELECT coalesce(ended_at, started_at) FROM passes WHERE passes.id = files.queued), 0))"""
+
+
+_CONTRADICTIONS: Final = (
+    "contradictions"  # in `meta`: subject → what is reported, how often in vain, when last
+)
+
+
+def note_contradictions(
+    manifest: Manifest, found: Mapping[str, int], kept: Collection[str] = ()
+) -> None:
+    """Keep account of what lists less than the service reports, however often it is listed.
+
+    Args:
+        manifest: The manifest.
+        found: Subject (an hour's start, or "event") → what the service reports, of what this pass listed in vain.
+        kept: Subjects that it left alone, and of which nothing else is known.
+    """
+    old = _contradictions(manifest)
+    new = {subject: old[subject] for subject in kept if subject in old}
+    for subject, reported in found.items():
+        before = old.get(subject)
+        times = before[1] + 1 if before is not None and before[0] == reported else 1
+        new[subject] = [reported, times, now()]
+    if new != old:
+        manifest.set_meta({_CONTRADICTIONS: new or None})
+
+
+def resting(manifest: Manifest) -> dict[str, int]:
+    """Return what need not be listed again yet: subject → what the service reported of it."""
+    moment = now()
+    return {
+        subject: reported
+        for subject, (reported, times, at) in _contradictions(manifest).items()
+        if moment < at + min(_MOST, _FIRST << min(times - 1, 11))
+    }
+
+
+def _contradictions(manifest: Manifest) -> dict[str, list[int]]:
+    found = manifest.meta(_CONTRADICTIONS)
+    return found if isinstance(found, dict) else {}
 
 
 def clock(*, patient: bool) -> int:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
-
-from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -123,7 +122,8 @@ async def _cancel_when(stopping: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-class Run(Struct, frozen=True):
+@dataclass(frozen=True)  # no msgspec structure: `--version` starts without it
+class Run:
     """What every command gets.
 
     Args:

@@ -33,6 +33,7 @@ from ninepic_mirror.archive.listings import (
     repeated_in_hours,
     unaddressed,
 )
+from ninepic_mirror.archive.patience import note_contradictions, resting
 from ninepic_mirror.archive.placement import cut, parts
 from ninepic_mirror.archive.records import Hour, Job, Listing
 from ninepic_mirror.errors import EventNotFoundError, FeatureOffError
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 ROUNDS: Final = 5  # of counts, before a listing is called restless (RELIABILITY N14)
 AGAIN: Final = 2  # times that an hour which was listed is listed again because it is doubtful
 _LISTERS: Final = 6  # windows under way at a time; the pacer decides how many requests really are
+_EVENT: Final = "event"  # what rests as a whole, see `patience`
 _SURE: Final = "agreed"  # in `meta`: see `is_sure`
 _TWICE: Final = "named_twice"  # in `meta`: a hash of the photos that two hours name, and of these
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -275,8 +277,14 @@ class Enumerator:
 
     async def _lacks_the_last_word(self, findings: Findings, *, restless: bool) -> bool:
         """Whether the known photos do not add up to the total, and a listing of the whole event may tell why."""
-        gap = await self._context.in_manifest(self._gap, findings.remote)
-        return bool(gap) and not self._reader.faults and not restless  # those would be read in vain
+        context, total = self._context, findings.remote.total
+        gap = await context.in_manifest(self._gap, findings.remote)
+        if not gap or self._reader.faults or restless:  # those would be read in vain
+            return False
+        if context.options.patient:
+            rests = await context.in_manifest(resting, context.manifest)
+            return rests.get(_EVENT) != total
+        return True
 
     async def _settle(self, findings: Findings) -> None:
         """Say by how much the known photos and the total differ."""
@@ -297,7 +305,26 @@ class Enumerator:
             context.note(
                 f"{short[0]}{more}; the total is right, so nothing lacks; every sync looks again"
             )
+        if findings.listed or gap:
+            await context.in_manifest(self._note_contradictions, findings.remote, gap)
         findings.repeated = await context.in_manifest(self._repeated)
+
+    def _note_contradictions(self, remote: Remote, gap: int) -> None:
+        """Keep account of what was listed in vain, for patient passes."""
+        manifest, found, kept = self._context.manifest, {}, []
+        short = manifest.rows(
+            "SELECT start, reported, pass FROM hours WHERE listed + repeated < reported"
+        )
+        for start, reported, number in short:
+            if number == self._context.number:
+                found[str(start)] = int(reported or 0)
+            else:
+                kept.append(str(start))
+        if gap and Listing() in self._reader.traces:  # all of /images was read in this pass
+            found[_EVENT] = remote.total
+        elif gap:
+            kept.append(_EVENT)
+        note_contradictions(manifest, found, kept)
 
     async def _doubt(self) -> None:
         """Look for doubtful hours; those that cannot be read, or were read again often enough, are let be."""
@@ -390,12 +417,14 @@ def known_of(
     """
     if doubtful is None:
         doubtful = frozenset() if is_sure(manifest) else disagreeing(manifest)
+    rests = resting(manifest) if patient else {}
     return Known(
         hours(manifest),
         _tail(manifest, "undated"),
         _tail(manifest, "event"),
         unaddressed(manifest, variants, patient=patient),
         doubtful,
+        {int(start): count for start, count in rests.items() if start != _EVENT},
     )
 
 

@@ -55,6 +55,7 @@ class Known(Struct, frozen=True):
         event: The last listing of the whole event, likewise.
         unaddressed: Hours (None: undated) that hold wanted files without a stored address.
         doubtful: Hours that do not hold the photos which their last listing named.
+        resting: Hours that list less than the service reports, and need not be listed for that yet → what it reported.
     """
 
     hours: Mapping[int, Hour] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class Known(Struct, frozen=True):
     event: Tail | None = None
     unaddressed: frozenset[int | None] = frozenset()
     doubtful: frozenset[int] = frozenset()
+    resting: Mapping[int, int] = field(default_factory=dict)
 
 
 class Plan(Struct, frozen=True):
@@ -115,7 +117,12 @@ def make_plan(
             and (
                 everything
                 or start in known.unaddressed
-                or _is_due(known.hours.get(start), count, cut(start))
+                or _is_due(
+                    known.hours.get(start),
+                    count,
+                    cut(start),
+                    rests=known.resting.get(start) == count,
+                )
             )
         )
     )
@@ -125,11 +132,12 @@ def make_plan(
     return Plan(hours, undated=undated and done.get(None) != remote.undated)
 
 
-def _is_due(hour: Hour | None, reported: int, cut: int) -> bool:
+def _is_due(hour: Hour | None, reported: int, cut: int, *, rests: bool) -> bool:
     if hour is None:
         return reported > 0
     cut_elsewhere = cut not in {0, hour.cut} and hour.listed > 0
-    return hour.reported != reported or hour.listed + hour.repeated < reported or cut_elsewhere
+    is_short = hour.listed + hour.repeated < reported and not rests
+    return hour.reported != reported or is_short or cut_elsewhere
 
 
 def _differs(tail: Tail | None, reported: int) -> bool:

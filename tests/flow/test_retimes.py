@@ -12,9 +12,10 @@ import trio
 
 from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import PassingError
-from ninepic_mirror.model import Timeline
+from ninepic_mirror.model import Page, Timeline
 from ninepic_mirror.progress import Silent
 from ninepic_mirror.sandbox import Fault
+from ninepic_mirror.sync.context import Options
 from ninepic_mirror.sync.enumerator import AGAIN
 from ninepic_mirror.sync.mirror import sync_event
 from tests.oracle import hours_left_short
@@ -23,7 +24,7 @@ from tests.remote import EVENT, FIRST, HOUR, Picture, Remote, session_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ninepic_mirror.model import Page, Window
+    from ninepic_mirror.model import Window
     from ninepic_mirror.sync.report import PassReport
     from tests.conftest import OpenBench
 
@@ -69,12 +70,12 @@ class Case:
     notes: list[str] = field(default_factory=list)
     page: int = 2
 
-    async def sync(self) -> PassReport:
+    async def sync(self, *, patient: bool = False) -> PassReport:
         """Make a pass; `notes` has what it tells people."""
         session = session_of(self.remote, self.settings, self.page)
         self.notes.clear()
         session.progress = Noting(self.notes)
-        return await sync_event(session, EVENT)
+        return await sync_event(session, EVENT, Options(patient=patient))
 
     @property
     def folder(self) -> Path:
@@ -341,3 +342,57 @@ async def test_an_upload_that_the_counts_do_not_show_yet_is_not_lost(case: Case)
 
     assert report.whole, report.failures
     assert hours_of(case.folder).keys() == case.remote.pictures.keys()
+
+
+async def calls_of(case: Case, *, patient: bool) -> int:
+    """Return how many API requests a pass costs."""
+    case.remote.calls = 0
+    await case.sync(patient=patient)
+    return case.remote.calls
+
+
+async def test_what_contradicts_itself_for_good_is_listed_ever_less_by_the_daemon(
+    case: Case,
+) -> None:
+    """An hour and a total that report too many are listed by every typed pass, by a patient one after a growing pause."""
+    await case.sync()
+    right = case.remote.counted().hours
+    wrong = Timeline({**right, SECOND: right[SECOND] + 1})
+    case.remote.lags = [wrong] * 100
+    listing = 3 + 1 + 2  # the counts, the hour, the counts again
+    await case.sync(patient=True)
+    assert await calls_of(case, patient=True) == 3
+    assert await calls_of(case, patient=False) == listing
+    assert await calls_of(case, patient=True) == 3
+    case.change(
+        f"UPDATE meta SET value = json_replace(value, '$.\"{SECOND}\"[2]', 0) WHERE key = 'contradictions'"
+    )
+    assert await calls_of(case, patient=True) == listing  # the pause is over
+    case.remote.lags = [Timeline({**right, SECOND: right[SECOND] + 2})] * 100
+    assert await calls_of(case, patient=True) == listing  # it reports something else
+    case.remote.lags.clear()
+    report = await case.sync(patient=True)
+    assert report.whole, report.failures
+    assert await calls_of(case, patient=True) == 3
+
+
+@dataclass
+class Boasting(Remote):
+    """A service whose total is too high for good."""
+
+    async def images(self, event_id: int, page: int, page_size: int = 100) -> Page:
+        """Answer as `Client.images`."""
+        answer = await super().images(event_id, page, page_size)
+        return Page(answer.photos, answer.total + 3, has_next=answer.has_next)
+
+
+async def test_a_total_that_is_wrong_for_good_is_listed_ever_less_by_the_daemon(case: Case) -> None:
+    """Such an event is never whole, and says so each time; all of it is listed by a patient pass after a pause only."""
+    case.remote = Boasting(case.remote.pictures)
+    first = await case.sync(patient=True)
+    costs = await calls_of(case, patient=False)
+    assert costs > 6
+    assert await calls_of(case, patient=True) < costs
+    again = await case.sync(patient=True)
+    assert (first.whole, again.whole) == (False, False)
+    assert "3 more photos" in again.failures[-1].error
