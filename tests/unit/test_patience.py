@@ -69,7 +69,7 @@ def test_a_rest_doubles_with_every_failure(shelf: Shelf, at: Callable[[float], N
     """A minute, two, four, up to a day, from the end of the pass that failed; then it is tried again."""
     begin(shelf)
     shelf.read(window(SIX), [photo("a")])
-    moment = 0.0
+    moment, rest = 0.0, 0
     for failure in range(1, 15):
         fail(shelf, "a")
         rest = min(DAY, 60 * 2 ** (failure - 1))

@@ -466,7 +466,8 @@ def test_another_daemon_is_told_who_keeps_the_root(root: Root, no_pause: list[fl
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(RootBusyError, match=f"process {other.pid}") as raised:
             root.hold()
-        assert (raised.value.holder, sum(no_pause)) == (other.pid, pytest.approx(1.0))
+        assert raised.value.holder == other.pid
+        assert sum(no_pause) == pytest.approx(1.0)
         inode = (root.path / MARKER).stat().st_ino
         assert root.remember({"api": 1}) is None
         assert (root.path / MARKER).stat().st_ino == inode, "the lock is on this file"
@@ -505,10 +506,13 @@ def test_a_kept_marker_stays_the_same_file(root: Root) -> None:
     root.remember({"api": {"rate": 5.0}, "photos": {"rate": 70.0}})
     inode = (root.path / MARKER).stat().st_ino
     root.hold()
-    assert root.learned() == {"api": {"rate": 5.0}, "photos": {"rate": 70.0}}, "holding it loses none"
+    assert root.learned() == {"api": {"rate": 5.0}, "photos": {"rate": 70.0}}, (
+        "holding it loses none"
+    )
     root.prepare(make=False)
-    for pacers in ({"api": {"rate": 6.0}, "photos": {"x" * 50: 1.0}}, {"api": {}}):
-        assert root.remember(dict(pacers)) is None
+    longer: dict[str, object] = {"api": {"rate": 6.0}, "photos": {"x" * 50: 1.0}}
+    for pacers in (longer, {"api": longer["api"]}):
+        assert root.remember(pacers) is None
         assert Root(root.path).learned() == pacers
         assert said(root)["daemon"] == os.getpid()
     assert (root.path / MARKER).stat().st_ino == inode
