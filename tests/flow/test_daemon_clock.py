@@ -136,7 +136,7 @@ async def running(
             nursery.cancel_scope.cancel()
 
 
-async def test_a_quarter_of_an_hour_without_the_service(
+async def test_minutes_without_the_service(
     open_bench: OpenBench, mock_clock: trio.testing.MockClock
 ) -> None:
     """It is asked a few times a minute, told once, and a minute after its return all is fresh (issue: it must hold)."""
@@ -145,18 +145,18 @@ async def test_a_quarter_of_an_hour_without_the_service(
         assert scene.photos == 3
         assert scene.manager.told == ["ready"]
         bench.sandbox.faults.add(Fault(kind="503", origin="api"))
-        await trio.sleep(120)
+        await trio.sleep(90)
         assert scene.troubles == ["service"]
         before, tried = bench.sandbox.count("api"), scene.daemon.sample()
         assert tried.passes.keys() == {EVENT}
-        await trio.sleep(900)
-        assert 50 < bench.sandbox.count("api") - before < 250
+        await trio.sleep(300)
+        assert 15 < bench.sandbox.count("api") - before < 100
         assert scene.daemon.sample().passes != tried.passes, "it hangs not, it tries"
         bench.sandbox.event(EVENT).add(1)
         bench.sandbox.faults.clear()
         await trio.sleep(76)  # the longest pause between two attempts, and `min_interval`
         assert (scene.photos, scene.troubles) == (4, [])
-        assert scene.daemon.board.traffic["api"].statuses[503] > 50
+        assert scene.daemon.board.traffic["api"].statuses[503] > 15
         assert scene.daemon.board.free
     assert scene.ended is None
     assert scene.manager.told == ["ready", "stopping"]
@@ -184,11 +184,11 @@ async def test_a_refused_key_is_read_again(
     async with open_bench(photos=3, tls=False) as bench, running(bench, mock_clock) as scene:
         await trio.sleep(30)
         bench.sandbox.revoke("test-key")
-        await trio.sleep(300)
+        await trio.sleep(90)
         assert scene.troubles == ["key"]
         scene.key = FAULTY
         before = bench.sandbox.count("api")
-        await trio.sleep(600)
+        await trio.sleep(240)
         assert bench.sandbox.count("api") - before <= 4, "up to five minutes between two"
         assert sorted(scene.troubles) == ["config", "key"]
         bench.sandbox.keys.add("new-key")

@@ -203,6 +203,13 @@ def test_root_stays_out_of_other_peoples_mirrors(root: Root, user: int) -> None:
     assert "sudo -u" in raised.value.cure
 
 
+@needs_root
+def test_who_only_reads_may_read_other_peoples_mirrors(root: Root) -> None:
+    """`status` and `manifest` leave no files, whoever calls them."""
+    os.chown(root.path / MARKER, 4_242, -1)
+    Root(root.path).prepare(make=False, write=False)
+
+
 def test_a_root_that_cannot_be_written_is_refused(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
