@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -268,6 +269,21 @@ def test_a_damaged_folder_of_one_event_is_its_own(tmp_path: Path) -> None:
     on_virtual_clock(work)
     assert watch.shown[EVENT + 1] == (True, None)
     assert "folder" in str(watch.board.events[EVENT].trouble)
+
+
+def test_a_full_disk_is_judged_by_the_settings_of_now(tmp_path: Path) -> None:
+    """A fault of one event's folder ends the session where the new `min_free`, not the old, says that all lack room."""
+    watch = Watch(organisation(2), tmp_path / "m", QUICK)
+
+    async def work() -> None:
+        session = watch.session()
+        (tmp_path / "m" / f"{EVENT}-mumbai-marathon").touch()
+        mirror = replace(watch.config.mirror, min_free=1 << 60)
+        watch.keeper.change(replace(watch.config, mirror=mirror))
+        with pytest.raises(StorageError):
+            await watch.keeper.run(session)
+
+    on_virtual_clock(work)
 
 
 def test_the_end_is_gentle(tmp_path: Path) -> None:
