@@ -106,7 +106,7 @@ def counted(
     known = json.loads(str(found[0][1])) if found else None
     if not isinstance(known, list) or known[:2] != [found[0][0], sorted(variants)]:
         return None
-    return Balance(*known[2:]) if len(known) == 2 + len(structs.fields(Balance)) else None
+    return Balance(*known[2:]) if len(known) == 2 + len(Balance.__struct_fields__) else None
 
 
 def note_count(

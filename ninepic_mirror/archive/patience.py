@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 _FIRST: Final = 60  # seconds after the first failure
 _MOST: Final = 86_400
 
-# Of a row of `files`, with one parameter, as `clock` returns it. Eleven doublings are more than a day.
-IS_RESTING: Final = f"""(files.state = 'failed' AND ? < min({_MOST}, {_FIRST} << min(max(attempts, 1) - 1, 11))
-    + coalesce((SELECT coalesce(ended_at, started_at) FROM passes WHERE passes.id = files.queued), 0))"""
+# Of a row of `files`, with one parameter, as `clock` returns it. Eleven doublings are more than a day. A failure in the
+# future is none to wait for: the clock was wrong then, perhaps by years.
+IS_RESTING: Final = f"""(files.state = 'failed'
+    AND ? - coalesce((SELECT coalesce(ended_at, started_at) FROM passes WHERE passes.id = files.queued), 0)
+    BETWEEN 0 AND min({_MOST}, {_FIRST} << min(max(attempts, 1) - 1, 11)) - 1)"""
 
 
 _CONTRADICTIONS: Final = (

@@ -157,7 +157,7 @@ class Root:
 
         Raises:
             RootBusyError: Another daemon keeps it.
-            StorageError: The marker cannot be opened, or the file system knows no locks.
+            StorageError: The marker cannot be opened or written, or the file system knows no locks.
         """
         marker = self.path / MARKER
         for _ in range(_TRIES):  # somebody may just be writing into it what the pacers learned
@@ -165,7 +165,11 @@ class Root:
                 held = self._locked()
             if held >= 0:
                 self._held = held
-                self._write_in_place({"pacers": self.learned(), "daemon": os.getpid()})
+                try:
+                    self._write_in_place({"pacers": self.learned(), "daemon": os.getpid()})
+                except StorageError:
+                    self.release()  # or our own next try would find the root busy
+                    raise
                 return
             time.sleep(_PAUSE)
         holder = self._content().get("daemon")

@@ -17,6 +17,7 @@ from ninepic_mirror.config import KEY_VARIABLE, find_key
 from ninepic_mirror.service import journal
 from ninepic_mirror.service.daemon import Daemon, Tools
 from ninepic_mirror.service.hooks import HookRunner
+from ninepic_mirror.service.memory import be_frugal
 from ninepic_mirror.service.notify import Notifier, beat
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def daemon(run: Run, /, **flags: object) -> int:
     Which events: [events]; how often: [daemon]; what is run when something happens: [hooks]. Beside it every other
     command works. docs/operations.md says how to install it as a systemd service.
     """
+    be_frugal()
     faulthandler.enable()  # the watchdog's SIGABRT then shows where it hangs
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to reload
     notifier = Notifier.from_environ(os.environ)

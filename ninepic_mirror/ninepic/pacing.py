@@ -139,6 +139,7 @@ class Pacer:
         self._gate = -math.inf
         self._alive = -math.inf  # the last sign of life, or the start of the first request
         self._failing: set[_Request] = set()  # the requests that failed since then
+        self._trying: set[_Request] = set()  # ... and are not given up
         self._requests = self._refused = self._retries = self._backing_off = 0
 
     def statistics(self) -> PaceStatistics:
@@ -160,8 +161,11 @@ class Pacer:
 
     @property
     def silence(self) -> float:
-        """For how many seconds the origin has given no good answer to requests under way; 0 while it gives some."""
-        return trio.current_time() - self._alive if self._failing else 0.0
+        """For how many seconds the origin has given no good answer to requests under way; 0 while it gives some.
+
+        A request that was given up says nothing any more: the origin may not be asked again for hours.
+        """
+        return trio.current_time() - self._alive if self._trying else 0.0
 
     def note_life(self) -> None:
         """Take note that the origin answered definitely, though the attempt goes on and may yet fail.
@@ -171,6 +175,7 @@ class Pacer:
         self._alive = trio.current_time()
         if self._failing:
             self._failing.clear()
+            self._trying.clear()
 
     @property
     def useful(self) -> int:
@@ -195,34 +200,38 @@ class Pacer:
         request: _Request | None = None
         if self._alive == -math.inf:
             self._alive = began
-        while True:
-            # Nobody waits and there is room: at once, without the two turns of the scheduler that the lock costs.
-            ticket = None if self._turn.locked() else self._start(now)
-            ticket = ticket or await self._wait_for_start()
-            self._requests += 1
-            try:
-                result = await attempt()
-            except PassingError as fault:
-                request = request or _Request(began)
-                self._note_fault(fault, ticket)
-                self._judge(fault, request)
-            except MirrorError:
-                self._note_answer(ticket)  # a 404 is an answer too
-                raise
-            else:
-                self._note_answer(ticket)
-                return result
-            finally:
-                self._throttle.under_way -= 1
-                if self._room:
-                    self._room.unpark_all()
-            self._retries += 1
-            self._backing_off += 1
-            try:
-                await trio.sleep(backoff(request.failures, self._random, self.pace.backoff))
-            finally:
-                self._backing_off -= 1
-            now = trio.current_time()
+        try:
+            while True:
+                # Nobody waits and there is room: at once, without the two turns of the scheduler that the lock costs.
+                ticket = None if self._turn.locked() else self._start(now)
+                ticket = ticket or await self._wait_for_start()
+                self._requests += 1
+                try:
+                    result = await attempt()
+                except PassingError as fault:
+                    request = request or _Request(began)
+                    self._note_fault(fault, ticket)
+                    self._judge(fault, request)
+                except MirrorError:
+                    self._note_answer(ticket)  # a 404 is an answer too
+                    raise
+                else:
+                    self._note_answer(ticket)
+                    return result
+                finally:
+                    self._throttle.under_way -= 1
+                    if self._room:
+                        self._room.unpark_all()
+                self._retries += 1
+                self._backing_off += 1
+                try:
+                    await trio.sleep(backoff(request.failures, self._random, self.pace.backoff))
+                finally:
+                    self._backing_off -= 1
+                now = trio.current_time()
+        finally:
+            if request is not None:
+                self._trying.discard(request)
 
     async def _wait_for_start(self) -> Ticket:
         """Wait until one more request may start, and count it as started."""
@@ -266,6 +275,7 @@ class Pacer:
         request.own += self._alive > request.failed
         request.failed = now
         self._failing.add(request)
+        self._trying.add(request)
         give_up = math.inf if self.pace.give_up is None else self.pace.give_up
         silence = now - self._alive
         if fault.retry_after is not None and fault.retry_after > give_up:

@@ -102,6 +102,7 @@ class Keeper:
         self._progress, self._random = progress, random
         self._kept: dict[int, Kept] = {}
         self._listed: tuple[int, ...] = ()  # as last found
+        self._wanted: frozenset[int] = frozenset()
         self._woken, self._ask = trio.Event(), trio.Event()
         self._fault: StopProgramError | None = None
 
@@ -192,11 +193,10 @@ class Keeper:
 
     async def _watch(self, session: Session, wanted: list[int]) -> None:
         """Begin with events that are new; let those be that are not wanted any more."""
-        for event_id in [one for one, kept in self._kept.items() if not kept.running]:
-            if event_id not in wanted:
-                del self._kept[event_id]
-                self._board.events.pop(event_id, None)
-                self._teller.forget(event_id)
+        self._wanted = frozenset(wanted)
+        for event_id, kept in list(self._kept.items()):
+            if not kept.running:  # else when its pass has ended
+                self._leave_unwanted(event_id)
         new = [event_id for event_id in wanted if event_id not in self._kept]
         rhythm = Rhythm.of(self._config.daemon)
         for place, event_id in enumerate(new):
@@ -210,6 +210,12 @@ class Keeper:
             self._board.events[event_id] = shown
             self._show(kept)
             self.wake()
+
+    def _leave_unwanted(self, event_id: int) -> None:
+        if event_id not in self._wanted:
+            del self._kept[event_id]
+            self._board.events.pop(event_id, None)
+            self._teller.forget(event_id)
 
     def _show(self, kept: Kept) -> None:
         if not kept.running:
@@ -262,6 +268,7 @@ class Keeper:
             if not self._running():
                 session.rooms.trim()
             self._show(kept)
+            self._leave_unwanted(shown.event_id)
             self.wake()
 
     async def _ended(self, session: Session, kept: Kept) -> Ended | None:
@@ -280,7 +287,7 @@ class Keeper:
             ended = failed(error, full=full)
         if ended.report is not None and ended.report.stopped:
             return None
-        if ended.error is not None and await self._is_everybodys(session, ended.error):
+        if ended.error is not None and await self._is_everybodys(view, ended.error):
             return None
         folder = await trio.to_thread.run_sync(session.root.folder_of, shown.event_id)
         self._teller.ended(shown, ended, "" if folder is None else str(folder))

@@ -110,6 +110,7 @@ async def make_pass(
         one.name = details.event.name or one.name
         options = Options(full=full, patient=True)
         report = await sync_event(view, one.event_id, options, details=details)
+        one.hours = await trio.to_thread.run_sync(_hours, session.root, one.event_id)
     except MirrorError as error:
         flags.forget()
         return failed(error, full=full)
@@ -117,7 +118,6 @@ async def make_pass(
         flags.forget()
     changed = bool(report.downloaded or report.linked or report.moved or report.gone)
     is_today = takes_place(details.event.date, datetime.now(UTC).date())
-    one.hours = await trio.to_thread.run_sync(_hours, session.root, one.event_id)
     post(one, report)
     return Ended(
         Outcome(changed=changed, is_today=is_today, full=full, found=full and changed), report

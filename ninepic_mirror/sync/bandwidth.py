@@ -34,13 +34,23 @@ class Allowance:
 
     def __init__(self, bandwidth: Bandwidth, minute: Callable[[], int] = minute_of_day) -> None:
         self._minute = minute
-        self._free_at = -math.inf  # when all bytes so far will have been paid for
-        self.change(bandwidth)
+        self._changed = trio.Event()
+        self._take(bandwidth)
 
     def change(self, bandwidth: Bandwidth) -> None:
-        """Let another setting hold from now on, also for downloads that are under way."""
+        """Let another setting hold from now on, also for downloads that wait: what has come by then is paid for.
+
+        A slow rate may have made them wait for hours, and another one is not to begin with that.
+        """
+        if bandwidth != self._bandwidth:
+            self._take(bandwidth)
+            self._changed.set()
+            self._changed = trio.Event()
+
+    def _take(self, bandwidth: Bandwidth) -> None:
         self._bandwidth = bandwidth
         self._never = all(rate == 0 for _, rate in bandwidth.steps)  # needs no clock
+        self._free_at = -math.inf  # when all bytes so far will have been paid for
 
     @property
     def is_limited(self) -> bool:
@@ -55,4 +65,5 @@ class Allowance:
         now = trio.current_time()
         self._free_at = max(self._free_at, now - _BURST) + count / rate
         if self._free_at > now:
-            await trio.sleep_until(self._free_at)
+            with trio.move_on_at(self._free_at):
+                await self._changed.wait()

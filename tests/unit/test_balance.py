@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ninepic_mirror.archive.about import describe
-from ninepic_mirror.archive.balance import Balance, balance, counted, failures, note_count
+from ninepic_mirror.archive.balance import (
+    Balance,
+    balance,
+    counted,
+    failures,
+    note_count,
+    still_to_come,
+)
 from ninepic_mirror.archive.listings import (
     known_photos,
     missed_photos,
@@ -21,7 +28,7 @@ from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.records import Listing
 from ninepic_mirror.config import Mirror
 from ninepic_mirror.model import HOUR, Details, Event
-from tests.shelf import SIX, VARIANTS, photo, window
+from tests.shelf import SIX, VARIANTS, jpeg, photo, window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,3 +155,39 @@ def test_an_unchanged_mirror_is_asked_by_its_indexes(
     whole = re.compile("SCAN (photos|files)(?! USING (COVERING )?INDEX (?!files_by))")
     assert not [plan for plan in plans if whole.search(plan)]
     assert not [plan for plan in plans if "USING INDEX photos_by_taken" in plan]
+
+
+# --- what is still to come --------------------------------------------------------------------------------------
+
+
+def test_nothing_to_judge_by_is_nothing_to_come(shelf: Shelf) -> None:
+    """The first pass over an event knows no size; `min_free` alone then guards the disk."""
+    assert still_to_come(shelf.manifest, VARIANTS, 0) == 0
+    assert still_to_come(shelf.manifest, VARIANTS, 5000) == 0
+    shelf.read(window(SIX), [photo("a")])
+    assert still_to_come(shelf.manifest, VARIANTS, 1) == 0
+
+
+def test_new_and_pending_photos_are_to_come(shelf: Shelf) -> None:
+    """Each variant by its own mean size: photos that are not listed yet, and files that no pass has tried."""
+    for start, name, size in ((SIX, "a", 100), (SEVEN, "b", 300)):
+        shelf.have(window(start), name, body=jpeg(size=size))
+    mean = (len(jpeg(size=100)) + len(jpeg(size=300))) // 2
+    shelf.manifest.change("UPDATE files SET size = 10 WHERE variant = 'thumbnail'")
+    assert still_to_come(shelf.manifest, VARIANTS, 2) == 0, "all is here"
+    assert still_to_come(shelf.manifest, ("large",), 12) == 10 * mean
+    assert still_to_come(shelf.manifest, VARIANTS, 12) == 10 * (mean + 10)
+    shelf.read(window(SEVEN + HOUR), [photo("c")])  # listed, not fetched
+    assert still_to_come(shelf.manifest, VARIANTS, 3) == mean + 10
+    assert still_to_come(shelf.manifest, VARIANTS, 4) == 2 * (mean + 10)
+    assert still_to_come(shelf.manifest, ("original",), 4) == 0, "of it nothing is here"
+
+
+def test_what_failed_is_not_waited_for(shelf: Shelf) -> None:
+    """A photo that cannot be had needs no room, and a service that reports fewer than it lists takes none away."""
+    shelf.have(window(SIX), "a")
+    shelf.read(window(SEVEN), [photo("c")])
+    shelf.holdings.commit([], [("c", "large", "404"), ("c", "thumbnail", "404")])
+    assert still_to_come(shelf.manifest, VARIANTS, 2) == 0
+    assert still_to_come(shelf.manifest, VARIANTS, 1) == 0
+    assert still_to_come(shelf.manifest, VARIANTS, 0) == 0

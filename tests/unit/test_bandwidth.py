@@ -60,6 +60,66 @@ async def test_the_timetable_decides(autojump_clock: trio.testing.MockClock) -> 
     assert trio.current_time() == pytest.approx(2.0)
 
 
+async def test_another_setting_holds_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """Bytes that come after the change go by the new rate; reading the same setting again changes nothing."""
+    allowance = Allowance(Bandwidth.parse("1MB/s"))
+    assert allowance.is_limited
+    await allowance.spend(1_250_000)
+    assert trio.current_time() == pytest.approx(1.0)
+    allowance.change(Bandwidth.parse("1MB/s"))
+    await allowance.spend(500_000)
+    assert trio.current_time() == pytest.approx(1.5)
+    allowance.change(Bandwidth.parse("2MB/s"))
+    await allowance.spend(1_500_000)
+    assert trio.current_time() == pytest.approx(2.0)
+    allowance.change(Bandwidth())
+    assert not allowance.is_limited
+    await allowance.spend(10**9)
+    assert trio.current_time() == pytest.approx(2.0)
+    allowance.change(Bandwidth.parse("1MB/s"))
+    await allowance.spend(1_250_000)
+    assert trio.current_time() == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("new", ["0", "10MB/s", "2kB/s"])
+async def test_a_download_that_waits_is_let_go(
+    autojump_clock: trio.testing.MockClock, new: str
+) -> None:
+    """One that waits for an hour by the old, slow rate goes on as soon as another holds (issue: bandwidth by SIGHUP)."""
+    allowance = Allowance(Bandwidth.parse("1kB/s"))
+    ended: list[float] = []
+
+    async def download() -> None:
+        await allowance.spend(3_600_000)
+        ended.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(download)
+        await trio.sleep(2)
+        allowance.change(Bandwidth.parse(new))
+    assert ended == [pytest.approx(2.0)]
+
+
+async def test_a_download_that_waits_goes_by_no_more_than_the_new_rate(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Several that wait are let go together; what comes then is paid for by the new rate."""
+    allowance = Allowance(Bandwidth.parse("1kB/s"))
+    ended: list[float] = []
+
+    async def download() -> None:
+        await allowance.spend(1_000_000)
+        await allowance.spend(1_000_000)
+        ended.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(download)
+        await trio.sleep(1)
+        allowance.change(Bandwidth.parse("1MB/s"))
+    assert max(ended) == pytest.approx(1 + 3, abs=0.3)
+
+
 def test_the_minute_is_one_of_the_day() -> None:
     """The timetable is read by the minute of the local day."""
     assert 0 <= minute_of_day() < 24 * 60

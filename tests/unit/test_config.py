@@ -572,6 +572,25 @@ def test_the_first_key_found_wins(tmp_path: Path) -> None:
     assert order == ["variable", "credential", "file", "command"]
 
 
+def test_only_a_credential_of_systemds_is_called_one(tmp_path: Path) -> None:
+    """It cannot change while the service runs, so that a daemon gives it up in the end; every other key can."""
+    (tmp_path / "ninepic-api-key").write_text("credential\n")
+    api = Api(1, key_file=key_file(tmp_path), key_command=python("print('command')"))
+    credential, _ = config.find_key(api, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert (credential.is_credential, credential.reveal()) == (True, "credential")
+    others = [
+        config.find_key(
+            api, {"NINEPIC_API_KEY": "variable", "CREDENTIALS_DIRECTORY": str(tmp_path)}
+        ),
+        config.find_key(api, {}),
+        config.find_key(Api(1, key_command=api.key_command), {}),
+        # inherited from a service that had none of ours
+        config.find_key(api, {"CREDENTIALS_DIRECTORY": str(tmp_path / "none")}),
+    ]
+    assert not any(key.is_credential for key, _ in others)
+    assert repr(credential) == f"Key(***, from {tmp_path / 'ninepic-api-key'})"
+
+
 def test_no_key_names_the_ways_to_give_one() -> None:
     """Without a key the cure says where one is looked for; an empty variable counts as none."""
     assert "NINEPIC_API_KEY" in refused(

@@ -481,6 +481,55 @@ async def test_daemon_never_gives_up(autojump_clock: trio.testing.MockClock) -> 
     assert await subject.run(attempt) == "back"
 
 
+async def test_silence_lasts_while_somebody_waits_for_an_answer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It is counted from the last good answer, and only while a request that got none is tried."""
+    subject = pacer(api_pace("https://x", give_up=None))
+    assert subject.silence == 0
+    down = True
+
+    async def attempt() -> None:
+        await trio.sleep(0.1)
+        if down:
+            raise PassingError("503")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(subject.run, attempt)
+        await trio.sleep(0.05)
+        assert subject.silence == 0, "nothing has failed yet"
+        await trio.sleep(49.95)
+        assert subject.silence == 50
+        down = False
+    assert subject.silence == 0
+    await trio.sleep(1000)
+    await subject.run(attempt)
+    assert subject.silence == 0
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+async def test_a_request_that_was_given_up_is_no_silence(
+    autojump_clock: trio.testing.MockClock, cancel: bool
+) -> None:
+    """An event whose endpoint is broken makes no outage of the hours in which nothing is asked any more."""
+    subject = pacer(api_pace("https://x", give_up=None))
+
+    async def succeed() -> None:
+        await trio.sleep(0.01)
+
+    async def fail() -> None:
+        await trio.sleep(0.01)
+        await subject.run(succeed)  # another's, meanwhile
+        raise PassingError("500")
+
+    with trio.move_on_after(2 if cancel else 3600) as scope:
+        with pytest.raises(PassingError):
+            await subject.run(fail)
+    assert scope.cancelled_caught == cancel
+    await trio.sleep(600)
+    assert subject.silence == 0
+
+
 async def test_photos_that_began_before_the_silence_fail_alone(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import subprocess
+import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +16,7 @@ import pytest
 
 from ninepic_mirror.archive.manifest import NAME, Manifest
 from ninepic_mirror.archive.root import MARKER, OWN_FOLDER, Root
-from ninepic_mirror.errors import StorageError, UsageError
+from ninepic_mirror.errors import RootBusyError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,6 +201,13 @@ def test_root_stays_out_of_other_peoples_mirrors(root: Root, user: int) -> None:
     with pytest.raises(StorageError, match="belongs to") as raised:
         Root(root.path).prepare(make=True)
     assert "sudo -u" in raised.value.cure
+
+
+@needs_root
+def test_who_only_reads_may_read_other_peoples_mirrors(root: Root) -> None:
+    """`status` and `manifest` leave no files, whoever calls them."""
+    os.chown(root.path / MARKER, 4_242, -1)
+    Root(root.path).prepare(make=False, write=False)
 
 
 def test_a_root_that_cannot_be_written_is_refused(
@@ -431,3 +442,161 @@ def test_a_place_where_no_folder_can_be_made() -> None:
     with pytest.raises(StorageError, match="no folder can be made here") as raised:
         Root(Path("/proc/mirror")).prepare(make=True)
     assert raised.value.cure == "name another mirror root"
+
+
+# --- the daemon that keeps it -----------------------------------------------------------------------------------
+
+HOLD = (
+    "import sys; from pathlib import Path; from ninepic_mirror.archive.root import Root;"
+    "r = Root(Path(sys.argv[1])); r.prepare(make=False); r.hold(); print('held', flush=True); sys.stdin.read()"
+)
+
+
+def said(root: Root) -> dict[str, object]:
+    """Return what the marker says."""
+    found: dict[str, object] = json.loads((root.path / MARKER).read_text())
+    return found
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let `hold` wait for nothing; return for how long it would have."""
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    return waits
+
+
+def test_another_daemon_is_told_who_keeps_the_root(root: Root, no_pause: list[float]) -> None:
+    """It waits for a second at most; a holder that is killed leaves nothing stale (issue: life cycle)."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(root.path)], **pipes) as other:  # type: ignore[call-overload]  # two keywords
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(RootBusyError, match=f"process {other.pid}") as raised:
+            root.hold()
+        assert raised.value.holder == other.pid
+        assert sum(no_pause) == pytest.approx(1.0)
+        inode = (root.path / MARKER).stat().st_ino
+        assert root.remember({"api": 1}) is None
+        assert (root.path / MARKER).stat().st_ino == inode, "the lock is on this file"
+        assert root.learned() == {}, "the daemon knows best"
+        other.kill()
+        other.wait()
+    root.hold()
+    assert said(root)["daemon"] == os.getpid()
+    root.release()
+
+
+def test_one_process_is_kept_out_of_its_own_root(root: Root, no_pause: list[float]) -> None:
+    """Two roots of one process are two daemons; when the first is released the second may have it."""
+    other = Root(root.path)
+    root.hold()
+    with pytest.raises(RootBusyError) as raised:
+        other.hold()
+    assert raised.value.holder == os.getpid()
+    root.release()
+    root.release()
+    other.hold()
+    other.release()
+
+
+def test_who_only_writes_is_waited_for(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass that keeps what its pacers learned holds the marker for a moment: no daemon ends because of that."""
+    other = Root(root.path)
+    other.hold()
+    monkeypatch.setattr(time, "sleep", lambda _: other.release())
+    root.hold()
+    root.release()
+
+
+def test_a_kept_marker_stays_the_same_file(root: Root) -> None:
+    """What is learned is written into it, longer or shorter; a new file in its place would not be locked."""
+    root.remember({"api": {"rate": 5.0}, "photos": {"rate": 70.0}})
+    inode = (root.path / MARKER).stat().st_ino
+    root.hold()
+    assert root.learned() == {"api": {"rate": 5.0}, "photos": {"rate": 70.0}}, (
+        "holding it loses none"
+    )
+    root.prepare(make=False)
+    longer: dict[str, object] = {"api": {"rate": 6.0}, "photos": {"x" * 50: 1.0}}
+    for pacers in (longer, {"api": longer["api"]}):
+        assert root.remember(pacers) is None
+        assert Root(root.path).learned() == pacers
+        assert said(root)["daemon"] == os.getpid()
+    assert (root.path / MARKER).stat().st_ino == inode
+    root.release()
+    assert root.remember({"api": 2}) is None
+    assert "daemon" not in said(root), "nobody keeps it any more"
+
+
+def test_a_marker_that_was_replaced_meanwhile_is_not_kept(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass may put a new marker there between our opening and our locking it: then the new one is locked."""
+    lock, other = fcntl.flock, Root(root.path)
+    other.prepare(make=False)
+    replaced: list[int] = []
+
+    def meanwhile(descriptor: int, how: int) -> None:
+        if not replaced:
+            replaced.append((root.path / MARKER).stat().st_ino)
+            other._write({"api": 3})
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", meanwhile)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    before = set(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else set()
+    root.hold()
+    assert (root.path / MARKER).stat().st_ino != replaced[0]
+    assert os.path.samestat(os.fstat(root._held), (root.path / MARKER).stat())
+    assert root.learned() == {"api": 3}
+    root.release()
+    after = set(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else set()
+    assert len(after) <= len(before)
+
+
+def test_a_marker_that_left_meanwhile_is_told(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unmounted between opening and locking: a storage fault, and nothing stays open."""
+    lock = fcntl.flock
+
+    def meanwhile(descriptor: int, how: int) -> None:
+        (root.path / MARKER).unlink()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", meanwhile)
+    with pytest.raises(StorageError):
+        root.hold()
+    assert root._held == -1
+    with pytest.raises(StorageError):
+        root.hold()  # now there is none to be opened
+
+
+def test_a_holder_that_cannot_be_read_is_nobody(root: Root, no_pause: list[float]) -> None:
+    """The process id is a courtesy; garbage in the marker keeps no lock from being one, nor from being taken."""
+    other = Root(root.path)
+    other.hold()
+    for text in ("", "{", "[1]", '{"daemon": "x"}', "\udcff"):
+        (root.path / MARKER).write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(RootBusyError, match="another process") as raised:
+            root.hold()
+        assert raised.value.holder is None
+    other.release()
+    root.hold()
+    assert said(root) == {"what": said(root)["what"], "pacers": {}, "daemon": os.getpid()}
+    root.release()
+
+
+def test_a_root_that_cannot_be_marked_is_kept_by_nobody(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the disk refuses the marker's text the lock is given back: the next try must not find ourselves busy."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", refuse)
+        with pytest.raises(StorageError, match="full"):
+            root.hold()
+    other = Root(root.path)
+    other.hold()
+    other.release()

@@ -1,0 +1,174 @@
+"""Files that could not be had rest for a growing while, and never longer than that."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ninepic_mirror.archive.holdings import Holdings
+from ninepic_mirror.archive.listings import Listings, unaddressed
+from ninepic_mirror.archive.patience import IS_RESTING, clock
+from tests.shelf import SIX, VARIANTS, photo, window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ninepic_mirror.model import Variant
+    from tests.shelf import Shelf
+
+LARGE: tuple[Variant, ...] = ("large",)
+DAY = 86_400
+START = 1_800_000_000
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return what sets the time of day, in seconds after a fixed moment."""
+
+    def set_time(seconds: float) -> None:
+        monkeypatch.setattr(time, "time", lambda: START + seconds)
+
+    set_time(0)
+    return set_time
+
+
+def begin(shelf: Shelf, *, patient: bool = True) -> None:
+    """Begin a pass, with its row."""
+    shelf.number = shelf.manifest.begin_pass("quick") - 1
+    shelf.next_pass()
+    shelf.holdings = Holdings(shelf.manifest, shelf.number, patient=patient)
+    shelf.listings = Listings(shelf.manifest, shelf.number, VARIANTS, patient=patient)
+
+
+def end(shelf: Shelf) -> None:
+    """End it."""
+    shelf.manifest.end_pass(shelf.number, "quick", {}, whole=False)
+
+
+def fail(shelf: Shelf, *ids: str, ends: bool = True) -> None:
+    """Make a pass that takes up these photos' large files, and cannot have them."""
+    begin(shelf, patient=False)
+    assert {job.image_id for job in shelf.holdings.want(LARGE)} >= set(ids)
+    shelf.holdings.commit([], [(image_id, "large", "404") for image_id in ids])
+    if ends:
+        end(shelf)
+
+
+def resting(shelf: Shelf, *, patient: bool = True) -> list[str]:
+    """Return the photos whose large files rest, without taking any up."""
+    found = shelf.manifest.rows(
+        f"SELECT image_id FROM files WHERE variant = 'large' AND {IS_RESTING} ORDER BY image_id",
+        [clock(patient=patient)],
+    )
+    return [str(row[0]) for row in found]
+
+
+def test_a_rest_doubles_with_every_failure(shelf: Shelf, at: Callable[[float], None]) -> None:
+    """A minute, two, four, up to a day, from the end of the pass that failed; then it is tried again."""
+    begin(shelf)
+    shelf.read(window(SIX), [photo("a")])
+    moment, rest = 0.0, 0
+    for failure in range(1, 15):
+        fail(shelf, "a")
+        rest = min(DAY, 60 * 2 ** (failure - 1))
+        at(moment + rest - 1)
+        assert resting(shelf) == ["a"], failure
+        moment += rest
+        at(moment)
+        assert resting(shelf) == [], failure
+    assert rest == DAY
+
+
+def test_a_rest_begins_when_the_pass_ends(shelf: Shelf, at: Callable[[float], None]) -> None:
+    """A pass may last for hours; one that was cut off has no end, and counts from its start."""
+    begin(shelf)
+    shelf.read(window(SIX), [photo("a")])
+    fail(shelf, "a", ends=False)
+    at(59)
+    assert resting(shelf) == ["a"]
+    at(60)
+    assert resting(shelf) == []
+    at(7200)
+    end(shelf)
+    at(7259)
+    assert resting(shelf) == ["a"]
+    at(7260)
+    assert resting(shelf) == []
+
+
+def test_what_a_cut_off_pass_took_up_is_no_failure(
+    shelf: Shelf, at: Callable[[float], None]
+) -> None:
+    """A pending file that was queued and never tried is tried by the next pass, and rests in none."""
+    begin(shelf)
+    shelf.read(window(SIX), [photo("a"), photo("b")])
+    fail(shelf, "a", ends=False)  # and `b` was on its way
+    begin(shelf)
+    assert resting(shelf) == ["a"]
+    assert [job.image_id for job in shelf.holdings.want(LARGE)] == ["b"]
+
+
+def test_a_failure_of_no_pass_rests_not(shelf: Shelf, at: Callable[[float], None]) -> None:
+    """A row whose pass is not in the manifest any more, or that was never queued, is tried."""
+    begin(shelf)
+    shelf.read(window(SIX), [photo("a")])
+    fail(shelf, "a")
+    shelf.manifest.change("UPDATE files SET queued = 0")
+    assert resting(shelf) == []
+
+
+def test_an_impatient_pass_tries_all(shelf: Shelf, at: Callable[[float], None]) -> None:
+    """A typed sync asks for every failed file at once, whether it is wanted, listed, or has no address."""
+    begin(shelf)
+    shelf.read(window(SIX), [photo("a"), photo("q", "?signed")])
+    for _ in range(5):
+        fail(shelf, "a")
+    shelf.manifest.change("UPDATE files SET state = 'failed', attempts = 9 WHERE image_id = 'q'")
+    assert resting(shelf) == ["a", "q"]
+    assert resting(shelf, patient=False) == []
+    assert unaddressed(shelf.manifest, LARGE, patient=True) == frozenset()
+    assert unaddressed(shelf.manifest, LARGE) == {SIX}
+    begin(shelf, patient=False)
+    assert [job.image_id for job in shelf.holdings.want(LARGE)] == ["a"]
+    begin(shelf, patient=False)
+    jobs = shelf.read(window(SIX), [photo("a"), photo("q", "?signed")])
+    assert {job.image_id for job in jobs if job.variant == "large"} == {"a", "q"}
+
+
+def test_a_patient_pass_leaves_them_alone(shelf: Shelf, at: Callable[[float], None]) -> None:
+    """Neither what is wanted nor a listing brings a resting file; its new address is kept, its failures count on."""
+    begin(shelf)
+    shelf.read(window(SIX), [photo("a")])
+    fail(shelf, "a")
+    begin(shelf)
+    assert shelf.holdings.want(LARGE) == []
+    jobs = shelf.read(window(SIX), [photo("a", "?signed")])
+    assert [job.variant for job in jobs] == ["thumbnail"]
+    assert unaddressed(shelf.manifest, LARGE, patient=True) == frozenset()
+    ((state, attempts, url),) = shelf.manifest.rows(
+        "SELECT state, attempts, url FROM files WHERE variant = 'large'"
+    )
+    assert (state, attempts, url) == ("failed", 1, None)
+    at(60)
+    begin(shelf)
+    assert unaddressed(shelf.manifest, LARGE, patient=True) == {SIX}
+    jobs = shelf.read(window(SIX), [photo("a")])
+    assert [job.variant for job in jobs] == ["thumbnail", "large"]
+    shelf.holdings.commit([], [("a", "large", "404")])
+    end(shelf)
+    at(179)
+    assert resting(shelf) == ["a"], "the second rest is of two minutes"
+    at(180)
+    assert resting(shelf) == []
+
+
+def test_a_failure_in_the_future_rests_not(shelf: Shelf, at: Callable[[float], None]) -> None:
+    """The clock was wrong then: what it says may be years away, and no file may wait for that."""
+    begin(shelf)
+    shelf.read(window(SIX), [photo("a")])
+    fail(shelf, "a")
+    assert resting(shelf) == ["a"]
+    at(-1)
+    assert resting(shelf) == []
