@@ -53,12 +53,15 @@ def note_contradictions(
 
 
 def resting(manifest: Manifest) -> dict[str, int]:
-    """Return what need not be listed again yet: subject → what the service reported of it."""
+    """Return what need not be listed again yet: subject → what the service reported of it.
+
+    What was noted by a clock that ran ahead does not rest until then.
+    """
     moment = now()
     return {
         subject: reported
         for subject, (reported, times, at) in _contradictions(manifest).items()
-        if moment < at + min(_MOST, _FIRST << min(times - 1, 11))
+        if at <= moment < at + min(_MOST, _FIRST << min(times - 1, 11))
     }
 
 
