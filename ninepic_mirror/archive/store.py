@@ -154,7 +154,7 @@ class Store:
             raise StorageError(
                 str(self._root.path),
                 f"the disk is nearly full: {free} bytes are free, {self._min_free + needed} are needed",
-                "make room, or lower [mirror] min_free, then run sync again",
+                "make room, or lower [mirror] min_free",
             )
 
     def find(self, job: Job, stray: Stray | None) -> Ready | None:

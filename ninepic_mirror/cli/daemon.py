@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 import trio
@@ -14,6 +15,7 @@ from ninepic_mirror.cli.options import API, MIRROR, read_config, read_key, takes
 from ninepic_mirror.cli.outcome import cure_of
 from ninepic_mirror.cli.wishes import refuse_originals
 from ninepic_mirror.config import KEY_VARIABLE, find_key
+from ninepic_mirror.errors import UsageError
 from ninepic_mirror.service import journal
 from ninepic_mirror.service.daemon import Daemon, Tools
 from ninepic_mirror.service.hooks import HookRunner
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from ninepic_mirror.cli.signals import Run
     from ninepic_mirror.config import Config
     from ninepic_mirror.model import Key
+    from ninepic_mirror.service.board import Board
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 @click.command()
@@ -37,12 +42,15 @@ def daemon(run: Run, /, **flags: object) -> int:
     """
     be_frugal()
     faulthandler.enable()  # the watchdog's SIGABRT then shows where it hangs
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to reload
     notifier = Notifier.from_environ(os.environ)
 
     def read() -> Config:
         config = read_config(run.console, dict(flags))
         refuse_originals(config, config.events.ids)
+        if not (config.events.ids or config.events.all):
+            raise UsageError(
+                "no event is configured", "name some in [events] ids, or write all = true there"
+            )
         return config
 
     config = read()
@@ -61,18 +69,29 @@ def daemon(run: Run, /, **flags: object) -> int:
         async with trio.open_nursery() as nursery:
             await nursery.start(hooks.run)
             if config.daemon.listen is not None:
-                from ninepic_mirror.service import web  # noqa: PLC0415  a tenth of a second, 7 MB
-
-                await nursery.start(web.serve, keeper.board, config.daemon.listen)
+                nursery.start_soon(_serve, keeper.board, config.daemon.listen)
             nursery.start_soon(beat, notifier, keeper.sample)
             await nursery.start(_reload_on_hangup, keeper)
             await keeper.run(stopping)
             nursery.cancel_scope.cancel()
         return 0
 
-    code = run.signals.run(main, gentle=True)
-    run.signals.forgive(signal.SIGTERM)  # it was asked to end, and has (DESIGN §3)
-    return code
+    return run.signals.run(main, gentle=True)
+
+
+async def _serve(board: Board, listen: tuple[str, int]) -> None:
+    """Serve page, metrics and health; where nothing can listen yet, photos are more important: try on."""
+    from ninepic_mirror.service import web  # noqa: PLC0415  a tenth of a second, 7 MB
+
+    told, pause = False, 1.0
+    while True:
+        try:
+            await web.serve(board, listen)
+        except UsageError as error:
+            if not told:
+                _LOG.error("%s; it is tried again", explain(error))
+            told, pause = True, min(60.0, pause * 2)
+        await trio.sleep(pause)
 
 
 async def _reload_on_hangup(

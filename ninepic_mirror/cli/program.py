@@ -6,6 +6,7 @@ import errno
 import gc
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -140,6 +141,13 @@ def start(arguments: Sequence[str]) -> int:
     console = Console()
     signals = Signals(console)
     signals.install()
+    if _named(arguments) == "daemon":
+        signals.forgive(
+            signal.SIGTERM
+        )  # it is asked to end that way (DESIGN §3), from its first moment on
+        signal.signal(
+            signal.SIGHUP, signal.SIG_IGN
+        )  # until there is somebody to read the settings again
     if "--json" in arguments:  # one object, even when the arguments cannot be read (DESIGN §3)
         console.document = {"checks" if _named(arguments) == "check" else "events": []}
     try:
@@ -147,7 +155,7 @@ def start(arguments: Sequence[str]) -> int:
         # A run that was told to stop says so, even when it had just become whole: whoever sent the signal waits for it.
         return console.end(signals.code or code)
     except KeyboardInterrupt:  # between two steps, where nothing is under way
-        return console.end(signals.code or 130)
+        return console.end(signals.code_or(130))
 
 
 def _named(arguments: Sequence[str]) -> str | None:
@@ -167,9 +175,9 @@ def _guarded(run: Run, arguments: Sequence[str]) -> int:
         return result if isinstance(result, int) else Code.WHOLE
     except click.Abort:
         run.console.say("stopped")
-        return run.signals.code or Code.USAGE  # USAGE: a question was answered with end of file
+        return run.signals.code_or(Code.USAGE)  # USAGE: a question was answered with end of file
     except KeyboardInterrupt:
-        return run.signals.code or 130
+        return run.signals.code_or(130)
     except click.ClickException as error:
         _explain(run.console, error, arguments)
         return Code.USAGE

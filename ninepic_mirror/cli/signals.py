@@ -39,12 +39,17 @@ class Signals:
     @property
     def code(self) -> int | None:
         """The exit code that the first signal asks for, None when there was none (DESIGN §3)."""
-        if self._number is None or self._number in self._forgiven:
+        if self._number is None:
             return None
-        return 128 + self._number
+        return 0 if self._number in self._forgiven else 128 + self._number
+
+    def code_or(self, usual: int) -> int:
+        """Return the exit code that the first signal asks for, `usual` when there was none."""
+        code = self.code
+        return usual if code is None else code
 
     def forgive(self, number: int) -> None:
-        """Let a signal that was obeyed to the end be no reason for an exit code."""
+        """Let a signal be the usual way to end, with 0."""
         self._forgiven.add(number)
 
     def install(self) -> None:

@@ -138,6 +138,7 @@ class Pacer:
         self._room = trio.lowlevel.ParkingLot()
         self._gate = -math.inf
         self._alive = -math.inf  # the last sign of life, or the start of the first request
+        self.answered_at = -math.inf  # the last definite answer, on trio's clock
         self._failing: set[_Request] = set()  # the requests that failed since then
         self._trying: set[_Request] = set()  # ... and are not given up
         self._requests = self._refused = self._retries = self._backing_off = 0
@@ -163,16 +164,20 @@ class Pacer:
     def silence(self) -> float:
         """For how many seconds the origin has given no good answer to requests under way; 0 while it gives some.
 
-        A request that was given up says nothing any more: the origin may not be asked again for hours.
+        Since when they ask in vain, not since the last answer: an origin that nobody asks for an hour is not down. A
+        request that was given up says nothing any more.
         """
-        return trio.current_time() - self._alive if self._trying else 0.0
+        if not self._trying:
+            return 0.0
+        began = min(request.began for request in self._trying)
+        return trio.current_time() - max(self._alive, began)
 
     def note_life(self) -> None:
         """Take note that the origin answered definitely, though the attempt goes on and may yet fail.
 
         For the head of a photo: a body that stalls is that photo's trouble, not a sign that the origin is down.
         """
-        self._alive = trio.current_time()
+        self._alive = self.answered_at = trio.current_time()
         if self._failing:
             self._failing.clear()
             self._trying.clear()
@@ -277,7 +282,7 @@ class Pacer:
         self._failing.add(request)
         self._trying.add(request)
         give_up = math.inf if self.pace.give_up is None else self.pace.give_up
-        silence = now - self._alive
+        silence = self.silence
         if fault.retry_after is not None and fault.retry_after > give_up:
             until = time.time() + fault.retry_after
             raise UnreachableError(self.pace.origin, silence, fault.reason, until) from fault

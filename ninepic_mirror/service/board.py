@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Phase = Literal["starting", "running", "reloading", "stopping"]
 
+LONG: Final = 60.0  # seconds after which a pass is no mere look
 FAILURES: Final = 100  # of an event that are kept to be shown; `failed` counts all
 
 
@@ -65,8 +66,12 @@ class Watched:
     reasons: dict[str, int] = field(default_factory=dict)
 
     def stale_for(self, now: float) -> float:
-        """Return the seconds since it was last whole; 0 while it is."""
-        if self.whole and self.trouble is None:
+        """Return the seconds since it was last whole; 0 while it is.
+
+        A pass that takes long has something to do, whatever the last one found.
+        """
+        is_busy = self.began_at is not None and now - self.began_at > LONG
+        if self.whole and self.trouble is None and not is_busy:
             return 0.0
         return max(0.0, now - (self.whole_at or self.watched_since))
 
@@ -141,6 +146,8 @@ class Board:
         busy = [one for one in self.events.values() if one.began_at is not None]
         whole = sum(bool(one.whole) and one.trouble is None for one in self.events.values())
         text = f"{whole} of {len(self.events)} events whole"
+        if ill := [one for one in self.events.values() if one.trouble is not None]:
+            text += f"; {len(ill)} in trouble, event {ill[0].event_id}: {ill[0].trouble}"
         if busy:
             names = ", ".join(str(one.event_id) for one in busy[:3]) + (
                 ", …" if len(busy) > 3 else ""

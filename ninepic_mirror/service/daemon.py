@@ -19,18 +19,22 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
+from msgspec import structs
 
 from ninepic_mirror.errors import (
     ConfigError,
     KeyRefusedError,
+    MirrorError,
     PassingError,
     RootBusyError,
     StopProgramError,
     StorageError,
+    UnreachableError,
     UsageError,
 )
 from ninepic_mirror.ninepic.limits import Limits
@@ -38,6 +42,7 @@ from ninepic_mirror.progress import Silent
 from ninepic_mirror.service.board import Board
 from ninepic_mirror.service.keeper import Keeper
 from ninepic_mirror.service.pulse import Sample
+from ninepic_mirror.service.schedule import Rhythm
 from ninepic_mirror.service.teller import Teller
 from ninepic_mirror.service.traffic import Meter
 from ninepic_mirror.sync.session import Session, StoppedError, open_session, unwrapped
@@ -52,11 +57,16 @@ if TYPE_CHECKING:
     from ninepic_mirror.service.notify import Notifier
 
 _LOG: Final = logging.getLogger(__name__)
+T = TypeVar("T")
 
 PAUSES: Final = (
     5.0,
     300.0,
 )  # seconds between two sessions that a fault ends: the first, and the longest
+GIVE_UP: Final = (
+    30.0  # seconds without a good answer after which a pass fails; others may have better luck
+)
+DOUBT: Final = 3.0  # ... after which the service is asked something simple
 REFUSALS: Final = 900.0  # seconds of refusals after which a credential is given up
 _TICK: Final = 1.0  # seconds
 _LONGEST_START: Final = (
@@ -113,6 +123,7 @@ class Daemon:
         self._session: Session | None = None
         self._stopping = trio.Event()
         self._ending = trio.Event()  # the session is to end
+        self._probing = False
         self._faults = 0  # sessions in a row that a fault ended
         self._refused_at: float | None = None  # since when the key is refused
 
@@ -151,7 +162,8 @@ class Daemon:
                     except RootBusyError:
                         raise
                     except StopProgramError as error:
-                        await self._bear(error)
+                        with suppress(StoppedError):
+                            await self._bear(error)
                 nursery.cancel_scope.cancel()
 
     async def _watch_stop(self) -> None:
@@ -174,11 +186,14 @@ class Daemon:
             self._key,
             Silent(),
             make_root=False,
-            give_up=None,
-            limits=self._tools.limits,
+            give_up=GIVE_UP,
+            limits=self._limits(),
         ) as session:
             session.stopping = self._ending
             await trio.to_thread.run_sync(session.root.hold)
+            _LOG.info(
+                "%s is kept fresh, by what %s says", session.root.path, self._config.api.base_url
+            )
             self._session = session
             self._meter.begin(session)
             try:
@@ -189,6 +204,12 @@ class Daemon:
                 self._session = None
                 session.root.release()
 
+    def _limits(self) -> Limits:
+        """Return the limits with retries no further apart than looks: the end of an outage is noticed within one."""
+        limits = self._tools.limits
+        cap = min(limits.backoff.cap, Rhythm.of(self._config.daemon).min_interval)
+        return structs.replace(limits, backoff=structs.replace(limits.backoff, cap=cap))
+
     async def _contact(self, session: Session) -> None:
         """See that there is room, that the service answers and that the key is good.
 
@@ -198,15 +219,14 @@ class Daemon:
         """
         self.board.free = await trio.to_thread.run_sync(session.root.free)
         await trio.to_thread.run_sync(_require_room, session)
-        with suppress(
-            PassingError
-        ):  # it answers, and says nothing against the key: the passes will see
+        # A fault says nothing against the key; `_tick` looks on.
+        with suppress(PassingError, UnreachableError):
             await session.unless_stopped(lambda: session.client.events_page(1, 1))
-        self._refused_at = None
-        if self._teller.over("service", "key", "config"):
-            self._keeper.recover()
-        _LOG.info("%s answers; %s is kept fresh", self._config.api.base_url, session.root.path)
-        self._ready()
+            self._refused_at = None
+            if self._teller.over("service", "key", "config"):
+                self._keeper.recover()
+            _LOG.info("%s answers", self._config.api.base_url)
+            self._ready()
 
     def _ready(self) -> None:
         """Tell systemd that the start, or a reload, is over: there was a contact, or it is clear that there is none."""
@@ -242,19 +262,25 @@ class Daemon:
         if self._key.is_credential and now - self._refused_at >= REFUSALS:
             raise error
         try:
-            self._key = await trio.to_thread.run_sync(self._tools.read_key, self._config)
+            self._key = await self._unless_stopped(partial(self._tools.read_key, self._config))
         except ConfigError as fault:
             self._teller.trouble(fault)
 
     # --- beside it -----------------------------------------------------------------------------------------------
 
     async def _tick(self) -> None:
+        async with trio.open_nursery() as nursery:
+            await self._tick_in(nursery)
+
+    async def _tick_in(self, nursery: trio.Nursery) -> None:
         ticks = 0
         while True:
             session = self._session
             if session is not None:
                 if self._teller.outage(session.client.pacer):
                     self._keeper.recover()
+                if session.client.pacer.silence > DOUBT or "service" in self.board.troubles:
+                    self._probe(session, nursery)
                 self.board.traffic = self._meter.read()
                 if ticks % _FREE == 0:
                     with suppress(StorageError):
@@ -269,13 +295,33 @@ class Daemon:
             ticks += 1
             await trio.sleep(_TICK)
 
+    def _probe(self, session: Session, nursery: trio.Nursery) -> None:
+        """Ask the service something that is no event's: is it down, or are only some events in trouble?
+
+        Its answer is a sign of life, by which the requests of those events fail one by one, instead of being held for
+        victims of an outage; and in an outage, somebody notices the end of it.
+        """
+
+        async def ask() -> None:
+            try:
+                with suppress(MirrorError, StoppedError):
+                    await session.unless_stopped(lambda: session.client.events_page(1, 1))
+            finally:
+                self._probing = False
+
+        if not self._probing:
+            self._probing = True
+            nursery.start_soon(ask)
+
     async def reload(self) -> None:
         """Read the settings and the key again; those that have faults are refused, and the old ones stay."""
         self.board.phase = "reloading"
         self._tools.notifier.reloading()
         try:
-            config = await trio.to_thread.run_sync(self._tools.read)
-            key = await trio.to_thread.run_sync(self._tools.read_key, config)
+            config = await self._unless_stopped(self._tools.read)
+            key = await self._unless_stopped(partial(self._tools.read_key, config))
+        except StoppedError:
+            return
         except (ConfigError, UsageError) as error:
             _LOG.error(
                 "the new settings are refused, the old ones stay: %s", self._tools.explain(error)
@@ -284,6 +330,24 @@ class Daemon:
             self._take(config, key)
             _LOG.warning("the settings were read again")
         self._ready()
+
+    async def _unless_stopped(self, work: Callable[[], T]) -> T:
+        """Run in a thread what may block for long, and leave it there when the operator stops us.
+
+        Raises:
+            StoppedError: The operator did.
+        """
+        with unwrapped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._cancel_when_stopping, nursery.cancel_scope)
+                result = await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+                nursery.cancel_scope.cancel()
+                return result
+        raise StoppedError
+
+    async def _cancel_when_stopping(self, scope: trio.CancelScope) -> None:
+        await self._stopping.wait()
+        scope.cancel()
 
     def _take(self, config: Config, key: Key) -> None:
         old, old_key, self._config, self._key = self._config, self._key, config, key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -113,6 +114,8 @@ async def make_pass(
         one.hours = await trio.to_thread.run_sync(_hours, session.root, one.event_id)
     except MirrorError as error:
         flags.forget()
+        # what it recorded before it ended: new photos that are not here yet
+        await trio.to_thread.run_sync(read_board, session.root, session.config, one)
         return failed(error, full=full)
     if not report.whole:
         flags.forget()
@@ -156,13 +159,8 @@ def post(one: Watched, report: PassReport) -> None:
 
 def short(reason: str) -> str:
     """Return a reason without what differs from photo to photo, so that reasons can be counted."""
-    words = reason.partition(";")[0].partition(":")[0].split()
-    kept = [
-        word
-        for word in words
-        if not any(letter.isdigit() for letter in word) or (word.isdigit() and len(word) == 3)
-    ]
-    return " ".join(kept)[:80] or "unknown"
+    text = re.sub(r"https?://\S+", "the origin", reason).partition(";")[0].partition(":")[0]
+    return re.sub(r"\b(?![45]\d\d\b)\d+\b", "N", text)[:80].strip() or "unknown"
 
 
 def read_board(root: Root, config: Config, one: Watched) -> Past:

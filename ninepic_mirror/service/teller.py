@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,8 @@ import trio
 
 from ninepic_mirror.errors import ConfigError, KeyRefusedError, StorageError, UsageError
 from ninepic_mirror.service.hooks import Happening, Hook
+from ninepic_mirror.service.notify import one_line
+from ninepic_mirror.service.wording import clean, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 
+_NAME: Final = 80  # characters of an event's name in a line of the log
 SILENCE: Final = 10.0  # seconds without a good answer after which the service is called down
 _RECOVERED: Final = {
     "service": "the service answers again",
@@ -45,6 +49,7 @@ class Teller:
     ) -> None:
         self._board, self._hooks, self.explain = board, hooks, explain
         self._told: dict[int, str] = {}  # what was last said of an event
+        self._down_at = -math.inf  # when the service was last seen to be down, on trio's clock
         self._stale: set[int] = set()
 
     # --- of everything -------------------------------------------------------------------------------------------
@@ -67,11 +72,16 @@ class Teller:
     def outage(self, pacer: Pacer) -> bool:
         """Look whether the service answers, and say so when that changed; return whether it answers again."""
         wait = pacer.statistics().waits_until - trio.current_time()
-        if pacer.silence <= SILENCE and wait <= SILENCE:
-            return self.over("service")
+        is_down = pacer.silence > SILENCE or wait > SILENCE
+        if "service" in self._board.troubles and not is_down:
+            # Not merely that nobody asks now: somebody was answered.
+            return pacer.answered_at > self._down_at and self.over("service")
+        if not is_down:
+            return False
         what = f"asks to be left alone for {wait:.0f} s" if wait > 1 else "gives no good answer"
         if "service" not in self._board.troubles:
             _LOG.error("%s %s; it is asked again and again", pacer.pace.origin, what)
+        self._down_at = trio.current_time()
         self._board.note_trouble("service", f"{pacer.pace.origin} {what}", time.time())
         return False
 
@@ -96,18 +106,18 @@ class Teller:
         one.passes[result] = one.passes.get(result, 0) + 1
         before, self._told[one.event_id] = self._told.get(one.event_id), now
         if report is not None and report.downloaded:
-            _LOG.info(
-                "%s: %d new files, %d photos in all", _name(one), report.downloaded, one.photos
-            )
+            _say(logging.INFO, one, f"{report.downloaded} new files, {one.photos} photos in all")
             self._happen("new_photos", one, folder, report)
         if result == "whole":
             self._hooks.pulse()
             if before not in {None, now}:
-                _LOG.warning("%s is whole again: all %d photos", _name(one), one.photos)
+                _say(logging.WARNING, one, f"whole again: all {one.photos} photos")
             if before != now or ended.outcome.changed:
                 self._happen("pass_whole", one, folder, report)
         elif now != before:
-            _LOG.warning("%s: %s", _name(one), _reason(one))
+            # of an outage that all share one line was said
+            level = logging.INFO if "service" in self._board.troubles else logging.WARNING
+            _say(level, one, _reason(one))
             self._happen("pass_failed", one, folder, report)
 
     def staleness(self, now: float) -> None:
@@ -122,9 +132,8 @@ class Teller:
             if one is None:
                 continue  # not watched any more
             if event_id in stale:
-                hours = one.stale_for(now) / 3600
-                text = "%s has not been whole for %.1f hours: %s"
-                _LOG.error(text, _name(one), hours, _reason(one))
+                since = span(one.stale_for(now))
+                _say(logging.ERROR, one, f"not whole for {since}: {_reason(one)}")
                 self._happen("stale", one)
             else:
                 self._happen("recovered", one)
@@ -157,8 +166,12 @@ def _kind(error: Exception) -> str:
     return "config" if isinstance(error, ConfigError | UsageError) else "service"
 
 
-def _name(one: Watched) -> str:
-    return one.name or f"event {one.event_id}"
+def _say(level: int, one: Watched, text: str) -> None:
+    """Log a line about an event. Its name is the service's: one line of it, and no sign that a terminal obeys."""
+    who = f"event {one.event_id}"
+    who = f"{one_line(one.name)[:_NAME]} ({who})" if one.name else who
+    extra = {"event_id": one.event_id, "event": one.name}
+    _LOG.log(level, "%s: %s", who, clean(text), extra=extra)
 
 
 def _reason(one: Watched) -> str:

@@ -45,7 +45,7 @@ CONNECTIONS: Final = (
     32  # at once; who comes later waits, and no file that a pass needs is taken away from it
 )
 # Long enough for a browser that comes again every 15 s, short enough that idle ones give their place to others.
-KEEPALIVE: Final = 20.0
+KEEPALIVE: Final = 5.0
 SILENCE: Final = 30  # seconds for which a client may say nothing
 HEADERS: Final = {
     "Cache-Control": "no-store",

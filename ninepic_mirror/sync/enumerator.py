@@ -110,19 +110,24 @@ class Enumerator:
         """
         api, event_id = self._context.api, self._context.event_id
         by_hour: Mapping[int, int] | None = None
-        if self._timeline:
+        was_on = self._timeline
+        if was_on:
             try:
                 timeline = await api.timeline_days(event_id)
             except (FeatureOffError, EventNotFoundError):
                 # The flag said otherwise; every known hour is kept (RELIABILITY N18). The event itself was just found.
                 self._timeline = False
-                self._context.note(
-                    "the timeline is switched off for this event: new photos go to undated/"
-                )
             else:
                 by_hour = timeline.hours
                 self._tell(timeline.rejected)
-        return Remote(by_hour, (await api.images(event_id, 1, 1)).total)
+        remote = Remote(by_hour, (await api.images(event_id, 1, 1)).total)
+        if (
+            was_on and not self._timeline
+        ):  # said only now: had the key been refused, it would not be so
+            self._context.note(
+                "the timeline is switched off for this event: new photos go to undated/"
+            )
+        return remote
 
     def _tell(self, unread: tuple[str, ...]) -> None:
         """Name the days that could not be read, once: their photos are listed with the undated ones."""

@@ -351,4 +351,4 @@ def test_a_pass_says_how_it_goes(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.INFO)
     watch = Watch(organisation(2), tmp_path / "m", QUICK)
     running(watch, 30, trio.lowlevel.checkpoint)
-    assert "Mumbai Marathon: 4 new files, 2 photos in all" in caplog.text
+    assert "Mumbai Marathon (event 456): 4 new files, 2 photos in all" in caplog.text

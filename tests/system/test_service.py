@@ -6,8 +6,9 @@ import json
 import re
 import signal
 import socket
+import subprocess
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
@@ -17,7 +18,6 @@ import pytest
 from tests.system.conftest import KEY
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -76,7 +76,7 @@ def test_a_live_event_is_kept_until_told_to_stop(
         process.send_signal(signal.SIGTERM)
         assert ended(process) == 0
     said = (tmp_path / "log").read_text()
-    assert "Mumbai Marathon 2026: 120 new files, 60 photos in all" in said
+    assert "Mumbai Marathon 2026 (event 456): 120 new files, 60 photos in all" in said
     assert KEY not in said
     assert "Traceback" not in said
     assert list((tmp_path / "m").glob("456-*/.ninepic-mirror/partial/*")) == []
@@ -259,19 +259,59 @@ def test_a_hook_is_run(commands: Commands, service: Service, wait: Wait, tmp_pat
 
 
 def test_what_keeps_it_from_starting(commands: Commands, serve: Serve, tmp_path: Path) -> None:
-    """A file with faults, no key, a port that is taken: one line that says what to do, and the code."""
+    """A file with faults, no event, no key, a variant: one line that says what to do, and the code."""
     assert commands.run("daemon").code == 2
     service = serve("--photos", 4)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        write(tmp_path, service, f"listen = '127.0.0.1:{taken.getsockname()[1]}'\n")
-        done = commands.run("daemon")
+    write(tmp_path, service)
+    config = (tmp_path / "ninepic-mirror.toml").read_text()
+    (tmp_path / "ninepic-mirror.toml").write_text(config.replace("ids = [456]", ""))
+    done = commands.run("daemon")
     assert (done.code, done.says_one_line_and_cure()) == (2, True)
+    assert "no event is configured" in done.err
     write(tmp_path, service)
     del commands.environ["NINEPIC_API_KEY"]
     done = commands.run("daemon")
     assert (done.code, done.says_one_line_and_cure()) == (2, True)
-    write(tmp_path, service, mirror="variants = ['original']\n")
-    done = commands.run("daemon")
-    assert (done.code, done.says_one_line_and_cure()) == (2, True)
+
+
+def test_a_port_that_is_taken_is_waited_for(
+    commands: Commands, service: Service, wait: Wait, tmp_path: Path
+) -> None:
+    """Photos are more important than the page about them."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        write(tmp_path, service, f"listen = '127.0.0.1:{port}'\n")
+        with running(commands) as process:
+            wait(lambda: files(tmp_path) == 120)
+            said = (tmp_path / "log").read_text()
+            assert f"cannot listen on 127.0.0.1:{port}" in said
+            taken.close()
+            wait(partial(answers, port))
+            process.terminate()
+            assert ended(process) == 0
+
+
+def answers(port: int) -> bool:
+    """Whether the daemon's page can be had."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("after", [0.0, 0.15, 0.3, 0.5, 0.8])
+def test_told_to_stop_while_it_starts(
+    commands: Commands, service: Service, tmp_path: Path, after: float
+) -> None:
+    """SIGTERM at any moment of the start ends it with 0, once there is somebody to hear it."""
+    write(tmp_path, service)
+    with running(commands) as process:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.25 + after)
+        process.send_signal(signal.SIGHUP)
+        process.terminate()
+        assert ended(process) in {0, -signal.SIGTERM, -signal.SIGHUP}
+        assert after < 0.3 or process.returncode == 0

@@ -29,9 +29,10 @@ def test_a_signal_that_was_obeyed_is_forgiven() -> None:
         with pytest.raises(KeyboardInterrupt):
             signals._handle(signal.SIGTERM, None)
         signals.forgive(signal.SIGTERM)
-        assert signals.code is None
+        assert (signals.code, signals.code_or(130)) == (0, 0)
     signals = Signals(Console())
     signals.forgive(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
         signals._handle(signal.SIGINT, None)
-    assert signals.code == 130
+    assert (signals.code, signals.code_or(2)) == (130, 130)
+    assert Signals(Console()).code_or(2) == 2

@@ -173,7 +173,7 @@ async def test_a_service_that_wants_to_be_left_alone_is_down(
 def test_what_stays_the_same_is_told_once(scene: Scene) -> None:
     """A quiet whole event says nothing after its first pass; a monitor of the pulse hears every one."""
     scene.end(whole(14))
-    assert scene.said() == [("INFO", "Mumbai Marathon: 14 new files, 7 photos in all")]
+    assert scene.said() == [("INFO", "Mumbai Marathon (event 456): 14 new files, 7 photos in all")]
     assert scene.told() == ["new_photos", "pass_whole"]
     for _ in range(3):
         scene.end(whole())
@@ -195,14 +195,16 @@ def test_a_fault_is_told_once_and_so_is_its_end(scene: Scene) -> None:
     scene.told()
     for holder in (11, 12, 13):
         scene.end(failed(EventBusyError(456, holder), full=False))
-    assert scene.said() == [("WARNING", "Mumbai Marathon: event 456 is held by process 11")]
+    assert scene.said() == [
+        ("WARNING", "Mumbai Marathon (event 456): event 456 is held by process 11")
+    ]
     assert scene.told() == ["pass_failed"]
     assert scene.one.trouble == "event 456 is held by process 13"
     scene.end(failed(PassingError("500"), full=False))
     assert len(scene.said()) == 1
     assert scene.told() == ["pass_failed"]
     scene.end(whole())
-    assert scene.said() == [("WARNING", "Mumbai Marathon is whole again: all 7 photos")]
+    assert scene.said() == [("WARNING", "Mumbai Marathon (event 456): whole again: all 7 photos")]
     assert scene.told() == ["pass_whole"]
     assert scene.one.trouble is None
     assert scene.one.passes == {"whole": 2, "failed": 4}
@@ -216,8 +218,8 @@ def test_files_that_cannot_be_had_are_told_by_reason(scene: Scene) -> None:
     scene.end(lacking(*errors, downloaded=3))
     text = "7 files are missing: 3 x 404 from the photo origin, 2 x cut off, 1 x no photo"
     assert scene.said() == [
-        ("INFO", "Mumbai Marathon: 3 new files, 7 photos in all"),
-        ("WARNING", f"Mumbai Marathon: {text}"),
+        ("INFO", "Mumbai Marathon (event 456): 3 new files, 7 photos in all"),
+        ("WARNING", f"Mumbai Marathon (event 456): {text}"),
     ]
     assert scene.hooks.happened[-1].facts["reason"] == text
     assert scene.told() == ["new_photos", "pass_failed"]
@@ -268,7 +270,7 @@ def test_a_stale_event_is_told_once(scene: Scene, state: dict[str, object], reas
         setattr(scene.one, name, value)
     for now in (DAY, DAY + 1, DAY + 2, DAY + 3600):
         scene.teller.staleness(now)
-    text = f"event 456 has not been whole for 24.0 hours: {reason}"
+    text = f"event 456: not whole for 24 h: {reason}"
     assert (scene.said(), scene.told()) == ([("ERROR", text)], ["stale"])
     scene.one.whole, scene.one.trouble, scene.one.whole_at = True, None, DAY + 3600
     scene.teller.staleness(DAY + 3601)
