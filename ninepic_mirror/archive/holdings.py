@@ -107,7 +107,7 @@ class Holdings:
             files = list(placed)
             self._manifest.change_each(
                 "UPDATE files SET path = ?, folder = ?, size = ?, xxh3_128 = ?, sha256 = ?, etag = ?,"
-                " last_modified = ?, state = 'present', attempts = 0, error = NULL, fetched_at = ?"
+                " last_modified = ?, state = 'present', attempts = 0, error = NULL, fetched_at = ?, verified_at = NULL"
                 " WHERE image_id = ? AND variant = ?",
                 [
                     (
@@ -323,3 +323,16 @@ class Holdings:
         """Layout or zone changed: every photo is to be looked at."""
         with self._manifest.transaction():
             self._manifest.change("UPDATE photos SET misplaced = 1")
+
+    def misplace(self, photos: Iterable[str]) -> None:
+        """These photos' files stand where they do not belong: the pass moves them."""
+        with self._manifest.transaction():
+            self._manifest.change_each(
+                "UPDATE photos SET misplaced = 1 WHERE image_id = ?",
+                [(image_id,) for image_id in photos],
+            )
+
+    def changed(self, paths: Iterable[str]) -> None:
+        """Files came to or left these places: their folders are to be compared."""
+        with self._manifest.transaction():
+            touch(self._manifest, paths)
