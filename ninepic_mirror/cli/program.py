@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "daemon": "Keep the configured events fresh until told to stop.",
     "status": "Say what is mirrored, pending, failed and gone. No network.",
     "manifest": "Print every file with its path, size and hashes.",
+    "verify": "Read the files again and compare; --repair fetches what is damaged.",
     "sandbox": "Serve a synthetic 9Pic on this machine.",
     "demo": "Mirror a generated event, without an account.",
 }
@@ -99,7 +100,7 @@ def program(
     The API key is read from $NINEPIC_API_KEY or from where the config file says.
 
     Exit codes: 0 done and whole, 1 a bug, 2 usage or config, 3 key refused, 4 not whole, 5 service unreachable, 6
-    local storage, 7 another instance holds the event, 9 event not found, 130 Ctrl-C, 143 SIGTERM.
+    local storage, 7 another instance holds the event, 8 damaged files, 9 event not found, 130 Ctrl-C, 143 SIGTERM.
     """
     if quiet and verbose:
         raise click.UsageError("-q and -v exclude each other.")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.archive.store import Store
+    from ninepic_mirror.archive.verify import Damage
     from ninepic_mirror.config import Mirror
     from ninepic_mirror.model import Page, Timeline, Variant, Window
     from ninepic_mirror.progress import Progress
@@ -128,6 +129,7 @@ class Options:
         date: The day as it was asked for, for the report.
         patient: The daemon's: files that could not be had lately are left alone for a growing while, and nothing is
             begun that the disk has no room for.
+        repair: What `verify` found damaged: only these files are fetched, whatever else is wanted.
     """
 
     full: bool = False
@@ -137,6 +139,7 @@ class Options:
     configured: tuple[Variant, ...] = ()
     date: str | None = None
     patient: bool = False
+    repair: tuple[Damage, ...] = ()
 
     def scope(self, variants: Sequence[Variant]) -> dict[str, object] | None:
         """Return what a pass over these variants was asked for, None for the whole event (`sync --json`)."""

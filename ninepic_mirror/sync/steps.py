@@ -26,7 +26,7 @@ from ninepic_mirror.archive.balance import (
 )
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings, missed_photos
-from ninepic_mirror.sync import pipeline
+from ninepic_mirror.sync import pipeline, repair
 from ninepic_mirror.sync.download import Downloader
 from ninepic_mirror.sync.enumerator import Enumerator, Findings
 from ninepic_mirror.sync.report import Failure, PassReport
@@ -34,6 +34,7 @@ from ninepic_mirror.sync.session import Session, StoppedError
 
 if TYPE_CHECKING:
     from ninepic_mirror.archive.records import Job
+    from ninepic_mirror.archive.verify import Key
     from ninepic_mirror.model import Details
     from ninepic_mirror.sync.context import Context
     from ninepic_mirror.sync.planner import Remote
@@ -89,6 +90,7 @@ class Pass:
         ] = []  # variants of which every photo had a row, and that are not asked for now
         self._changed = False  # something was listed, fetched, moved or found missing
         self._total: int | None = None  # photos that the service reports
+        self._only: frozenset[Key] | None = None  # the only files to be fetched, None for all
 
     async def run(self) -> PassReport:
         """Make the pass; what the operator stopped is reported as not whole.
@@ -122,6 +124,8 @@ class Pass:
         return report
 
     async def _forward(self, job: Job) -> None:
+        if self._only is not None and (job.image_id, job.variant) not in self._only:
+            return  # it stays pending in the manifest, and the next pass has it
         self._changed = True
         await self._send(job)
 
@@ -148,9 +152,14 @@ class Pass:
         )
         self._downloader.look_for_strays = holdings.has_strays()
         moved = self._follow_settings()
+        if context.options.repair:
+            only = repair.mend(manifest, holdings, self._store, context.options.repair)
+            # A new or restored manifest knows too little yet to tell what is to be left for another pass.
+            self._only = only if adopted and not context.restored else None
+            self._changed = True
         # hours that were listed while the timeline was off say nothing of the photos that came meanwhile
         switched_on = manifest.meta("timeline") is False and self._details.timeline_search
-        self._changed = any((recovered, added, missing, moved, context.restored))
+        self._changed |= any((recovered, added, missing, moved, context.restored))
         return context.options.full or added or switched_on or context.restored
 
     def _note_variants(self) -> bool:

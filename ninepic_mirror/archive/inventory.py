@@ -1,0 +1,193 @@
+"""What the manifest says ought to be on disk, for `verify`: the list in chunks, one row again, what is nobody's.
+
+A manifest is opened for each question and closed again, so that a pass beside us is never kept waiting.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
+
+from ninepic_mirror.archive import about
+from ninepic_mirror.archive.manifest import now
+from ninepic_mirror.archive.placement import Layout
+from ninepic_mirror.archive.root import OWN_FOLDER
+from ninepic_mirror.archive.sums import NAME as SUMS
+from ninepic_mirror.archive.verify import Entry, Where
+from ninepic_mirror.model import VARIANTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ninepic_mirror.archive.files import Tree
+    from ninepic_mirror.archive.manifest import Manifest, Value
+    from ninepic_mirror.archive.verify import Key
+
+CHUNK: Final = 500  # names a query
+_LIST: Final = 2000  # rows a query
+_COLUMNS: Final = (
+    "image_id, variant, path, size, sha256, taken, state, moving_to, misplaced, error"
+    " FROM files JOIN photos USING (image_id)"
+)
+_LOST: Final = (  # were had once, and are to be had again
+    "state IN ('pending', 'failed') AND sha256 IS NOT NULL AND gone_since IS NULL AND missed = 0"
+)
+
+
+def where(manifest: Manifest) -> Where | None:
+    """Return how the last pass made paths, None before there was one."""
+    layout, zone = manifest.meta("layout"), manifest.meta("timezone")
+    if not (isinstance(layout, str) and isinstance(zone, str)):
+        return None
+    return Where(Layout.parse(layout), ZoneInfo(zone))
+
+
+def _wanted(manifest: Manifest) -> list[str]:
+    """Return the variants that ought to be here; what was lost of another is not missed."""
+    wanted = manifest.meta("wanted")
+    return [str(one) for one in wanted] if isinstance(wanted, list) else list(VARIANTS)
+
+
+def _knows_times(manifest: Manifest) -> bool:
+    """Whether the manifest records when files were verified: an older one that is only read does not."""
+    return manifest.version() > 1
+
+
+def stamp(manifest: Manifest) -> int:
+    """Return the time that a run which begins now records: later than every earlier run's, whatever the clock says."""
+    if not _knows_times(manifest):
+        return now()
+    query = "SELECT max(verified_at) FROM files WHERE verified_at IS NOT NULL"
+    return max(now(), manifest.count(query) + 1)
+
+
+class List:
+    """The files that ought to be there: those lost before, those never verified, then the longest verified first.
+
+    Args:
+        stamp: Of the run; what it has verified itself does not come again.
+        quick: Sizes only, in whatever order.
+    """
+
+    def __init__(self, stamp: int, *, quick: bool) -> None:
+        self._stamp, self._quick = stamp, quick
+        self._phases = [self._lost, self._new, self._old]
+        self._after: tuple[Value, ...] = ()
+
+    def count(self, manifest: Manifest) -> int:
+        """Return how many there are."""
+        wanted = _wanted(manifest)
+        lost = manifest.count(
+            "SELECT count(*) FROM files JOIN photos USING (image_id)"
+            f" WHERE {_LOST} AND variant IN ({_marks(wanted)})",
+            wanted,
+        )
+        return lost + manifest.count("SELECT count(*) FROM files WHERE state = 'present'")
+
+    def next(self, manifest: Manifest) -> list[Entry]:
+        """Return the next ones; an empty answer is the end."""
+        while self._phases:
+            condition, order, values = self._phases[0](manifest)
+            if self._after:
+                condition += f" AND ({order}) > ({_marks(self._after)})"
+                values += self._after
+            found = manifest.rows(
+                f"SELECT {order}, {_COLUMNS} WHERE {condition} ORDER BY {order} LIMIT {_LIST}",
+                values,
+            )
+            if found:
+                cut = order.count(",") + 1
+                self._after = found[-1][:cut]
+                return [_entry(row[cut:]) for row in found]
+            del self._phases[0]
+            self._after = ()
+        return []
+
+    def _lost(self, manifest: Manifest) -> tuple[str, str, list[Value]]:
+        wanted = _wanted(manifest)
+        return f"{_LOST} AND variant IN ({_marks(wanted)})", "image_id, variant", [*wanted]
+
+    def _new(self, manifest: Manifest) -> tuple[str, str, list[Value]]:
+        has_times = _knows_times(manifest) and not self._quick
+        never = " AND verified_at IS NULL" if has_times else ""
+        condition = f"folder IS NOT NULL AND state = 'present'{never}"
+        return condition, "folder, image_id, variant", []
+
+    def _old(self, manifest: Manifest) -> tuple[str, str, list[Value]]:
+        if self._quick or not _knows_times(manifest):
+            return "0", "image_id", []
+        condition = "verified_at IS NOT NULL AND state = 'present' AND verified_at < ?"
+        return condition, "verified_at, folder, image_id, variant", [self._stamp]
+
+
+def again(manifest: Manifest, key: Key) -> Entry | None:
+    """Return one file's row as it is now; None where nobody promises the file."""
+    wanted = _wanted(manifest)
+    found = manifest.rows(
+        f"SELECT {_COLUMNS} WHERE image_id = ? AND variant = ?"
+        f" AND (state = 'present' OR ({_LOST} AND variant IN ({_marks(wanted)})))",
+        [*key, *wanted],
+    )
+    return _entry(found[0]) if found else None
+
+
+def record(manifest: Manifest, entries: Iterable[Entry], stamp: int) -> None:
+    """Note that these files were read, and are what their rows say, unless a row says something else by now."""
+    with manifest.transaction():
+        manifest.change_each(
+            "UPDATE files SET verified_at = ? WHERE image_id = ? AND variant = ? AND state = 'present' AND sha256 = ?",
+            [(stamp, *entry.key, entry.sha256) for entry in entries],
+        )
+
+
+def walk(tree: Tree) -> Iterator[tuple[str, list[str]]]:
+    """Yield what may be nobody's: some names of one folder at a time, without folders and what is ours.
+
+    Raises:
+        OSError: As the system says.
+    """
+    waiting = [""]
+    while waiting:  # not by recursion: however deep somebody's folders are
+        folder = waiting.pop()
+        names: list[str] = []
+        for name, kind in tree.entries(folder):
+            if kind == "folder":
+                if name != OWN_FOLDER:
+                    waiting.append(f"{folder}/{name}" if folder else name)
+            elif not _is_ours(folder, name):
+                names.append(name)
+                if len(names) == CHUNK:
+                    yield folder, names
+                    names = []
+        if names:
+            yield folder, names
+
+
+def _is_ours(folder: str, name: str) -> bool:
+    """Whether a file is one that passes write besides photos."""
+    return (name == SUMS and "/" not in folder) or (not folder and name == about.NAME)
+
+
+def strays(manifest: Manifest, folder: str, names: Sequence[str]) -> list[str]:
+    """Return the paths of those names in a folder that no row, in whatever state, has as its place."""
+    prefix = f"{folder}/" if folder else ""
+    # all names of ours are ASCII (placement); others may hold bytes that are no text to SQLite
+    paths = [prefix + name for name in names]
+    ours = [path for path in paths if path.isascii()]
+    known: set[object] = {
+        row[0]
+        for row in manifest.rows(
+            f"SELECT path FROM files WHERE folder = ? AND path IN ({_marks(ours)})"
+            " UNION ALL SELECT moving_to FROM files WHERE moving_to IS NOT NULL",
+            [folder if folder.isascii() else "", *ours],
+        )
+    }
+    return [path for path in paths if path not in known]
+
+
+def _entry(row: Sequence[Value]) -> Entry:
+    return Entry(*row)  # type: ignore[arg-type]  # the columns are the fields, in order
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))

@@ -1,0 +1,410 @@
+"""Reads files again and judges them by their rows: is what was recorded still what stands on the disk?
+
+The decisions (`blame`, `is_misplaced`, `match`, `share`) are plain functions; `look` asks the disk for what they need. A file
+is judged by its SHA-256: the cheaper hash would save nothing where two cores hash faster than the disk reads.
+
+Nothing here writes, and nothing follows a link. All of it blocks: callers run it in a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import math
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
+
+from msgspec import Struct
+
+from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.files import split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from zoneinfo import ZoneInfo
+
+    from ninepic_mirror.archive.files import Found, Tree
+    from ninepic_mirror.archive.placement import Layout
+    from ninepic_mirror.model import Variant
+
+Fault = Literal["missing", "size", "content", "type", "stray", "misplaced"]
+Key = tuple[str, str]  # `image_id` and variant
+
+_BUFFER: Final = (
+    1 << 20
+)  # bytes of one read; a larger one is no faster, and four of them stay in the cache
+_TRIES: Final = 5  # looks at a row that changes each time; a pass changes it twice
+# What a disk says that cannot read a file, or a file system whose checksum of it is wrong (btrfs, ZFS: EIO; ext4:
+# EBADMSG, EUCLEAN). Anything else, a missing permission above all, says nothing about the file, and ends the run.
+_UNREADABLE: Final = frozenset({errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)})
+_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO})
+
+
+class Entry(Struct, frozen=True, gc=False):
+    """A file that ought to be there, as its row has it.
+
+    Args:
+        path: Where it stands, None where no place is known any more.
+        taken: Start of the smallest window that named its photo.
+        state: `present`, or, of a file that was had once and is to be had again, `pending` or `failed`.
+        moving_to: Where a move under way takes it.
+        unsettled: Its photo is known to belong elsewhere; the next pass moves it.
+        error: Why it could not be had again.
+    """
+
+    image_id: str
+    variant: Variant
+    path: str | None
+    size: int | None
+    sha256: str | None
+    taken: int | None
+    state: str
+    moving_to: str | None = None
+    unsettled: int = 0
+    error: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """Which file."""
+        return self.image_id, self.variant
+
+
+class Look(Struct, frozen=True, gc=False):
+    """What was found where a file ought to be.
+
+    Args:
+        fault: None where it is what its row says.
+        read: Bytes that were read.
+        note: What else is worth telling.
+    """
+
+    fault: Fault | None = None
+    read: int = 0
+    note: str | None = None
+
+
+class Where(Struct, frozen=True):
+    """How paths are made, by the pass that made them: not by a configuration that may have changed since."""
+
+    layout: Layout
+    zone: ZoneInfo
+
+
+class Damage(Struct):
+    """A file that is not what its row says.
+
+    Args:
+        entry: The row.
+        fault: What is wrong.
+        found: Where its whole bytes stand instead, None where nobody knows.
+        repaired: It is what its row says again.
+    """
+
+    entry: Entry
+    fault: Fault
+    found: str | None = None
+    repaired: bool = False
+
+
+# --- decisions ---------------------------------------------------------------------------------------------------
+
+
+def blame(found: Found | None, size: int | None, *, blocked: bool) -> Fault | None:
+    """Judge a file by what can be seen without reading it.
+
+    Args:
+        found: What stands at its place, links not followed; None for nothing.
+        size: What its row says.
+        blocked: A link or file stands in the place of a folder above it.
+    """
+    if found is None:
+        return "type" if blocked else "missing"
+    if not found.is_file:
+        return "type"
+    return None if found.size == size else "size"
+
+
+def is_misplaced(entry: Entry, where: Where | None) -> bool:
+    """Say whether a file stands at another place than its photo's hour and the layout say, and no pass knows of it."""
+    if where is None or entry.path is None or entry.state != "present":
+        return False
+    if entry.unsettled or entry.moving_to is not None:
+        return False
+    stem = where.layout.stem(entry.taken, where.zone, entry.variant, entry.image_id)
+    return entry.path != stem + PurePosixPath(entry.path).suffix
+
+
+def match(
+    damages: Iterable[Damage],
+    candidates: Iterable[tuple[str, int]],
+    hash_of: Callable[[str], str | None],
+) -> dict[Key, str]:
+    """Find the whole bytes of damaged files among files that are nobody's, or another's wrong ones.
+
+    Args:
+        damages: The damaged files.
+        candidates: Path and size of each such file; only one whose size is looked for is read.
+        hash_of: Path → SHA-256, None for what cannot be read.
+
+    Returns:
+        Where the bytes of which file stand; no place twice.
+    """
+    sought: dict[tuple[int | None, str | None], list[Key]] = {}
+    for damage in damages:
+        # a file that can be read and stands at a wrong place has its bytes
+        if damage.fault != "misplaced" and damage.entry.path is not None:
+            row = damage.entry
+            sought.setdefault((row.size, row.sha256), []).append(row.key)
+    sizes = {size for size, _ in sought}
+    found: dict[Key, str] = {}
+    for path, size in candidates:
+        if size in sizes:
+            waiting = sought.get((size, hash_of(path)))
+            if waiting:
+                found[waiting.pop(0)] = path
+    return found
+
+
+def share(files: int, fraction: float) -> int:
+    """Return how many of so many files a sample holds: at least one."""
+    return math.ceil(files * fraction)
+
+
+# --- looking -----------------------------------------------------------------------------------------------------
+
+
+class Stopped(Exception):  # noqa: N818  no error: the operator, or the time that was given, ends the run
+    """The run ends while a file is read; nothing is known of that one."""
+
+
+class Pace:
+    """Keeps what is read below a rate; shared by all readers.
+
+    Args:
+        rate: Bytes a second, None for as fast as it goes.
+        stop: Set to end every wait.
+        clock: Seconds, from any start.
+    """
+
+    def __init__(
+        self,
+        rate: float | None,
+        stop: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rate, self._clock, self.stop = rate, clock, stop
+        self._free_at = -math.inf  # when all bytes so far will have been paid for
+        self._lock = threading.Lock()
+
+    def spend(self, count: int) -> None:
+        """Account for bytes that were read, and wait until they are within the rate.
+
+        Raises:
+            Stopped: The run is to end.
+        """
+        wait = 0.0
+        if self._rate is not None:
+            with self._lock:
+                now = self._clock()
+                self._free_at = max(self._free_at, now) + count / self._rate
+                wait = self._free_at - now
+        if self.stop.wait(wait) if wait > 0 else self.stop.is_set():
+            raise Stopped
+
+
+class Decode(Protocol):
+    """Decodes a picture, see `pictures.complaint`."""
+
+    def __call__(self, descriptor: int) -> str | None:
+        """Return what is wrong with the picture that is open there."""
+        ...
+
+
+class Eye(Struct, frozen=True):
+    """How to look at files.
+
+    Args:
+        pace: How fast, and whether to go on.
+        quick: Compare sizes only.
+        decode: Decodes each picture whose bytes are right; None: pictures are not decoded.
+    """
+
+    pace: Pace
+    quick: bool = False
+    decode: Decode | None = None
+
+
+def look(tree: Tree, entry: Entry, eye: Eye, where: Where | None = None) -> Look:
+    """Look at one file.
+
+    Args:
+        tree: The event folder.
+        entry: Its row.
+        eye: How.
+        where: To see whether its place is right; None: any place is.
+
+    Raises:
+        StorageError: It cannot be told what stands there.
+        Stopped: The run is to end.
+    """
+    if entry.path is None:
+        return Look("missing")
+    with translated(tree.name(entry.path)):
+        seen = _look_at(tree, entry.path, entry, eye)
+        if seen.fault == "missing" and entry.moving_to is not None:
+            seen = _look_at(tree, entry.moving_to, entry, eye)  # the move was made meanwhile
+    if seen.fault is None and is_misplaced(entry, where):
+        return Look("misplaced", seen.read, seen.note)
+    return seen
+
+
+def _look_at(tree: Tree, path: str, entry: Entry, eye: Eye) -> Look:
+    read = 0
+    try:
+        fault = None if not eye.quick else _glance(tree, path, entry.size)
+        if fault is not None or eye.quick:
+            return Look(fault)
+        with tree.opened(path) as descriptor:
+            if os.fstat(descriptor).st_size != entry.size:
+                return Look("size")
+            digest = hashlib.sha256()
+            for chunk in _chunks(descriptor):
+                digest.update(chunk)
+                read += len(chunk)
+                eye.pace.spend(len(chunk))
+            is_right = digest.hexdigest() == entry.sha256
+            note = eye.decode(descriptor) if is_right and eye.decode is not None else None
+            _forget(descriptor)
+            return Look(None if is_right else "content", read, note)
+    except OSError as error:
+        if error.errno in _UNREADABLE:
+            return Look("content", read)
+        if error.errno in _ABSENT:
+            # what it is that keeps it from being opened; if that has just changed, the second look sees it
+            return Look(_glance(tree, path, entry.size) or "missing")
+        raise
+
+
+def _glance(tree: Tree, path: str, size: int | None) -> Fault | None:
+    found = tree.stat(path)
+    return blame(found, size, blocked=found is None and barrier(tree, path) is not None)
+
+
+def barrier(tree: Tree, path: str) -> str | None:
+    """Return what stands in the place of a folder above `path`: a link, a file; None for nothing. Raises OSError."""
+    parts = split(path)[0].split("/")
+    for number in range(1, len(parts) + 1):
+        above = "/".join(parts[:number])
+        if above and tree.folder_mtime(above) is None:
+            return above if tree.stat(above) is not None else None
+    return None
+
+
+_own = threading.local()
+
+
+def _chunks(descriptor: int) -> Iterator[memoryview]:
+    """Yield a file's bytes; each chunk is good until the next is asked for."""
+    _forget(descriptor)  # what the memory holds of it says nothing about the disk
+    buffer: bytearray | None = getattr(_own, "buffer", None)
+    if buffer is None:
+        buffer = _own.buffer = bytearray(_BUFFER)
+    view = memoryview(buffer)
+    while count := os.readv(descriptor, [buffer]):
+        yield view[:count]
+
+
+def _forget(descriptor: int) -> None:
+    """Give the memory back that holds a file: a mirror read through must not drive out what others need."""
+    if hasattr(os, "posix_fadvise"):  # pragma: no branch  macOS has none
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def hash_of(tree: Tree, path: str, pace: Pace) -> str | None:
+    """Return the SHA-256 of any file, None for what cannot be read.
+
+    Raises:
+        Stopped: The run is to end.
+    """
+    digest = hashlib.sha256()
+    try:
+        with tree.opened(path) as descriptor:
+            for chunk in _chunks(descriptor):
+                digest.update(chunk)
+                pace.spend(len(chunk))
+            _forget(descriptor)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def confirm(
+    entry: Entry, again: Callable[[Key], Entry | None], look: Callable[[Entry], Look]
+) -> Damage | None:
+    """Look a second time at a file that seems damaged, by its row as it is now: a pass may have moved or replaced it.
+
+    Args:
+        entry: Its row as it was.
+        again: Reads the row; None where nobody promises the file any more.
+        look: Looks at the file.
+
+    Returns:
+        What is wrong; None where nothing is.
+    """
+    found: Damage | None = None
+    for _ in range(_TRIES):
+        now = again(entry.key)
+        if now is None:
+            return None
+        seen = look(now)
+        if seen.fault is None:
+            return None
+        found = Damage(now, seen.fault)
+        if now == entry:
+            break
+        entry = now
+    return found
+
+
+class Readers:
+    """Some threads that look at files; hashing gives the interpreter lock away. Use it in a `with` block.
+
+    Args:
+        tree: The event folder.
+        eye: How to look.
+        threads: How many.
+    """
+
+    def __init__(self, tree: Tree, eye: Eye, threads: int) -> None:
+        self._tree, self._eye, self._threads = tree, eye, threads
+        self._pool = ThreadPoolExecutor(threads, "verify")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def look(self, entries: Sequence[Entry], where: Where | None) -> Mapping[Key, Look]:
+        """Look at some files, in their order; where the run is to end, at the first of them only.
+
+        Raises:
+            StorageError: It cannot be told what stands there.
+        """
+        left, seen = iter(entries), dict[Key, Look]()
+        with self._tree.holding() as tree:
+
+            def work() -> None:
+                for entry in left:  # shared by all: each takes the next
+                    try:
+                        seen[entry.key] = look(tree, entry, self._eye, where)
+                    except Stopped:
+                        return
+
+            for done in [self._pool.submit(work) for _ in range(self._threads)]:
+                done.result()
+        return seen

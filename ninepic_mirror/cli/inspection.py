@@ -1,0 +1,318 @@
+"""One event of `verify`: reads its files, looks again, finds what is nobody's, and records what was right.
+
+Files are read without any lock. The event's lock is taken for the moments in which it is recorded what was read, when
+it is free, at the end also after a wait; a pass beside us is never kept waiting for more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import trio
+from msgspec import Struct, field
+
+from ninepic_mirror.archive import inventory, lock
+from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.files import Tree, split
+from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.verify import (
+    Damage,
+    Eye,
+    Pace,
+    Readers,
+    Stopped,
+    confirm,
+    hash_of,
+    look,
+    match,
+    share,
+)
+from ninepic_mirror.cli import mirrors
+from ninepic_mirror.errors import StorageError
+from ninepic_mirror.sync.mirror import LOCK_WAIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from ninepic_mirror.archive.verify import Decode, Entry, Key, Look
+    from ninepic_mirror.cli.verdict import Verdict
+    from ninepic_mirror.config import Config
+    from ninepic_mirror.model import Key as ApiKey
+    from ninepic_mirror.progress import Progress
+
+T = TypeVar("T")
+
+_LOG: Final = logging.getLogger(__name__)
+_GROUP: Final = 256  # files looked at between two words to the progress bar
+_BYTES: Final = 128 << 20  # bytes likewise: large enough that readers wait for each other rarely
+_READERS: Final = 4  # more do not make a disk faster
+_RECORD: Final = 5_000  # files read after which it is recorded, if nobody holds the event
+_UNRECORDED: Final = 100_000  # files of which it is remembered while somebody does
+_POLL: Final = 0.1  # seconds between two looks at a lock
+_BATCH: Final = 1.0  # seconds in which a pass gives a batch of files their rows (DESIGN §6.6: 500 ms, and a slow disk)
+
+
+class Asked(Struct, frozen=True):
+    """What was asked for on the command line, beside settings.
+
+    Args:
+        ids: The events named.
+        sample: The part of each event's files to look at.
+        rate: Bytes a second, None for as fast as it goes.
+        seconds: How long to read, None for as long as it takes.
+        key: Of the service; None: nothing is to be repaired.
+        decode: How to decode pictures, None where they are not to be.
+        flags: Of the settings, as click gives them.
+    """
+
+    ids: tuple[int, ...]
+    quick: bool
+    sample: float
+    rate: int | None
+    seconds: int | None
+    key: ApiKey | None
+    decode: Decode | None
+    json: bool
+    flags: dict[str, object]
+
+
+class Inspection(Struct):
+    """One event under way.
+
+    Args:
+        config: The settings.
+        asked: What was asked for.
+        progress: Where to say what happens.
+        stop: Set when reading is to end.
+        event_id: Which event.
+        tree: Its folder.
+        path: Its manifest.
+        verdict: What is found.
+        stamp: What is recorded of files that are right.
+        unrecorded: Such files.
+        suspects: Files that seem damaged.
+        found: Files that seem to be nobody's.
+    """
+
+    config: Config
+    asked: Asked
+    progress: Progress
+    stop: threading.Event
+    event_id: int
+    tree: Tree
+    path: Path
+    verdict: Verdict
+    stamp: int = 0
+    unrecorded: list[Entry] = field(default_factory=list)
+    suspects: list[Damage] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)
+
+    async def _ask(self, work: Callable[[Manifest], T]) -> T:
+        """Ask the manifest something; it is opened for that only."""
+        until = trio.current_time() + LOCK_WAIT
+        while True:
+            try:
+                return await trio.to_thread.run_sync(self._ask_now, work)
+            except StorageError:
+                # Without permission to write it can only be read between two passes.
+                if self._may_record() or trio.current_time() > until:
+                    raise
+            await trio.sleep(_POLL)
+
+    def _ask_now(self, work: Callable[[Manifest], T]) -> T:
+        with mirrors.opened(mirrors.root_of(self.config), self.event_id) as (manifest, unread):
+            self.verdict.unread = self.verdict.unread or unread
+            return work(manifest)
+
+    def _may_record(self) -> bool:
+        places = (self.path, self.path.parent, self.tree.root / lock.PATH)
+        return all(os.access(place, os.W_OK) for place in places)
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    async def read(self) -> None:
+        """Look at the files, the longest verified first, and record which are right."""
+        asked, verdict = self.asked, self.verdict
+        name, self.stamp = await self._ask(lambda m: (m.meta("name"), inventory.stamp(m)))
+        verdict.name = name if isinstance(name, str) else None
+        files = inventory.List(self.stamp, quick=asked.quick)
+        verdict.files = await self._ask(files.count)
+        left = verdict.due = share(verdict.files, asked.sample)
+        self.progress.start(verdict.name or f"event {self.event_id}")
+        self.progress.expect(left)
+        eye = Eye(Pace(asked.rate, self.stop), asked.quick, asked.decode)
+        with Readers(self.tree, eye, min(_READERS, os.cpu_count() or 1)) as readers:
+            while (
+                left
+                and not self.stop.is_set()
+                and (entries := (await self._ask(files.next))[:left])
+            ):
+                left -= len(entries)
+                where = await self._ask(inventory.where)
+                for group in _groups(entries):
+                    seen = await trio.to_thread.run_sync(readers.look, group, where)
+                    await self._judge(group, seen)
+        await self._record(until=trio.current_time() + LOCK_WAIT)
+
+    async def _judge(self, group: Sequence[Entry], seen: Mapping[Key, Look]) -> None:
+        verdict, suspects = self.verdict, []
+        for entry in group:
+            found = seen.get(entry.key)
+            if found is None:
+                continue  # the run ended before it
+            verdict.checked += 1
+            verdict.bytes += found.read
+            if found.note is not None:
+                verdict.notes.append((entry, found.note))
+            if found.fault is not None:
+                suspects.append(entry)
+            elif entry.state == "present":
+                self.unrecorded.append(entry)
+        confirmed = await self._confirmed(suspects)
+        self.suspects += confirmed
+        self.progress.done(len(seen) - len(confirmed), sum(one.read for one in seen.values()))
+        if confirmed:
+            self.progress.failed(len(confirmed))
+        if len(self.unrecorded) >= _RECORD:
+            await self._record(until=None)
+
+    async def _confirmed(self, entries: Sequence[Entry]) -> list[Damage]:
+        """Return which files are damaged on a second look, by their rows as they are now."""
+        # not stopped by anything: what is seen by now is to be told
+        eye = Eye(Pace(self.asked.rate, threading.Event()), self.asked.quick)
+
+        def confirm_all(manifest: Manifest) -> list[Damage]:
+            def judge(entry: Entry) -> Look:
+                return look(self.tree, entry, eye, inventory.where(manifest))
+
+            again = partial(inventory.again, manifest)
+            sure = [confirm(entry, again, judge) for entry in entries]
+            return [damage for damage in sure if damage is not None]
+
+        return await self._ask(confirm_all) if entries else []
+
+    # --- recording -----------------------------------------------------------------------------------------------
+
+    async def _record(self, until: float | None) -> None:
+        """Record what was read and is right, if nobody holds the event, or not later than `until`."""
+        if not self.unrecorded or self.asked.quick:
+            return
+        if not self._may_record():
+            self.unrecorded.clear()
+            _LOG.info("event %s: that its files were verified is not recorded", self.event_id)
+            return
+        try:
+            with lock.opened(self.tree.root / lock.PATH) as held:
+                if await locked(held, until):
+                    await trio.to_thread.run_sync(self._record_now)
+                    self.unrecorded.clear()
+                    return
+        except StorageError as error:  # a full disk: what was found is no less true
+            _LOG.info("event %s: %s", self.event_id, error)
+        if until is not None:
+            _LOG.info(
+                "event %s: somebody holds it; what was verified is not recorded", self.event_id
+            )
+        del self.unrecorded[:-_UNRECORDED]
+
+    def _record_now(self) -> None:
+        durable = self.config.mirror_for(self.event_id).durability == "batch"
+        if self.path.is_file():
+            with Manifest.open(self.path, durable=durable) as manifest:
+                inventory.record(manifest, self.unrecorded, self.stamp)
+
+    # --- what is nobody's, and the last word ---------------------------------------------------------------------
+
+    async def find_strays(self) -> None:
+        """Look for files that no row names."""
+        folders = inventory.walk(self.tree)
+        with translated(self.tree.name("")):
+            while (some := await trio.to_thread.run_sync(next, folders, None)) is not None:
+                self.found += await self._ask(partial(_strays, *some))
+
+    async def settle(self) -> None:
+        """Look at everything once more, because a pass may have been at work, and find whole bytes elsewhere."""
+        if self.found and await self._is_held():
+            await trio.sleep(_BATCH)  # a file gets its name a moment before its row
+        verdict = self.verdict
+        verdict.damages = await self._confirmed([one.entry for one in self.suspects])
+        strays = []
+        for path in self.found:
+            folder, name = split(path)
+            if await trio.to_thread.run_sync(self.tree.stat, path) is not None:
+                strays += await self._ask(partial(_strays, folder, [name]))
+        if verdict.damages:
+            places = await trio.to_thread.run_sync(self._match, strays)
+            for damage in verdict.damages:
+                damage.found = places.get(damage.entry.key)
+                damage.fault = damage.fault if damage.found is None else "misplaced"
+            strays = sorted({*strays} - {*places.values()})
+        verdict.strays = strays
+
+    def _match(self, strays: Sequence[str]) -> dict[Key, str]:
+        damages = self.verdict.damages
+        wrong = [one.entry.path for one in damages if one.fault in {"size", "content"}]
+        pace = Pace(self.asked.rate, self.stop)
+
+        def candidates() -> Iterator[tuple[str, int]]:
+            for path in (*strays, *wrong):
+                if path is not None and (found := self.tree.stat(path)) and found.is_file:
+                    yield path, found.size
+
+        with suppress(Stopped), translated(self.tree.name("")):
+            return match(damages, candidates(), lambda path: hash_of(self.tree, path, pace))
+        return {}
+
+    async def _is_held(self) -> bool:
+        if not self._may_record():
+            return True
+        with lock.opened(self.tree.root / lock.PATH) as held:
+            return not held.try_lock()
+
+    async def see_repaired(self) -> None:
+        """Look which of the damaged files are right by now."""
+        eye = Eye(Pace(None, threading.Event()), self.asked.quick)
+
+        def see(manifest: Manifest) -> None:
+            where = inventory.where(manifest)
+            for damage in self.verdict.damages:
+                row = inventory.again(manifest, damage.entry.key)
+                if row is None:
+                    self.verdict.gone.add(damage.entry.key)
+                    continue
+                damage.repaired = look(self.tree, row, eye, where).fault is None
+                damage.entry = row if not damage.repaired else damage.entry
+
+        await self._ask(see)
+
+
+async def locked(held: lock.Lock, until: float | None = None) -> bool:
+    """Take a lock, at once or, with `until`, not later than then."""
+    while not held.try_lock():
+        if until is None or trio.current_time() > until:
+            return False
+        await trio.sleep(_POLL)
+    return True
+
+
+def _groups(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    group: list[Entry] = []
+    size = 0
+    for entry in entries:
+        group.append(entry)
+        size += entry.size or 0
+        if len(group) == _GROUP or size >= _BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _strays(folder: str, names: Sequence[str], manifest: Manifest) -> list[str]:
+    return inventory.strays(manifest, folder, names)

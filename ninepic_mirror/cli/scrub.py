@@ -1,0 +1,281 @@
+"""One run of `verify` over its events: their order, their manifests, the repair, and what is said of them.
+
+What is read of one event, and how it is judged: `inspection`. The repair is a pass like that of `sync`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import sys
+import threading
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import trio
+from msgspec import Struct, field
+
+from ninepic_mirror.archive import lock
+from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.files import Tree
+from ninepic_mirror.archive.manifest import ManifestError, set_aside
+from ninepic_mirror.archive.root import OWN_FOLDER
+from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli.console import command
+from ninepic_mirror.cli.inspection import Inspection, locked
+from ninepic_mirror.cli.options import PLACE, again
+from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
+from ninepic_mirror.cli.verdict import Verdict, describe
+from ninepic_mirror.errors import (
+    EventBusyError,
+    MirrorError,
+    NotMirroredError,
+    StorageError,
+    UsageError,
+)
+from ninepic_mirror.progress import choose
+from ninepic_mirror.sync.context import Options
+from ninepic_mirror.sync.mirror import LOCK_WAIT, sync_event
+from ninepic_mirror.sync.session import Session, StoppedError, open_session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ninepic_mirror.cli.console import Console
+    from ninepic_mirror.cli.inspection import Asked
+    from ninepic_mirror.config import Config
+    from ninepic_mirror.progress import Progress
+
+
+class Scrub(Struct):
+    """One run over all its events.
+
+    Args:
+        console: Where to say things.
+        config: The settings.
+        asked: What was asked for.
+        stop: Set when reading is to end.
+        stopping: Set when the operator wants to end.
+        is_late: The time that was given is over.
+        codes: How each event ended.
+        entries: What `--json` prints of each.
+        session: The run against the service, opened for the first repair.
+        hopeless: Nothing can be repaired any more in this run.
+    """
+
+    console: Console
+    config: Config
+    asked: Asked
+    progress: Progress
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    stop: threading.Event = field(default_factory=threading.Event)
+    stopping: trio.Event = field(default_factory=trio.Event)
+    is_late: bool = False
+    codes: list[int] = field(default_factory=list)
+    entries: list[object] = field(default_factory=list)
+    session: Session | None = None
+    hopeless: bool = False
+
+    @classmethod
+    async def run(cls, console: Console, config: Config, asked: Asked, stopping: trio.Event) -> int:
+        """Verify; return the exit code."""
+        progress = choose(quiet=console.quiet, stream=sys.stderr, json=console.json_log)
+        self = cls(console, config, asked, progress, stopping=stopping)
+        if asked.json:
+            console.document = {"events": self.entries}
+        try:
+            events = await trio.to_thread.run_sync(self._events)
+        except MirrorError as error:
+            self.entries += [Verdict(number, error=str(error)).as_json() for number in asked.ids]
+            return fail(console, error)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            nursery.start_soon(self._time)
+            async with (
+                self.stack
+            ):  # within: what is opened for a repair ends before the nursery that it began in
+                for event_id in events:
+                    await self._event(event_id)
+            nursery.cancel_scope.cancel()
+        return worst(self.codes)
+
+    async def _watch(self) -> None:
+        await self.stopping.wait()
+        self.stop.set()
+
+    async def _time(self) -> None:
+        if self.asked.seconds is not None:
+            await trio.sleep(self.asked.seconds)
+            self.is_late = True
+            self.stop.set()
+
+    # --- which events --------------------------------------------------------------------------------------------
+
+    def _events(self) -> list[int]:
+        root = mirrors.root_of(self.config)
+        lost = _without_manifest(self.config)
+        there = mirrors.here(root) if lost else mirrors.require_root(root)
+        if self.asked.ids:
+            return list(self.asked.ids)
+        if not (there or lost):
+            raise UsageError(f"no event is mirrored in {root.path} yet", "run sync first")
+        # Who was verified longest ago comes first, so that in a limited time every event has its turn.
+        return sorted({*there, *lost}, key=lambda number: (self._last_time(number), number))
+
+    def _last_time(self, event_id: int) -> int:
+        try:
+            with mirrors.opened(mirrors.root_of(self.config), event_id) as (manifest, _):
+                if manifest.version() < 2:
+                    return 0
+                query = "SELECT max(verified_at) FROM files WHERE verified_at IS NOT NULL"
+                return manifest.count(query)
+        except MirrorError:
+            return 0  # whoever reads it says what is wrong
+
+    # --- one event -----------------------------------------------------------------------------------------------
+
+    async def _event(self, event_id: int) -> None:
+        verdict = Verdict(event_id)
+        try:
+            if self.stop.is_set():
+                verdict.error = "the run ended before this event was looked at"
+            else:
+                await self._verify(event_id, verdict)
+        except StoppedError:
+            pass  # the signal's own code is what counts
+        except Exception as error:  # noqa: BLE001  one event must not keep the others from being verified
+            verdict.error = str(error)
+            self.codes.append(fail(self.console, error))
+        self.progress.finish()
+        self.codes.append(Code.DAMAGED if verdict.is_damaged else Code.WHOLE)
+        self.entries.append(verdict.as_json())
+        if not self.asked.json and not (self.console.quiet and not verdict.is_damaged):
+            words = again(self.asked.flags, PLACE)
+            next_ = ("verify", str(event_id), *words)
+            for line in describe(
+                verdict,
+                repair=command(*next_, "--repair", console=self.console),
+                everything=command(*next_, "--json", console=self.console),
+                repairing=self.asked.key is not None,
+            ):
+                self.console.print(line)
+
+    async def _verify(self, event_id: int, verdict: Verdict) -> None:
+        began = trio.current_time()
+        path = await self._sound_manifest(event_id, verdict)
+        folder = await trio.to_thread.run_sync(self._folder, event_id)
+        with Tree(folder) as tree:
+            event = Inspection(
+                self.config, self.asked, self.progress, self.stop, event_id, tree, path, verdict
+            )
+            await event.read()
+            if not self.stop.is_set():
+                await event.find_strays()
+            await event.settle()
+            if verdict.damages and self.asked.key is not None and not self.stopping.is_set():
+                await self._repair(event, verdict)
+        verdict.seconds = trio.current_time() - began
+        verdict.late, verdict.stopped = self.is_late, self.stopping.is_set()
+
+    def _folder(self, event_id: int) -> Path:
+        root = mirrors.root_of(self.config)
+        with translated(str(root.path)):
+            folder = root.folder_of(event_id) if root.path.is_dir() else None
+        if folder is None or not (folder / OWN_FOLDER).is_dir():
+            raise NotMirroredError(event_id, str(root.path))
+        return folder
+
+    async def _sound_manifest(self, event_id: int, verdict: Verdict) -> Path:
+        """Return where the manifest is; a lost or damaged one is rebuilt where that was asked for.
+
+        Raises:
+            StorageError: It is lost or damaged, and nothing is to be repaired.
+        """
+        folder = await trio.to_thread.run_sync(self._folder, event_id)
+        path = mirrors.root_of(self.config).manifest_path(folder)
+        fault = await trio.to_thread.run_sync(self._check_manifest, event_id, path)
+        if fault is None:
+            return path
+        if self.asked.key is None:
+            words = ("verify", str(event_id), *again(self.asked.flags, PLACE), "--repair")
+            cure = f"rebuild it from the files: {command(*words, console=self.console)}"
+            raise StorageError(str(path), fault, cure)
+        if path.is_file():
+            await self._set_aside(event_id, folder, path, fault)
+        else:
+            self.progress.note(f"{path}: {fault}; it is rebuilt from the files")
+        session = await self._open_session()
+        report = await sync_event(session, event_id, Options())
+        verdict.rebuilt = True
+        verdict.fetched += report.downloaded
+        if not report.whole:
+            self.codes.append(Code.NOT_WHOLE)
+        return path
+
+    def _check_manifest(self, event_id: int, path: Path) -> str | None:
+        """Return what is wrong with the manifest itself."""
+        with translated(str(path)):
+            if not path.is_file():
+                return "the manifest is lost"
+        try:
+            with mirrors.opened(mirrors.root_of(self.config), event_id) as (manifest, _):
+                (answer,) = manifest.rows("PRAGMA quick_check(1)")
+        except StorageError as error:
+            cause = error.__cause__
+            is_damaged = isinstance(cause, sqlite3.DatabaseError) and not isinstance(
+                cause, sqlite3.OperationalError
+            )
+            if not (is_damaged or isinstance(error, ManifestError)):
+                raise
+            return error.text
+        return None if answer == ("ok",) else f"the manifest is damaged: {answer[0]}"
+
+    async def _set_aside(self, event_id: int, folder: Path, path: Path, fault: str) -> None:
+        with lock.opened(folder / lock.PATH) as held:
+            if not await locked(held, trio.current_time() + LOCK_WAIT):
+                raise EventBusyError(event_id, held.holder())
+            aside = await trio.to_thread.run_sync(set_aside, path)
+        self.progress.note(
+            f"{path}: {fault}; it is kept as {aside.name} and rebuilt from the files"
+        )
+
+    async def _open_session(self) -> Session:
+        if self.session is None:
+            assert self.asked.key is not None  # noqa: S101  only a repair asks for it
+            opened = open_session(self.config, self.asked.key, self.progress)
+            self.session = await self.stack.enter_async_context(opened)
+            self.session.stopping = self.stopping
+        return self.session
+
+    async def _repair(self, event: Inspection, verdict: Verdict) -> None:
+        """Have again what is damaged, and look whether it is right then."""
+        if self.hopeless:
+            return
+        try:
+            session = await self._open_session()
+            options = Options(repair=tuple(verdict.damages))
+            report = await sync_event(session, event.event_id, options)
+        except StoppedError:
+            raise
+        except MirrorError as error:
+            fail(self.console, error)
+            self.codes.append(code_of(error))
+            self.hopeless = not is_of_one_event(error)
+        else:
+            verdict.fetched += report.downloaded
+        await event.see_repaired()
+
+
+def _without_manifest(config: Config) -> list[int]:
+    """Return the events whose folder stands without a manifest: nothing else must be silent about them."""
+    root = mirrors.root_of(config)
+    found = []
+    with translated(str(root.path)):
+        for name in os.listdir(root.path) if root.path.is_dir() else ():
+            digits = name.partition("-")[0]
+            folder = root.path / name
+            is_event = re.fullmatch("[1-9][0-9]{0,17}", digits) and (folder / OWN_FOLDER).is_dir()
+            if is_event and not root.manifest_path(folder).is_file():
+                found.append(int(digits))
+    return found

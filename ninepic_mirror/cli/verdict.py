@@ -1,0 +1,164 @@
+"""What `verify` says of an event, for a person who is tired and for a script. Pure text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
+
+from ninepic_mirror.cli.summary import SHOWN, count, duration
+from ninepic_mirror.progress import format_size, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ninepic_mirror.archive.verify import Damage, Entry, Key
+
+_WORDS: Final = {
+    "missing": "missing",
+    "size": "another size",
+    "content": "altered, or unreadable",
+    "type": "a link or folder in its place",
+    "misplaced": "in a wrong place",
+}
+
+
+class Verdict(Struct):
+    """What was found of one event.
+
+    Args:
+        files: That ought to be there.
+        due: How many of them were to be looked at.
+        checked: How many of them were.
+        bytes: That were read.
+        damages: What is not as it was.
+        strays: Files that belong to no photo.
+        notes: What else is worth telling of files that are as they were.
+        gone: Damaged files whose photo has left the event since.
+        fetched: Files that came over the network.
+        rebuilt: The manifest was lost, and made anew.
+        unread: The newest of the manifest could not be read.
+        late: The time that was given was over.
+        error: Why no more can be said.
+    """
+
+    event_id: int
+    name: str | None = None
+    files: int = 0
+    due: int = 0
+    checked: int = 0
+    bytes: int = 0
+    damages: list[Damage] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
+    notes: list[tuple[Entry, str]] = field(default_factory=list)
+    gone: set[Key] = field(default_factory=set)
+    fetched: int = 0
+    rebuilt: bool = False
+    unread: bool = False
+    late: bool = False
+    stopped: bool = False
+    seconds: float = 0.0
+    error: str | None = None
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether damage remains (exit code 8)."""
+        return not all(one.repaired for one in self.damages)
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as `verify --json` prints it."""
+        damaged: list[dict[str, object]] = [
+            {
+                "path": one.entry.path,
+                "image_id": one.entry.image_id,
+                "variant": one.entry.variant,
+                "fault": one.fault,
+                "repaired": one.repaired,
+            }
+            for one in self.damages
+        ]
+        damaged += [
+            {"path": path, "image_id": None, "variant": None, "fault": "stray", "repaired": False}
+            for path in self.strays
+        ]
+        return {
+            "event_id": self.event_id,
+            "checked": self.checked,
+            "bytes": self.bytes,
+            "files": self.files,
+            "damaged": damaged,
+            "notes": [{"path": entry.path, "text": text} for entry, text in self.notes],
+            "error": self.error,
+        }
+
+
+def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool) -> Iterator[str]:
+    """Yield the lines that end the verification of an event.
+
+    Args:
+        verdict: What was found.
+        repair: A command that repairs.
+        everything: One that names every damaged file.
+        repairing: A repair was asked for.
+    """
+    title = plain(verdict.name or f"event {verdict.event_id}") + f" (event {verdict.event_id})"
+    if verdict.error is not None:
+        yield f"{title}: NOT verified: {plain(verdict.error)}"
+        return
+    left = [one for one in verdict.damages if not one.repaired]
+    repaired = len(verdict.damages) - len(left)
+    if verdict.rebuilt:
+        yield f"{title}: the manifest was lost or damaged; it was rebuilt from the files"
+    if left:
+        yield f"{title}: DAMAGED: {count(len(left), 'file')}:"
+        yield from _bounded([_line(one, verdict) for one in left], everything)
+    elif repaired:
+        yield f"{title}: {count(repaired, 'damaged file')} repaired; all is as it was:"
+    elif verdict.checked < verdict.files:
+        yield f"{title}: no damage in {verdict.checked:,} of {count(verdict.files, 'file')}"
+    else:
+        yield f"{title}: no damage: {count(verdict.files, 'file')} as they were"
+    if repaired:
+        done = [_line(one, verdict) for one in verdict.damages if one.repaired]
+        yield from _bounded([f"{line}: repaired" for line in done], everything)
+    if verdict.strays:
+        verb = "belongs" if len(verdict.strays) == 1 else "belong"
+        yield f"  {count(len(verdict.strays), 'file')} {verb} to no photo, and stay as they are:"
+        yield from _bounded([f"    {plain(path)}" for path in verdict.strays], everything)
+    yield from _bounded(
+        [f"  {plain(str(entry.path))}: {plain(text)}" for entry, text in verdict.notes], everything
+    )
+    yield from _work(verdict)
+    if left:
+        more = "the files above could not be had; try again later: " if repairing else ""
+        yield f"  next: {more}{repair}"
+
+
+def _line(damage: Damage, verdict: Verdict) -> str:
+    row = damage.entry
+    line = f"  {plain(row.path or row.image_id)}: {_WORDS[damage.fault]}"
+    if damage.found is not None:
+        line += f": it stands at {plain(damage.found)}"
+    if row.key in verdict.gone:
+        line += "; its photo has left the event"
+    elif row.error is not None:
+        line += f"; {plain(row.error)}"
+    return line
+
+
+def _bounded(lines: Sequence[str], everything: str) -> Iterator[str]:
+    yield from lines[:SHOWN]
+    if len(lines) > SHOWN:  # a screenful: a thousand lines would push the verdict out of sight
+        yield f"  … and {len(lines) - SHOWN:,} more: {everything}"
+
+
+def _work(verdict: Verdict) -> Iterator[str]:
+    parts = [f"{count(verdict.checked, 'file')} checked"]
+    parts += [f"{format_size(verdict.bytes)} read"] if verdict.bytes else []
+    parts += [f"{count(verdict.fetched, 'file')} fetched"] if verdict.fetched else []
+    yield f"  {', '.join(parts)}; {duration(verdict.seconds)}"
+    if verdict.checked < verdict.due:
+        why = "the time was over" if verdict.late else "stopped"
+        yield f"  {why} before {count(verdict.due - verdict.checked, 'file')}; the next run begins with them"
+    if verdict.unread:
+        yield "  without permission to write, the newest changes of a pass were not seen"

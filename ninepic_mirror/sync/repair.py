@@ -1,0 +1,96 @@
+"""Prepares, within a pass and under the event's lock, the repair of what `verify` found damaged.
+
+Rows stop calling damaged files present before anything is touched. Whole bytes that stand elsewhere are brought to
+their place, where the pass adopts them; what stands in the way goes to the trash. The rest of the pass is a usual one.
+Blocks: runs in the manifest's thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from ninepic_mirror.archive import inventory
+from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.files import split
+from ninepic_mirror.archive.verify import Damage, Eye, Pace, barrier, hash_of, look
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ninepic_mirror.archive.holdings import Holdings
+    from ninepic_mirror.archive.manifest import Manifest
+    from ninepic_mirror.archive.store import Store
+    from ninepic_mirror.archive.verify import Key
+
+
+def mend(
+    manifest: Manifest, holdings: Holdings, store: Store, damages: Iterable[Damage]
+) -> frozenset[Key]:
+    """Do what can be done here for damaged files, and mark the rest as to be had again.
+
+    Args:
+        manifest: The manifest.
+        holdings: Its file side.
+        store: Over the event folder.
+        damages: As `verify` found them, perhaps hours ago.
+
+    Returns:
+        Which files the pass has to have again.
+
+    Raises:
+        StorageError: The disk said no.
+    """
+    damages = _still(manifest, store, damages)
+    holdings.misplace(one.entry.image_id for one in damages if one.fault == "misplaced")
+    lost = [one for one in damages if one.fault != "misplaced"]
+    by_folder: defaultdict[str, list[Key]] = defaultdict(list)
+    for one in lost:
+        by_folder[split(one.entry.path or "")[0]].append(one.entry.key)
+    for folder, keys in by_folder.items():
+        holdings.lost(folder, keys)
+    with translated(store.tree.name("")):
+        for one in lost:
+            if one.entry.path is not None and (block := barrier(store.tree, one.entry.path)):
+                store.tree.move(block, store.trash_place(block))
+        _bring(holdings, store, lost)
+    return frozenset(one.entry.key for one in lost)
+
+
+def _still(manifest: Manifest, store: Store, damages: Iterable[Damage]) -> list[Damage]:
+    """Return what is still damaged, by the rows as they are now that nobody else changes them."""
+    eye, where = Eye(Pace(None, threading.Event())), inventory.where(manifest)
+    found = []
+    for one in damages:
+        entry = inventory.again(manifest, one.entry.key)
+        if entry is not None and (seen := look(store.tree, entry, eye, where)).fault is not None:
+            found.append(Damage(entry, seen.fault, one.found))
+    return found
+
+
+def _bring(holdings: Holdings, store: Store, lost: Sequence[Damage]) -> None:
+    """Bring whole bytes that stand elsewhere to where their rows last had them.
+
+    All step aside first, because two files may stand in each other's place. Cut off there, they lie in the trash, and
+    the next pass fetches them.
+    """
+    tree = store.tree
+    aside: list[tuple[str, str]] = []
+    changed: list[str] = []
+    for one in lost:
+        row = one.entry
+        if one.found is not None and row.path is not None and one.found != row.path:
+            if hash_of(tree, one.found, Pace(None, threading.Event())) != row.sha256:
+                continue  # it was touched since
+            place = store.trash_place(one.found)
+            tree.move(one.found, place)
+            tree.prune(split(one.found)[0])
+            aside.append((place, row.path))
+            changed += [one.found, row.path]
+    for place, target in aside:
+        if tree.stat(target) is not None:
+            tree.move(target, store.trash_place(target))
+        tree.move(place, target)
+    # not those that are no text to SQLite: they were never in folders of ours
+    holdings.changed(path for path in changed if path.isascii())

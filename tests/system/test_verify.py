@@ -1,0 +1,407 @@
+"""`verify` as a person or a script runs it: what it finds, what it repairs, and what it leaves alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
+
+import pytest
+
+from tests.oracle import check_settled, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tests.oracle import Row
+    from tests.system.conftest import Commands, Outcome, Serve, Service
+
+
+class Damaged(TypedDict):
+    """One damaged file of `verify --json`."""
+
+    path: str
+    image_id: str | None
+    variant: str | None
+    fault: str
+    repaired: bool
+
+
+class Entry(TypedDict):
+    """One event of `verify --json`."""
+
+    event_id: int
+    checked: int
+    bytes: int
+    files: int
+    damaged: list[Damaged]
+    notes: list[dict[str, str]]
+    error: str | None
+
+
+def entry(done: Outcome) -> Entry:
+    """Return the only event of the document."""
+    (found,) = json.loads(done.out)["events"]
+    result: Entry = found
+    return result
+
+
+def faults(done: Outcome) -> dict[str, str]:
+    """Return what is wrong with which path."""
+    return {one["path"]: one["fault"] for one in entry(done)["damaged"]}
+
+
+def photo_requests(service: Service) -> int:
+    """Return how often the photo origin was asked."""
+    photos = service.requests()["photos"]
+    assert isinstance(photos, int)
+    return photos
+
+
+@dataclass
+class Mirror:
+    """A whole mirror of one event, and the service that it is of."""
+
+    commands: Commands
+    service: Service
+    folder: Path
+
+    def verify(self, *options: object) -> Outcome:
+        """Run `verify` with `--json`, without a key or a service."""
+        return self.commands.run("verify", "--root", "m", "--json", *options)
+
+    def repair(self, *options: object) -> Outcome:
+        """Run it with `--repair`."""
+        return self.commands.run(
+            "verify", *self.service.flags, "--root", "m", "--json", "--repair", *options
+        )
+
+    def rows(self) -> list[Row]:
+        """Return what ought to be there, by path."""
+        return sorted(rows(self.folder), key=lambda row: row.path)
+
+    def hashes(self) -> dict[str, str]:
+        """Return the hash of every file that ought to be there."""
+        return {
+            row.path: hashlib.sha256((self.folder / row.path).read_bytes()).hexdigest()
+            for row in self.rows()
+        }
+
+
+@pytest.fixture
+def mirror(commands: Commands, service: Service, tmp_path: Path) -> Mirror:
+    """A whole mirror of 60 photos."""
+    done = commands.run("sync", 456, *service.flags, "--root", "m", "--json")
+    assert done.code == 0
+    return Mirror(commands, service, next((tmp_path / "m").glob("456-*")))
+
+
+def test_nothing_is_wrong(mirror: Mirror) -> None:
+    """All files are read, and no request is made; quickly, sizes are compared and nothing is read."""
+    before = mirror.service.requests()
+    sizes = sum(row.size for row in mirror.rows())
+    done = mirror.verify()
+    found = entry(done)
+    assert (done.code, found["checked"], found["bytes"], found["damaged"]) == (0, 120, sizes, [])
+    assert json.loads(done.out)["exit_code"] == 0
+    quick = mirror.verify("--quick", 456)
+    assert (quick.code, entry(quick)["checked"], entry(quick)["bytes"]) == (0, 120, 0)
+    assert mirror.service.requests() == before
+    text = mirror.commands.run("verify", "--root", "m")
+    assert "no damage: 120 files as they were" in text.out
+    assert mirror.commands.run("-q", "verify", "--root", "m").out == ""
+
+
+def flip(path: Path, chance: random.Random) -> str:
+    """Change a byte in place, without another time."""
+    before, data = path.stat(), bytearray(path.read_bytes())
+    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return "content"
+
+
+def truncate(path: Path, chance: random.Random) -> str:
+    """Cut off the end."""
+    os.truncate(path, chance.randrange(path.stat().st_size))
+    return "size"
+
+
+def delete(path: Path, _: random.Random) -> str:
+    """Take it away."""
+    path.unlink()
+    return "missing"
+
+
+def link(path: Path, _: random.Random) -> str:
+    """Put a link in its place, that leads to the very same bytes."""
+    path.rename(path.with_name(f"{path.name}.aside"))
+    path.symlink_to(f"{path.name}.aside")
+    return "misplaced"
+
+
+def dangle(path: Path, _: random.Random) -> str:
+    """Put a link in its place that leads nowhere."""
+    path.unlink()
+    path.symlink_to("/nonexistent")
+    return "type"
+
+
+def folder(path: Path, _: random.Random) -> str:
+    """Put a folder in its place."""
+    path.unlink()
+    (path / "something").mkdir(parents=True)
+    return "type"
+
+
+def misplace(path: Path, _: random.Random) -> str:
+    """Move it to another folder."""
+    elsewhere = path.parents[1] / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    path.rename(elsewhere / path.name)
+    return "misplaced"
+
+
+def grow(path: Path, _: random.Random) -> str:
+    """Append a byte."""
+    with path.open("ab") as file:
+        file.write(b"\0")
+    return "size"
+
+
+DAMAGES: Sequence[Callable[[Path, random.Random], str]] = (
+    flip, truncate, delete, link, dangle, folder, misplace, grow,
+)  # fmt: skip
+
+
+def test_random_damages(commands: Commands, serve: Serve, tmp_path: Path) -> None:
+    """Of 140 random damages every one is found and nothing else, and all are repaired with only those fetched."""
+    service = serve("--photos", 150)
+    assert commands.run("sync", 456, *service.flags, "--root", "m").code == 0
+    mirror = Mirror(commands, service, next((tmp_path / "m").glob("456-*")))
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    before = mirror.hashes()
+    # files that have their bytes in common are damaged together: only one of them each
+    single = [path for path in before if (mirror.folder / path).stat().st_nlink == 1]
+    victims = chance.sample(single, 150)
+    expected: dict[str, str] = {}
+    for number, path in enumerate(victims[:130]):
+        expected[path] = DAMAGES[number % len(DAMAGES)](mirror.folder / path, chance)
+    for one, other in zip(victims[130:140], victims[140:], strict=True):
+        a, b, aside = mirror.folder / one, mirror.folder / other, tmp_path / "aside"
+        a.rename(aside), b.rename(a), aside.rename(b)
+        expected |= {one: "misplaced", other: "misplaced"}
+    strays = {
+        "2026-01-19/note.txt": b"a note",
+        "extra.jpg": (mirror.folder / single[0]).read_bytes(),
+    }
+    (mirror.folder / "2026-01-19").mkdir(exist_ok=True)
+    for name, data in strays.items():
+        (mirror.folder / name).write_bytes(data)
+    found = mirror.verify()
+    assert found.code == 8
+    assert faults(found) == expected | dict.fromkeys(strays, "stray")
+    asked = photo_requests(service)
+    done = mirror.repair()
+    assert (done.code, done.err) == (0, "")
+    assert faults(done) == expected | dict.fromkeys(strays, "stray")
+    assert all(one["repaired"] for one in entry(done)["damaged"] if one["fault"] != "stray")
+    fetched = sum(fault != "misplaced" for fault in expected.values())
+    assert photo_requests(service) - asked == fetched
+    assert mirror.hashes() == before
+    assert {name: (mirror.folder / name).read_bytes() for name in strays} == strays
+    check_settled(mirror.folder)
+    last = mirror.verify()
+    assert (last.code, faults(last)) == (0, dict.fromkeys(strays, "stray"))
+
+
+def test_damage_for_people(mirror: Mirror) -> None:
+    """The text names each damaged file with what is wrong, and a command that repairs; after it, all is as it was."""
+    victim, other = (row.path for row in mirror.rows()[:2])
+    (mirror.folder / victim).unlink()
+    flip(mirror.folder / other, random.Random(1))
+    done = mirror.commands.run("verify", 456, "--root", "m")
+    assert done.code == 8
+    assert "DAMAGED: 2 files:" in done.out
+    assert f"  {victim}: missing\n" in done.out
+    assert f"  {other}: altered, or unreadable\n" in done.out
+    assert "verify 456 --root m --repair" in done.out
+    repaired = mirror.commands.run("verify", 456, *mirror.service.flags, "--root", "m", "--repair")
+    assert repaired.code == 0
+    assert "2 damaged files repaired; all is as it was" in repaired.out
+    assert "2 files fetched" in repaired.out
+    assert list((mirror.folder / ".ninepic-mirror/trash").rglob(other.rpartition("/")[2]))
+
+
+def test_what_cannot_be_repaired(mirror: Mirror) -> None:
+    """A photo that the service does not give stays damaged, in this run and in the next, with the reason."""
+    victim = next(row for row in mirror.rows() if row.variant == "large")
+    (mirror.folder / victim.path).unlink()
+    mirror.service.fault(kind="404", origin="photos", path=f"large/{victim.image_id}", count=99)
+    mirror.service.fault(kind="404", origin="photos", path="large", count=99)
+    done = mirror.commands.run("verify", 456, *mirror.service.flags, "--root", "m", "--repair")
+    assert done.code == 8
+    assert f"  {victim.path}: missing; 404" in done.out
+    assert "could not be had" in done.out
+    again = mirror.verify()
+    assert (again.code, faults(again)) == (8, {victim.path: "missing"})
+
+
+def test_only_what_is_damaged_is_fetched(mirror: Mirror) -> None:
+    """New photos of the event are left to `sync`: a repair fetches nothing else."""
+    mirror.service.order("POST", "456/add", {"count": 5})
+    victim = mirror.rows()[0].path
+    (mirror.folder / victim).unlink()
+    asked = photo_requests(mirror.service)
+    done = mirror.repair()
+    assert (done.code, faults(done)) == (0, {victim: "missing"})
+    assert photo_requests(mirror.service) - asked == 1
+    synced = mirror.commands.run("sync", 456, *mirror.service.flags, "--root", "m", "--json")
+    assert (synced.code, synced.entry["files"]["downloaded"]) == (0, 10)
+    check_settled(mirror.folder)
+
+
+def test_an_address_that_is_not_stored(mirror: Mirror) -> None:
+    """Where an address is not stored, because it may be signed, the hour is listed for it."""
+    victim = mirror.rows()[0].path
+    (mirror.folder / victim).write_bytes(b"")
+    with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
+        manifest.execute("UPDATE files SET url = NULL")
+        manifest.commit()
+    asked = photo_requests(mirror.service)
+    done = mirror.repair()
+    assert (done.code, faults(done)) == (0, {victim: "size"})
+    assert photo_requests(mirror.service) - asked == 1
+
+
+@pytest.mark.parametrize("damage", ["deleted", "damaged"])
+def test_lost_manifest(mirror: Mirror, damage: str) -> None:
+    """A manifest that is lost or damaged ends with 6; with --repair it is rebuilt without a single photo request."""
+    path = mirror.folder / ".ninepic-mirror/manifest.sqlite3"
+    before = mirror.hashes()
+    if damage == "deleted":
+        path.unlink()
+    else:
+        data = bytearray(path.read_bytes())
+        data[4096:8192] = bytes(4096)
+        path.write_bytes(data)
+    found = mirror.commands.run("verify", "--root", "m")
+    assert found.code == 6
+    assert "--repair" in found.err
+    asked = photo_requests(mirror.service)
+    done = mirror.repair()
+    assert (done.code, entry(done)["checked"], entry(done)["damaged"]) == (0, 120, [])
+    assert photo_requests(mirror.service) == asked
+    assert mirror.hashes() == before
+    check_settled(mirror.folder)
+
+
+def test_oldest_first(mirror: Mirror) -> None:
+    """Samples take their turn: ten runs over a tenth have seen every file once."""
+    path = mirror.folder / ".ninepic-mirror/manifest.sqlite3"
+    for number in range(1, 12):
+        done = mirror.verify("--sample", "10%")
+        assert entry(done)["checked"] == 12
+        with closing(sqlite3.connect(path)) as connection:
+            (verified,) = connection.execute(
+                "SELECT count(*) FROM files WHERE verified_at IS NOT NULL"
+            ).fetchone()
+        assert verified == min(120, 12 * number)
+
+
+def test_time_is_over(mirror: Mirror) -> None:
+    """A run that has no more time says how far it came; the next one goes on there."""
+    done = mirror.commands.run(
+        "verify", "--root", "m", "--max-duration", "1s", "--max-rate", "1MB/s"
+    )
+    assert done.code == 0
+    assert "the time was over before" in done.out
+    assert "; the next run begins with them" in done.out
+
+
+def test_stopped(mirror: Mirror) -> None:
+    """Ctrl-C ends it at once with what is known by then, and 130."""
+    process = mirror.commands.start(
+        "verify", "--root", "m", "--json", "--max-rate", "100kB/s", "-v"
+    )
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert json.loads(out)["exit_code"] == 130
+
+
+def test_decode(mirror: Mirror) -> None:
+    """Pictures that cannot be decoded are told; they are no damage, because the service gave them so."""
+    done = mirror.verify("--decode")
+    assert (done.code, entry(done)["damaged"]) == (0, [])
+    notes = entry(done)["notes"]
+    text = mirror.commands.run("verify", "--root", "m", "--decode").out
+    assert all(note["text"] in text for note in notes[:20])
+
+
+def test_without_permission_to_write(mirror: Mirror) -> None:
+    """Who may only read can verify; that nothing is recorded is said with -v."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    shutil.chown(mirror.folder.parent, "nobody")
+    words = [*("setpriv", "--reuid=65534", "--clear-groups"), "--bounding-set=-all"]
+    assert words
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--sample", "12"], "is no percentage"),
+        (["--sample", "0%"], "is too little"),
+        (["--max-rate", "fast"], "is no size"),
+        (["--max-duration", "2 hours"], "is no duration"),
+        (["--quick", "--decode"], "reads no file"),
+    ],
+)
+def test_usage(mirror: Mirror, options: list[str], says: str) -> None:
+    """What cannot be understood ends with 2 and says what to write."""
+    done = mirror.commands.run("verify", "--root", "m", *options)
+    assert (done.code, done.says_one_line_and_cure()) == (2, True)
+    assert says in done.err
+
+
+def test_no_such_event(mirror: Mirror, tmp_path: Path) -> None:
+    """An event that is not mirrored is 9, an empty place no mirror root."""
+    assert mirror.verify(999).code == 9
+    assert mirror.commands.run("verify", "--root", tmp_path / "nothing").code == 6
+
+
+def test_beside_a_sync(mirror: Mirror) -> None:
+    """While passes add, move and remove photos, no file is called damaged, and neither is kept from its work."""
+    for number in range(6):
+        mirror.service.order("POST", "456/add", {"count": 40})
+        zone = "Asia/Kolkata" if number % 2 else "UTC"
+        sync = mirror.commands.start(
+            "sync",
+            456,
+            *mirror.service.flags,
+            "--root",
+            "m",
+            "--timezone",
+            zone,
+            "--full",
+            "--json",
+        )
+        while sync.poll() is None:
+            done = mirror.verify()
+            assert (done.code, entry(done)["damaged"]) == (0, []), done.err
+        out, err = sync.communicate()
+        assert sync.returncode == 0, out + err
+    assert mirror.verify().code == 0

@@ -1,0 +1,145 @@
+"""What ought to be on disk, by the manifest: the order of the list, one row again, what is nobody's."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ninepic_mirror.archive import inventory
+from ninepic_mirror.archive.inventory import List
+from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.schema import MIGRATIONS
+from tests.shelf import SIX, Shelf, open_shelf, window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ninepic_mirror.archive.verify import Entry
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    """An event with three photos in two hours."""
+    with open_shelf(tmp_path) as shelf:
+        shelf.have(window(SIX), "a", "b")
+        shelf.have(window(SIX - 3600), "c")
+        yield shelf
+
+
+def listed(manifest: Manifest, stamp: int, *, quick: bool = False) -> list[Entry]:
+    """Return the whole list."""
+    found: list[Entry] = []
+    files = List(stamp, quick=quick)
+    while some := files.next(manifest):
+        found += some
+    assert files.next(manifest) == []
+    assert files.count(manifest) >= len(found)
+    return found
+
+
+def names(entries: list[Entry]) -> str:
+    """Return which large files are there, in their order."""
+    return "".join(one.image_id for one in entries if one.variant == "large")
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 500])
+def test_longest_ago_first(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    """First what was lost, then what was never verified, by folder, then the oldest; nothing twice in one run."""
+    monkeypatch.setattr(inventory, "_LIST", chunk)
+    manifest = shelf.manifest
+    assert names(listed(manifest, 10)) == "cab"
+    everything = listed(manifest, 10)
+    inventory.record(manifest, [one for one in everything if one.image_id == "b"], 5)
+    inventory.record(manifest, [one for one in everything if one.image_id == "c"], 4)
+    assert names(listed(manifest, 10)) == "acb"
+    assert names(listed(manifest, 5)) == "ac"  # what this run has verified does not come again
+    assert names(listed(manifest, 5, quick=True)) == "cab"
+    shelf.holdings.lost("2026-01-19/06/large", [("b", "large")])
+    assert names(listed(manifest, 10)) == "bac"
+
+
+def test_what_is_lost_of_a_variant_that_is_not_wanted(shelf: Shelf) -> None:
+    """Nobody misses it; nor what left the event, nor what was never had."""
+    shelf.holdings.lost("2026-01-19/06/large", [("a", "large"), ("a", "thumbnail")])
+    shelf.manifest.set_meta({"wanted": ["large"]})
+    lost = [one for one in listed(shelf.manifest, 10) if one.state == "pending"]
+    assert [one.key for one in lost] == [("a", "large")]
+    assert inventory.again(shelf.manifest, ("a", "thumbnail")) is None
+    assert inventory.again(shelf.manifest, ("a", "large")) == lost[0]
+    shelf.manifest.change("UPDATE photos SET gone_since = 1 WHERE image_id = 'a'")
+    assert inventory.again(shelf.manifest, ("a", "large")) is None
+
+
+def test_only_what_is_still_so_is_recorded(shelf: Shelf) -> None:
+    """A file that was replaced while it was read was not verified, and a new file never was."""
+    before = listed(shelf.manifest, 10)
+    shelf.manifest.change("UPDATE files SET sha256 = 'other' WHERE image_id = 'a'")
+    inventory.record(shelf.manifest, before, 9)
+    times = shelf.manifest.rows("SELECT DISTINCT image_id, verified_at FROM files ORDER BY 1")
+    assert times == [("a", None), ("b", 9), ("c", 9)]
+    shelf.have(window(SIX), "d")
+    assert shelf.manifest.count("SELECT max(verified_at) FROM files WHERE image_id = 'd'") == 0
+
+
+def test_stamps_grow(shelf: Shelf) -> None:
+    """A run's stamp is later than every earlier one's, also when the clock went back."""
+    first = inventory.stamp(shelf.manifest)
+    inventory.record(shelf.manifest, listed(shelf.manifest, first), first + 10**6)
+    assert inventory.stamp(shelf.manifest) == first + 10**6 + 1
+
+
+def test_an_older_manifest(tmp_path: Path) -> None:
+    """One that knows no times is read all the same, by whoever may not bring it forward."""
+    path = tmp_path / "manifest.sqlite3"
+    with closing(sqlite3.connect(path)) as made:
+        made.executescript(MIGRATIONS[0])
+        made.executescript(
+            "PRAGMA user_version = 1; INSERT INTO photos (image_id, first_seen, last_seen, reading, window_reading)"
+            " VALUES ('a', 1, 1, 1, 1);"
+            "INSERT INTO files (image_id, variant, path, folder, size, sha256, state)"
+            " VALUES ('a', 'large', 'a.jpg', '', 1, 'b', 'present');"
+        )
+        manifest = Manifest(path, made)
+        assert names(listed(manifest, inventory.stamp(manifest))) == "a"
+        assert inventory.where(manifest) is None
+
+
+def test_how_paths_are_made(shelf: Shelf) -> None:
+    """As the last pass made them."""
+    assert inventory.where(shelf.manifest) is None
+    shelf.manifest.set_meta({"layout": "{variant}/{image_id}{ext}", "timezone": "Asia/Kolkata"})
+    where = inventory.where(shelf.manifest)
+    assert where is not None
+    assert where.layout.stem(SIX, where.zone, "large", "a") == "large/a"
+
+
+def test_strays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no row names is nobody's, whatever it is called; our own files are not."""
+    monkeypatch.setattr(inventory, "CHUNK", 2)
+    folder = shelf.folder
+    deep = folder / "2026-01-19/notes"
+    deep.mkdir()
+    (folder / "event.json").write_text("{}")
+    (folder / "2026-01-19/SHA256SUMS").write_text("")
+    (deep / "SHA256SUMS").write_text("")
+    (folder / "2026-01-19/06/large/a.png").write_text("")
+    (folder / "märz.txt").write_text("")
+    (folder / "link").symlink_to("event.json")
+    odd = folder / "märz"
+    odd.mkdir()
+    (odd / "x").write_text("")
+    shelf.manifest.change("UPDATE files SET moving_to = 'moved.jpg' WHERE image_id = 'a'")
+    (folder / "moved.jpg").write_text("")
+    shelf.manifest.change("UPDATE files SET state = 'gone' WHERE image_id = 'b'")
+    found = [
+        path
+        for some, kept in inventory.walk(shelf.tree)
+        for path in inventory.strays(shelf.manifest, some, kept)
+    ]
+    assert sorted(found) == sorted(
+        ["2026-01-19/06/large/a.png", "2026-01-19/notes/SHA256SUMS", "link", "märz.txt", "märz/x"]
+    )

@@ -1,0 +1,349 @@
+"""Reading files again: what is judged, what is looked at, and what a second look clears."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from ninepic_mirror.archive.files import Found
+from ninepic_mirror.archive.placement import Layout
+from ninepic_mirror.archive.verify import (
+    Damage,
+    Entry,
+    Eye,
+    Look,
+    Pace,
+    Readers,
+    Stopped,
+    Where,
+    barrier,
+    blame,
+    confirm,
+    hash_of,
+    is_misplaced,
+    look,
+    match,
+    share,
+)
+from ninepic_mirror.errors import StorageError
+from tests.shelf import SIX, Shelf, jpeg, open_shelf, sha256, window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from ninepic_mirror.archive.verify import Fault
+
+BODY = jpeg("large a")
+PATH = "2026-01-19/06/large/a.jpg"
+ROW = Entry("a", "large", PATH, len(BODY), sha256(BODY), SIX, "present")
+WHERE = Where(Layout.parse("{date}/{hour}/{variant}/{image_id}{ext}"), ZoneInfo("UTC"))
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    """An event with the two files of one photo."""
+    with open_shelf(tmp_path) as shelf:
+        shelf.have(window(SIX), "a")
+        yield shelf
+
+
+def eye(*, quick: bool = False) -> Eye:
+    """Return how to look, without a limit."""
+    return Eye(Pace(None, threading.Event()), quick)
+
+
+# --- decisions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "blocked", "fault"),
+    [
+        (None, False, "missing"),
+        (None, True, "type"),
+        (Found(5, 0, 1, is_file=False, links=1), False, "type"),
+        (Found(5, 0, 1, is_file=True, links=1), False, None),
+        (Found(6, 0, 1, is_file=True, links=1), False, "size"),
+    ],
+)
+def test_blame(found: Found | None, blocked: bool, fault: Fault | None) -> None:
+    """What stands at a place is judged without reading it."""
+    assert blame(found, 5, blocked=blocked) == fault
+
+
+@pytest.mark.parametrize(
+    ("change", "misplaced"),
+    [
+        ({}, False),
+        ({"path": "2026-01-19/07/large/a.jpg"}, True),
+        ({"path": "2026-01-19/07/large/a.jpg", "unsettled": 1}, False),
+        ({"path": "2026-01-19/07/large/a.jpg", "moving_to": PATH}, False),
+        ({"path": "2026-01-19/07/large/a.jpg", "state": "pending"}, False),
+        ({"path": "2026-01-19/06/large/a.png"}, False),
+        ({"path": None}, False),
+    ],
+)
+def test_misplaced(change: dict[str, object], misplaced: bool) -> None:
+    """A file stands wrong where neither the layout nor a move that is known puts it."""
+    row = structs.replace(ROW, **change)
+    assert is_misplaced(row, WHERE) == misplaced
+    assert not is_misplaced(row, None)
+
+
+@given(files=st.integers(0, 10**7), hundredths=st.integers(1, 10_000))
+def test_samples(files: int, hundredths: int) -> None:
+    """A sample is never empty and never more than all, and enough of them see every file."""
+    size = share(files, hundredths / 10_000)
+    assert min(files, 1) <= size <= files
+    assert size * 10_000 >= files * hundredths
+
+
+def test_match() -> None:
+    """Whole bytes are found once for each file, and only candidates of a size that is sought are read."""
+    read: list[str] = []
+    hashes = {"x": "1", "y": "1", "z": "2", "broken": None}
+
+    def digest(path: str) -> str | None:
+        read.append(path)
+        return hashes[path]
+
+    def row(image_id: str, size: int, sha: str, path: str | None = "p") -> Entry:
+        return Entry(image_id, "large", path, size, sha, None, "present")
+
+    damages = [
+        Damage(row("a", 5, "1"), "missing"),
+        Damage(row("b", 5, "2"), "content"),
+        Damage(row("c", 5, "3"), "size"),
+        Damage(row("d", 7, "4"), "misplaced"),
+        Damage(row("e", 7, "5", None), "missing"),
+    ]
+    candidates = [("other", 6), ("d", 7), ("x", 5), ("broken", 5), ("y", 5), ("z", 5)]
+    found = match(damages, candidates, digest)
+    assert found == {("a", "large"): "x", ("b", "large"): "z"}
+    assert read == ["x", "broken", "y", "z"]
+
+
+# --- pace --------------------------------------------------------------------------------------------------------
+
+
+class _Waits(threading.Event):
+    """An event that notes how long it was waited for, instead of letting it be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0.0)
+        return self.is_set()
+
+
+def test_pace() -> None:
+    """Bytes are paid for before the next are read; idle time is not saved up."""
+    stop, times = _Waits(), iter([0.0, 0.0, 100.0])
+    pace = Pace(10, stop, lambda: next(times))
+    for _ in range(3):
+        pace.spend(20)
+    assert stop.waits == [2.0, 4.0, 2.0]
+
+
+@pytest.mark.parametrize("rate", [None, 10.0])
+def test_pace_stops(rate: float | None) -> None:
+    """A run that is to end waits for nothing more."""
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        Pace(rate, stop).spend(10**9)
+
+
+# --- looking -----------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_file(shelf: Shelf) -> None:
+    """A file that is what its row says is read once, to its end."""
+    assert look(shelf.tree, ROW, eye(), WHERE) == Look(read=len(BODY))
+    assert look(shelf.tree, ROW, eye(quick=True), WHERE) == Look()
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_damaged_files(shelf: Shelf, quick: bool) -> None:
+    """Every kind of damage is seen; a link is never followed, not even to the right bytes."""
+    path, tree = shelf.folder / PATH, shelf.tree
+
+    def fault() -> Fault | None:
+        return look(tree, ROW, eye(quick=quick), WHERE).fault
+
+    path.write_bytes(BODY[:-1] + b"\x00")
+    assert fault() == (None if quick else "content")
+    path.write_bytes(BODY[:-1])
+    assert fault() == "size"
+    path.rename(path.with_name("b.jpg"))
+    assert fault() == "missing"
+    path.symlink_to("b.jpg")
+    assert fault() == "type"
+    path.unlink()
+    path.mkdir()
+    assert fault() == "type"
+    path.rmdir()
+    os.mkfifo(path)
+    assert fault() == "type"
+    path.unlink()
+    above = path.parent
+    above.rename(above.with_name("aside"))
+    assert fault() == "missing"
+    above.symlink_to("aside")
+    assert fault() == "type"
+    assert barrier(tree, PATH) == "2026-01-19/06/large"
+    assert barrier(tree, "x.jpg") is None
+
+
+def test_a_row_without_a_place(shelf: Shelf) -> None:
+    """A file of which no place is known is missing."""
+    assert look(shelf.tree, structs.replace(ROW, path=None), eye()) == Look("missing")
+
+
+def test_a_file_on_its_way(shelf: Shelf) -> None:
+    """A file that a move has just taken elsewhere is found there."""
+    moving = structs.replace(ROW, path="2026-01-19/05/large/a.jpg", moving_to=PATH)
+    assert look(shelf.tree, moving, eye(), WHERE).fault is None
+    nowhere = structs.replace(moving, moving_to="2026-01-19/04/large/a.jpg")
+    assert look(shelf.tree, nowhere, eye(), WHERE).fault == "missing"
+
+
+def test_a_whole_file_in_a_wrong_place(shelf: Shelf) -> None:
+    """It is told only where the bytes are right: else that comes first."""
+    late = structs.replace(ROW, taken=SIX + 3600)
+    assert look(shelf.tree, late, eye(), WHERE).fault == "misplaced"
+    assert look(shelf.tree, late, eye()).fault is None
+    (shelf.folder / PATH).write_bytes(b"")
+    assert look(shelf.tree, late, eye(), WHERE).fault == "size"
+
+
+@pytest.mark.parametrize(
+    ("number", "fault"), [(errno.EIO, "content"), (errno.EUCLEAN, "content"), (errno.EACCES, None)]
+)
+def test_unreadable(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, number: int, fault: Fault | None
+) -> None:
+    """What the disk cannot read is damage; what we may not read says nothing, and ends the run."""
+
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "readv", fail)
+    if fault is None:
+        with pytest.raises(StorageError):
+            look(shelf.tree, ROW, eye())
+    else:
+        assert look(shelf.tree, ROW, eye()).fault == fault
+    assert hash_of(shelf.tree, PATH, Pace(None, threading.Event())) is None
+
+
+def test_gone_between_two_calls(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there again when it is asked why it was not is called missing; the second look clears it."""
+
+    def fail(*_: object) -> int:
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+    monkeypatch.setattr(os, "readv", fail)
+    assert look(shelf.tree, ROW, eye()).fault == "missing"
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_only_right_bytes_are_decoded(shelf: Shelf, right: bool) -> None:
+    """A picture is decoded from the very file that was read, unless its bytes are wrong anyway."""
+    seen: list[int] = []
+
+    def decode(descriptor: int) -> str | None:
+        seen.append(os.fstat(descriptor).st_size)
+        return "odd"
+
+    how = structs.replace(eye(), decode=decode)
+    row = ROW if right else structs.replace(ROW, sha256="0")
+    assert look(shelf.tree, row, how).note == ("odd" if right else None)
+    assert seen == ([len(BODY)] if right else [])
+
+
+def test_hash_of(shelf: Shelf) -> None:
+    """Any file can be hashed."""
+    assert hash_of(shelf.tree, PATH, Pace(None, threading.Event())) == ROW.sha256
+    assert hash_of(shelf.tree, "nothing", Pace(None, threading.Event())) is None
+
+
+# --- a second look -----------------------------------------------------------------------------------------------
+
+
+def test_confirm() -> None:
+    """What a row that did not change says twice is damage; what nobody promises any more is not."""
+    bad = Look("missing")
+    assert confirm(ROW, lambda _: ROW, lambda _: bad) == Damage(ROW, "missing")
+    assert confirm(ROW, lambda _: None, lambda _: bad) is None
+    assert confirm(ROW, lambda _: ROW, lambda _: Look()) is None
+
+
+def test_confirm_follows_a_row() -> None:
+    """A row that a pass changes meanwhile is judged as it is in the end, however often it changes."""
+    rows = [structs.replace(ROW, path=f"{number}.jpg") for number in range(9)]
+
+    def ask(until: int) -> tuple[list[str | None], Damage | None]:
+        asked: list[str | None] = []
+        left = iter(rows)
+
+        def see(row: Entry) -> Look:
+            asked.append(row.path)
+            return Look(None if len(asked) == until else "size")
+
+        return asked, confirm(ROW, lambda _: next(left), see)
+
+    assert ask(2) == (["0.jpg", "1.jpg"], None)
+    asked, found = ask(9)
+    assert len(asked) == 5
+    assert found == Damage(rows[4], "size")
+
+
+# --- readers -----------------------------------------------------------------------------------------------------
+
+
+def entries(shelf: Shelf) -> Sequence[Entry]:
+    """Return rows of all files."""
+    found = shelf.manifest.rows(
+        "SELECT image_id, variant, path, size, sha256, taken, state FROM files JOIN photos USING (image_id)"
+    )
+    return [Entry(*row) for row in found]  # type: ignore[arg-type]  # the columns are the fields, in order
+
+
+def test_readers(shelf: Shelf) -> None:
+    """Every file is looked at once, by however many threads."""
+    shelf.have(window(SIX), *(f"p{number}" for number in range(20)))
+    rows = entries(shelf)
+    with Readers(shelf.tree, eye(), 3) as readers:
+        seen = readers.look(rows, WHERE)
+    assert len(seen) == len(rows) == 42
+    assert {one.fault for one in seen.values()} == {None}
+
+
+def test_readers_stop(shelf: Shelf) -> None:
+    """When the run is to end, nothing is said of what was not read."""
+    stop = threading.Event()
+    stop.set()
+    with Readers(shelf.tree, Eye(Pace(None, stop)), 2) as readers:
+        assert readers.look(entries(shelf), WHERE) == {}
+
+
+def test_readers_tell_a_fault_of_the_disk(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends the run leaves the threads."""
+
+    def fail(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "no")
+
+    monkeypatch.setattr(os, "readv", fail)
+    with Readers(shelf.tree, eye(), 2) as readers, pytest.raises(StorageError):
+        readers.look(entries(shelf), WHERE)
