@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 
@@ -320,7 +321,7 @@ def _chunks(descriptor: int) -> Iterator[memoryview]:
 
 def _forget(descriptor: int) -> None:
     """Give the memory back that holds a file: a mirror read through must not drive out what others need."""
-    if hasattr(os, "posix_fadvise"):  # pragma: no branch  macOS has none
+    with suppress(OSError, AttributeError):  # a file system that knows none; macOS has none
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 

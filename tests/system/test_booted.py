@@ -186,6 +186,30 @@ def test_by_hand_beside_the_daemon(machine: Machine) -> None:
     assert ": whole" in said
 
 
+def test_verify(machine: Machine) -> None:
+    """The weekly verification runs in its sandbox beside the daemon, fails while damage remains, and repair is as told."""
+    unit = "ninepic-mirror-verify.service"
+    start(machine)
+    wait_whole(machine)
+    type_in(machine, section("Verify every week", "install"))
+    machine.run("systemctl", "start", unit)
+    journal = ("journalctl", "-u", unit, "--no-pager")
+    assert "no damage" in machine.run(*journal).stdout
+    assert "not recorded" not in machine.run(*journal).stdout
+    assert "ninepic-mirror-verify" in machine.run("systemctl", "list-timers").stdout
+    victim = photos(machine)[0]
+    data = bytearray(victim.read_bytes())
+    data[99] ^= 1
+    victim.write_bytes(data)
+    assert machine.run("systemctl", "start", unit, check=False).returncode
+    assert machine.show(unit, "ExecMainStatus") == "8"
+    assert victim.name in machine.run(*journal).stdout
+    (line,) = section("Verify every week", "systemd-run")
+    said = type_in(machine, [line.replace("--pty", "--pipe --wait")])
+    assert "1 damaged file repaired" in said
+    machine.run("systemctl", "start", unit)
+
+
 def test_reload(machine: Machine) -> None:
     """A reload takes the new settings without a restart; settings with faults are refused, and the old ones stay."""
     process = start(machine)
