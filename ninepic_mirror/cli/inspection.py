@@ -11,6 +11,7 @@ import os
 import threading
 from contextlib import suppress
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
@@ -241,19 +242,26 @@ class Inspection(Struct):
         if self.found and await self._is_held():
             await trio.sleep(_BATCH)  # a file gets its name a moment before its row
         verdict = self.verdict
-        verdict.damages = await self._confirmed([one.entry for one in self.suspects])
-        strays = []
-        for path in self.found:
-            folder, name = split(path)
-            if await trio.to_thread.run_sync(self.tree.stat, path) is not None:
-                strays += await self._ask(partial(_strays, folder, [name]))
+        for some in _some([one.entry for one in self.suspects]):
+            verdict.damages += await self._confirmed(some)
+        strays: list[str] = []
+        for folder, paths in groupby(self.found, lambda path: split(path)[0]):
+            for names in _some([split(path)[1] for path in paths]):
+                still = await self._ask(partial(_strays, folder, names))
+                strays += await trio.to_thread.run_sync(self._standing, still)
         if verdict.damages:
             places = await trio.to_thread.run_sync(self._match, strays)
             for damage in verdict.damages:
                 damage.found = places.get(damage.entry.key)
                 damage.fault = damage.fault if damage.found is None else "misplaced"
-            strays = sorted({*strays} - {*places.values()})
+            # nor what stands in the place of a folder: it is the damage of every file below
+            blocks = {above for one in verdict.damages for above in _above(one.entry.path)}
+            strays = sorted({*strays} - {*places.values()} - blocks)
         verdict.strays = strays
+
+    def _standing(self, paths: Sequence[str]) -> list[str]:
+        with translated(self.tree.name("")):
+            return [path for path in paths if self.tree.stat(path) is not None]
 
     def _match(self, strays: Sequence[str]) -> dict[Key, str]:
         damages = self.verdict.damages
@@ -316,3 +324,17 @@ def _groups(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
 
 def _strays(folder: str, names: Sequence[str], manifest: Manifest) -> list[str]:
     return inventory.strays(manifest, folder, names)
+
+
+def _some(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield items as many at a time as one question may hold."""
+    for start in range(0, len(items), inventory.CHUNK):
+        yield items[start : start + inventory.CHUNK]
+
+
+def _above(path: str | None) -> Iterator[str]:
+    """Yield the folders above a path."""
+    folder = split(path or "")[0]
+    while folder:
+        yield folder
+        folder = split(folder)[0]

@@ -123,7 +123,7 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
         yield from _bounded([f"{line}: repaired" for line in done], everything)
     if verdict.strays:
         verb = "belongs" if len(verdict.strays) == 1 else "belong"
-        yield f"  {count(len(verdict.strays), 'file')} {verb} to no photo, and stay as they are:"
+        yield f"  {count(len(verdict.strays), 'file')} {verb} to no photo (never touched):"
         yield from _bounded([f"    {plain(path)}" for path in verdict.strays], everything)
     yield from _bounded(
         [f"  {plain(str(entry.path))}: {plain(text)}" for entry, text in verdict.notes], everything

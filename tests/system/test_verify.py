@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import subprocess
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
@@ -16,13 +18,14 @@ from typing import TYPE_CHECKING, TypedDict
 import pytest
 
 from tests.oracle import check_settled, rows
+from tests.system.conftest import PROGRAM, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tests.oracle import Row
-    from tests.system.conftest import Commands, Outcome, Serve, Service
+    from tests.system.conftest import Commands, Serve, Service
 
 
 class Damaged(TypedDict):
@@ -203,7 +206,9 @@ def test_random_damages(commands: Commands, serve: Serve, tmp_path: Path) -> Non
         expected |= {one: "misplaced", other: "misplaced"}
     strays = {
         "2026-01-19/note.txt": b"a note",
-        "extra.jpg": (mirror.folder / single[0]).read_bytes(),
+        "extra.jpg": (
+            mirror.folder / next(path for path in single if path not in expected)
+        ).read_bytes(),
     }
     (mirror.folder / "2026-01-19").mkdir(exist_ok=True)
     for name, data in strays.items():
@@ -351,13 +356,152 @@ def test_decode(mirror: Mirror) -> None:
     assert all(note["text"] in text for note in notes[:20])
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a mount for itself alone")
 def test_without_permission_to_write(mirror: Mirror) -> None:
-    """Who may only read can verify; that nothing is recorded is said with -v."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can become another user")
-    shutil.chown(mirror.folder.parent, "nobody")
-    words = [*("setpriv", "--reuid=65534", "--clear-groups"), "--bounding-set=-all"]
-    assert words
+    """On a disk that is mounted read-only everything is verified; that nothing is recorded is said with -v."""
+    script = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"'
+    words = [*PROGRAM, "-v", "verify", "--root", "m", "--json"]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", mirror.folder.parent, *words],
+        cwd=mirror.commands.folder,
+        env=mirror.commands.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "mount" in done.stderr and not done.stdout:
+        pytest.skip(f"no mount can be made here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert entry(Outcome(0, done.stdout, "")) == entry(mirror.verify())
+    assert "is not recorded" in done.stderr
+
+
+def test_a_folder_in_the_way(mirror: Mirror) -> None:
+    """A link or file in the place of a folder is named for every file below it, and goes to the trash."""
+    hour = next(row.path for row in mirror.rows() if row.variant == "large").rpartition("/")[0]
+    below = [row.path for row in mirror.rows() if row.path.startswith(f"{hour}/")]
+    before = mirror.hashes()
+    shutil.rmtree(mirror.folder / hour)
+    (mirror.folder / hour).symlink_to("/etc")
+    assert faults(mirror.verify()) == dict.fromkeys(below, "type")
+    done = mirror.repair()
+    assert (done.code, faults(done)) == (0, dict.fromkeys(below, "type"))
+    assert mirror.hashes() == before
+    assert (mirror.folder / ".ninepic-mirror/trash").is_dir()
+    check_settled(mirror.folder)
+
+
+def test_a_row_that_names_a_wrong_place(mirror: Mirror) -> None:
+    """A whole file whose row and place agree, but not with its photo's hour, is moved where it belongs."""
+    row = next(row for row in mirror.rows() if row.variant == "large")
+    wrong = f"2026-01-01/00/large/{row.path.rpartition('/')[2]}"
+    (mirror.folder / wrong).parent.mkdir(parents=True)
+    (mirror.folder / row.path).rename(mirror.folder / wrong)
+    with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
+        manifest.execute(
+            "UPDATE files SET path = ?, folder = '2026-01-01/00/large' WHERE path = ?",
+            [wrong, row.path],
+        )
+        manifest.commit()
+    assert faults(mirror.verify()) == {wrong: "misplaced"}
+    asked = photo_requests(mirror.service)
+    done = mirror.repair()
+    assert (done.code, faults(done)) == (0, {wrong: "misplaced"})
+    assert photo_requests(mirror.service) == asked
+    assert (mirror.folder / row.path).is_file()
+    check_settled(mirror.folder)
+
+
+def test_another_layout_is_no_damage(mirror: Mirror, tmp_path: Path) -> None:
+    """A layout that no pass has followed yet says nothing about where files stand."""
+    (tmp_path / "ninepic-mirror.toml").write_text(
+        '[api]\norg_id = 903\n[mirror]\nroot = "m"\ntimezone = "Asia/Kolkata"\nlayout = "{variant}/{image_id}"\n'
+    )
+    done = mirror.commands.run("verify", "--json")
+    assert (done.code, entry(done)["damaged"]) == (0, [])
+
+
+def test_an_unreadable_file(mirror: Mirror) -> None:
+    """A read error of one file is that file's damage; the others are read."""
+    victim = mirror.rows()[3].path
+    inject = [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "log",
+        "-e",
+        "trace=readv",
+        "-e",
+        "inject=readv:error=EIO",
+    ]
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not here (Debian: apt install strace)")
+    words = [
+        *inject,
+        "-P",
+        str(mirror.folder / victim),
+        *PROGRAM,
+        "verify",
+        "--root",
+        "m",
+        "--json",
+    ]
+    done = subprocess.run(
+        words,
+        cwd=mirror.commands.folder,
+        env=mirror.commands.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = Outcome(done.returncode, done.stdout, done.stderr)
+    assert found.code == 8, found.err
+    assert (faults(found), entry(found)["checked"]) == ({victim: "content"}, 120)
+
+
+def test_a_photo_that_left(mirror: Mirror) -> None:
+    """Its copy cannot be had again: that is said, and from then on nobody promises it."""
+    row = next(row for row in mirror.rows() if row.variant == "large")
+    (mirror.folder / row.path).unlink()
+    mirror.service.order("POST", "456/remove", {"image_id": row.image_id})
+    done = mirror.commands.run("verify", 456, *mirror.service.flags, "--root", "m", "--repair")
+    assert done.code == 8
+    assert f"  {row.path}: missing; its photo has left the event" in done.out
+    assert mirror.verify().code == 0
+
+
+def test_another_instance(mirror: Mirror) -> None:
+    """While somebody holds the event files are read all the same; a repair waits for 10 s, and ends with 7."""
+    (mirror.folder / mirror.rows()[0].path).unlink()
+    with (mirror.folder / ".ninepic-mirror/lock").open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = mirror.repair()
+        assert (done.code, len(entry(done)["damaged"])) == (7, 1)
+        assert "is held by" in done.err
+
+
+def test_a_key_is_needed_to_repair_only(mirror: Mirror) -> None:
+    """Without a key nothing is read for hours before that is said."""
+    del mirror.commands.environ["NINEPIC_API_KEY"]
+    assert mirror.verify().code == 0
+    assert mirror.repair().code == 2
+
+
+def test_several_events(commands: Commands, serve: Serve, tmp_path: Path) -> None:
+    """What is wrong with one event does not keep the others from being verified; the longest verified comes first."""
+    service = serve("--photos", 5, "--events", 3)
+    assert commands.run("sync", "--all", *service.flags, "--root", "m").code == 0
+    assert commands.run("verify", 456, "--root", "m").code == 0
+    root = tmp_path / "m"
+    next(root.glob("458-*/.ninepic-mirror/manifest.sqlite3")).unlink()
+    next(root.glob("457-*/2026-*/*/large/*")).unlink()
+    done = commands.run("verify", "--root", "m", "--json")
+    found = {one["event_id"]: one for one in json.loads(done.out)["events"]}
+    assert list(found) == [457, 458, 456]
+    assert [len(one["damaged"]) for one in found.values()] == [1, 0, 0]
+    assert "the manifest is lost" in found[458]["error"]
+    assert (done.code, json.loads(done.out)["exit_code"]) == (6, 6)
 
 
 @pytest.mark.parametrize(

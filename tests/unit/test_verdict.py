@@ -1,0 +1,88 @@
+"""The last words of a verification: what is damaged, what to do next, and never more than a screenful."""
+
+from __future__ import annotations
+
+from ninepic_mirror.archive.verify import Damage, Entry
+from ninepic_mirror.cli.summary import SHOWN
+from ninepic_mirror.cli.verdict import Verdict, describe
+
+
+def row(number: int, error: str | None = None) -> Entry:
+    """Return a row."""
+    return Entry(f"id{number}", "large", f"{number}.jpg", 5, "", None, "present", error=error)
+
+
+def text(verdict: Verdict, *, repairing: bool = False) -> str:
+    """Return what is printed."""
+    lines = describe(verdict, repair="REPAIR", everything="ALL", repairing=repairing)
+    return "\n".join(lines)
+
+
+def test_all_is_well() -> None:
+    """One line says so, one what was done."""
+    said = text(Verdict(456, "Marathon", 9, 9, 9, 900, seconds=1.5))
+    assert said == (
+        "Marathon (event 456): no damage: 9 files as they were\n  9 files checked, 900 B read; 1.5 s"
+    )
+
+
+def test_a_part() -> None:
+    """A part is never taken for all of it."""
+    said = text(Verdict(456, None, files=90, due=9, checked=4, late=True))
+    assert "event 456 (event 456): no damage in 4 of 90 files" in said
+    assert "the time was over before 5 files; the next run begins with them" in said
+    assert "stopped before 5 files" in text(Verdict(456, None, files=9, due=9, checked=4))
+
+
+def test_much_damage() -> None:
+    """A thousand lines would push the verdict out of sight."""
+    damages = [Damage(row(number), "missing") for number in range(1000)]
+    verdict = Verdict(456, "Marathon", 1000, 1000, 1000, damages=damages)
+    said = text(verdict)
+    assert verdict.is_damaged
+    assert said.count(": missing") == SHOWN
+    assert f"… and {1000 - SHOWN} more: ALL" in said
+    assert said.endswith("  next: REPAIR")
+
+
+def test_each_line() -> None:
+    """Each damaged file has what is wrong, where it is found, and why it could not be had."""
+    damages = [
+        Damage(row(1), "misplaced", "there.jpg", repaired=True),
+        Damage(row(2, "404 from the photo origin"), "content"),
+        Damage(row(3), "size"),
+        Damage(Entry("id4\x1b", "large", None, 5, "", None, "failed"), "missing"),
+    ]
+    verdict = Verdict(456, "Marathon", 9, 9, 9, damages=damages, fetched=1, rebuilt=True)
+    verdict.gone.add(("id3", "large"))
+    verdict.strays, verdict.notes, verdict.unread = ["x.txt"], [(row(5), "odd")], True
+    said = text(verdict, repairing=True)
+    for line in (
+        "the manifest was lost or damaged; it was rebuilt from the files",
+        "DAMAGED: 3 files:",
+        "  1.jpg: in a wrong place: it stands at there.jpg: repaired",
+        "  2.jpg: altered, or unreadable; 404 from the photo origin",
+        "  3.jpg: another size; its photo has left the event",
+        "  id4\\u001b: missing",
+        "  1 file belongs to no photo (never touched):\n    x.txt",
+        "  5.jpg: odd",
+        "1 file fetched",
+        "the newest changes of a pass were not seen",
+        "the files above could not be had; try again later: REPAIR",
+    ):
+        assert line in said, line
+
+
+def test_an_error() -> None:
+    """What could not be looked at is not called anything else."""
+    assert text(Verdict(456, error="no")) == "event 456 (event 456): NOT verified: no"
+
+
+def test_json() -> None:
+    """The object has the fields of DESIGN §3 for damaged files and for strays."""
+    verdict = Verdict(456, damages=[Damage(row(1), "size", repaired=True)], strays=["x"])
+    assert not verdict.is_damaged
+    assert verdict.as_json()["damaged"] == [
+        {"path": "1.jpg", "image_id": "id1", "variant": "large", "fault": "size", "repaired": True},
+        {"path": "x", "image_id": None, "variant": None, "fault": "stray", "repaired": False},
+    ]
