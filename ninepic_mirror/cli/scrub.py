@@ -163,8 +163,24 @@ class Scrub(Struct):
 
     async def _verify(self, event_id: int, verdict: Verdict) -> None:
         began = trio.current_time()
-        path = await self._sound_manifest(event_id, verdict)
         folder = await trio.to_thread.run_sync(self._folder, event_id)
+        path = mirrors.root_of(self.config).manifest_path(folder)
+        fault = await trio.to_thread.run_sync(self._check_manifest, event_id, path)
+        if fault is not None:
+            await self._rebuild(event_id, path, fault, verdict)
+        try:
+            await self._inspect(event_id, folder, path, verdict)
+        except StorageError as error:
+            # damage that only shows when a row is read
+            if verdict.rebuilt or not _is_damage(error):
+                raise
+            await self._rebuild(event_id, path, error.text, verdict)
+            await self._inspect(event_id, folder, path, verdict)
+        verdict.seconds = trio.current_time() - began
+        verdict.late, verdict.stopped = self.is_late, self.stopping.is_set()
+
+    async def _inspect(self, event_id: int, folder: Path, path: Path, verdict: Verdict) -> None:
+        verdict.forget()
         with Tree(folder) as tree:
             event = Inspection(
                 self.config, self.asked, self.progress, self.stop, event_id, tree, path, verdict
@@ -175,8 +191,6 @@ class Scrub(Struct):
             await event.settle()
             if verdict.damages and self.asked.key is not None and not self.stopping.is_set():
                 await self._repair(event, verdict)
-        verdict.seconds = trio.current_time() - began
-        verdict.late, verdict.stopped = self.is_late, self.stopping.is_set()
 
     def _folder(self, event_id: int) -> Path:
         root = mirrors.root_of(self.config)
@@ -186,22 +200,18 @@ class Scrub(Struct):
             raise NotMirroredError(event_id, str(root.path))
         return folder
 
-    async def _sound_manifest(self, event_id: int, verdict: Verdict) -> Path:
-        """Return where the manifest is; a lost or damaged one is rebuilt where that was asked for.
+    async def _rebuild(self, event_id: int, path: Path, fault: str, verdict: Verdict) -> None:
+        """Rebuild a lost or damaged manifest from the files, where that was asked for.
 
         Raises:
-            StorageError: It is lost or damaged, and nothing is to be repaired.
+            StorageError: Nothing is to be repaired.
         """
-        folder = await trio.to_thread.run_sync(self._folder, event_id)
-        path = mirrors.root_of(self.config).manifest_path(folder)
-        fault = await trio.to_thread.run_sync(self._check_manifest, event_id, path)
-        if fault is None:
-            return path
         if self.asked.key is None:
             words = ("verify", str(event_id), *again(self.asked.flags, PLACE), "--repair")
             cure = f"rebuild it from the files: {command(*words, console=self.console)}"
             raise StorageError(str(path), fault, cure)
-        if path.is_file():
+        folder = await trio.to_thread.run_sync(self._folder, event_id)
+        if await trio.to_thread.run_sync(path.is_file):
             await self._set_aside(event_id, folder, path, fault)
         else:
             self.progress.note(f"{path}: {fault}; it is rebuilt from the files")
@@ -211,7 +221,6 @@ class Scrub(Struct):
         verdict.fetched += report.downloaded
         if not report.whole:
             self.codes.append(Code.NOT_WHOLE)
-        return path
 
     def _check_manifest(self, event_id: int, path: Path) -> str | None:
         """Return what is wrong with the manifest itself."""
@@ -220,13 +229,11 @@ class Scrub(Struct):
                 return "the manifest is lost"
         try:
             with mirrors.opened(mirrors.root_of(self.config), event_id) as (manifest, _):
-                (answer,) = manifest.rows("PRAGMA quick_check(1)")
+                # The long one also compares each row with the indexes: a row that is lost shows nowhere else.
+                pragma = "quick_check" if self.asked.quick else "integrity_check"
+                (answer,) = manifest.rows(f"PRAGMA {pragma}(1)")
         except StorageError as error:
-            cause = error.__cause__
-            is_damaged = isinstance(cause, sqlite3.DatabaseError) and not isinstance(
-                cause, sqlite3.OperationalError
-            )
-            if not (is_damaged or isinstance(error, ManifestError)):
+            if not _is_damage(error):
                 raise
             return error.text
         return None if answer == ("ok",) else f"the manifest is damaged: {answer[0]}"
@@ -265,6 +272,15 @@ class Scrub(Struct):
         else:
             verdict.fetched += report.downloaded
         await event.see_repaired()
+
+
+def _is_damage(error: StorageError) -> bool:
+    """Whether an error says that a manifest is damaged, not that it cannot be reached."""
+    cause = error.__cause__
+    is_foreign = isinstance(cause, sqlite3.DatabaseError)
+    return isinstance(error, ManifestError) or (
+        is_foreign and not isinstance(cause, sqlite3.OperationalError)
+    )
 
 
 def _without_manifest(config: Config) -> list[int]:

@@ -60,6 +60,11 @@ class Verdict(Struct):
     seconds: float = 0.0
     error: str | None = None
 
+    def forget(self) -> None:
+        """Begin anew, but for what was done to the manifest."""
+        self.checked = self.bytes = 0
+        self.damages, self.strays, self.notes = [], [], []
+
     @property
     def is_damaged(self) -> bool:
         """Whether damage remains (exit code 8)."""

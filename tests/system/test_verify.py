@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -167,8 +168,8 @@ def folder(path: Path, _: random.Random) -> str:
 
 def misplace(path: Path, _: random.Random) -> str:
     """Move it to another folder."""
-    elsewhere = path.parents[1] / "elsewhere"
-    elsewhere.mkdir(exist_ok=True)
+    elsewhere = path.parents[1] / "elsewhere" / path.parent.name
+    elsewhere.mkdir(parents=True, exist_ok=True)
     path.rename(elsewhere / path.name)
     return "misplaced"
 
@@ -289,13 +290,26 @@ def test_an_address_that_is_not_stored(mirror: Mirror) -> None:
     assert photo_requests(mirror.service) - asked == 1
 
 
-@pytest.mark.parametrize("damage", ["deleted", "damaged"])
+def damage_a_row(path: Path) -> None:
+    """Damage a row in a way that only the comparison with its indexes shows."""
+    with closing(sqlite3.connect(path)) as manifest:
+        (xxh3,) = manifest.execute("SELECT xxh3_128 FROM files LIMIT 1").fetchone()
+    data = bytearray(path.read_bytes())
+    places = [at.start() for at in re.finditer(xxh3.encode(), data)]
+    assert len(places) >= 2  # the row, and its entry in the index
+    data[places[0]] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", ["deleted", "damaged", "a row"])
 def test_lost_manifest(mirror: Mirror, damage: str) -> None:
     """A manifest that is lost or damaged ends with 6; with --repair it is rebuilt without a single photo request."""
     path = mirror.folder / ".ninepic-mirror/manifest.sqlite3"
     before = mirror.hashes()
     if damage == "deleted":
         path.unlink()
+    elif damage == "a row":
+        damage_a_row(path)
     else:
         data = bytearray(path.read_bytes())
         data[4096:8192] = bytes(4096)
@@ -334,17 +348,18 @@ def test_time_is_over(mirror: Mirror) -> None:
     assert "; the next run begins with them" in done.out
 
 
-def test_stopped(mirror: Mirror) -> None:
+def test_stopped(mirror: Mirror, wait: Callable[[Callable[[], object]], None]) -> None:
     """Ctrl-C ends it at once with what is known by then, and 130."""
-    process = mirror.commands.start(
-        "verify", "--root", "m", "--json", "--max-rate", "100kB/s", "-v"
-    )
-    assert process.stderr is not None
-    process.stderr.readline()
+    words = ("verify", "--root", "m", "--json", "--max-rate", "100kB/s")
+    process = mirror.commands.start(*words)
+    wait(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 2)  # it reads
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert json.loads(out)["exit_code"] == 130
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, "Traceback" in err) == (130, False)
+    document = json.loads(out)
+    assert document["exit_code"] == 130
+    assert document["events"][0]["damaged"] == []
+    assert document["events"][0]["checked"] < 120
 
 
 def test_decode(mirror: Mirror) -> None:
