@@ -236,3 +236,13 @@ def test_losing_nothing_changes_nothing(shelf: Shelf) -> None:
     assert shelf.holdings.tops() == ["2026-01-19"]
     shelf.holdings.stale_sums(["2026-01-19"])
     assert shelf.holdings.tops() == []
+
+
+def test_what_verify_found_elsewhere(shelf: Shelf) -> None:
+    """Photos called misplaced are looked at by the pass; folders that files were brought to are compared."""
+    (place,) = {path for path in shelf.have(window(SIX), "a") if "large" in path}
+    shelf.holdings.compare(place.rpartition("/")[0], 5, [place.rpartition("/")[2]], final=True)
+    shelf.holdings.misplace(["a"])
+    assert shelf.holdings.moves.misplaced()[0] == ["a"]
+    shelf.holdings.changed([place])
+    assert (place.rpartition("/")[0], None) in shelf.holdings.folders()
