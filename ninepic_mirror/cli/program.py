@@ -31,7 +31,7 @@ COMMANDS: Final = {
     "daemon": "Keep the configured events fresh until told to stop.",
     "status": "Say what is mirrored, pending, failed and gone. No network.",
     "manifest": "Print every file with its path, size and hashes.",
-    "verify": "Read the files again and compare; --repair fetches what is damaged.",
+    "verify": "Read the files again, compare, and repair.",
     "sandbox": "Serve a synthetic 9Pic on this machine.",
     "demo": "Mirror a generated event, without an account.",
 }

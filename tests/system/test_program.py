@@ -79,6 +79,7 @@ def test_help_of_every_command(commands: Commands) -> None:
         "daemon",
         "status",
         "manifest",
+        "verify",
         "sandbox",
         "demo",
     ]
