@@ -246,9 +246,13 @@ class PhotoError(MirrorError):
 
     Args:
         reason: One line for people, without query strings.
+        status: What the photo origin answered, None for another cause.
+        expired: It said that the address has expired.
     """
 
     reason: str
+    status: int | None = None
+    expired: bool = False
 
     def __str__(self) -> str:
         return self.reason

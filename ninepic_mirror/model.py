@@ -115,8 +115,10 @@ class Originals(Struct, frozen=True):
         urls: `image_id` → presigned address (lives about an hour; never stored, never logged).
         failed: `image_id` → the service's reason.
         unmatched: Ids of the batch that the answer names nowhere: ask for each alone.
+        strangers: Links that do not say which photo of the batch they are for.
     """
 
     urls: dict[str, str]
     failed: dict[str, str]
     unmatched: tuple[str, ...] = ()
+    strangers: int = 0

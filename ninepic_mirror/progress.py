@@ -33,7 +33,10 @@ class Progress(Protocol):
         """Add to the number of files that this pass is going to fetch."""
 
     def done(self, files: int, size: int) -> None:
-        """Count files that are in place, and their bytes."""
+        """Count files that are in place, and their bytes, less those that `coming` has counted already."""
+
+    def coming(self, size: int) -> None:
+        """Count bytes of a large file that is under way; negative ones take back what came in vain."""
 
     def failed(self, files: int) -> None:
         """Count files that were given up for this pass."""
@@ -55,6 +58,9 @@ class Silent:
         """See `Progress`."""
 
     def done(self, files: int, size: int) -> None:
+        """See `Progress`."""
+
+    def coming(self, size: int) -> None:
         """See `Progress`."""
 
     def failed(self, files: int) -> None:
@@ -151,6 +157,12 @@ class Lines:
             self._tally.size += size
             self._report()
 
+    def coming(self, size: int) -> None:
+        """See `Progress`."""
+        if self._tally:
+            self._tally.size += size
+            self._report()
+
     def failed(self, files: int) -> None:
         """See `Progress`."""
         if self._tally:
@@ -239,6 +251,11 @@ class Bar:
         self._tally.done += files
         self._tally.size += size
         self._advance(files)
+
+    def coming(self, size: int) -> None:
+        """See `Progress`. The bar moves by files; its bytes and their rate show that a large one lives."""
+        self._tally.size += size
+        self._advance(0)
 
     def failed(self, files: int) -> None:
         """See `Progress`."""

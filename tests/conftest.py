@@ -82,7 +82,7 @@ class Bench:
             f"{path.parent.name}/{path.stem}": path
             for path in self.folder.rglob("*")
             if path.is_file()
-            and path.parent.name in {"thumbnail", "large"}
+            and path.parent.name in {"thumbnail", "large", "original"}
             and ".ninepic-mirror" not in path.parts
         }
 

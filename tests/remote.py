@@ -26,7 +26,7 @@ from ninepic_mirror.archive.root import Root
 from ninepic_mirror.archive.store import Store
 from ninepic_mirror.config import Api, Config, Mirror
 from ninepic_mirror.errors import PassingError, PhotoError
-from ninepic_mirror.model import Details, Event, Page, Photo, Timeline
+from ninepic_mirror.model import Details, Event, Originals, Page, Photo, Timeline
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.pacing import PaceStatistics
 from ninepic_mirror.ninepic.photos import PhotoStatistics
@@ -38,7 +38,7 @@ from ninepic_mirror.sync.rooms import SMALL
 from ninepic_mirror.sync.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from ninepic_mirror.archive.records import Job
@@ -168,6 +168,13 @@ class Remote:
             if picture.taken is not None and window.start <= picture.taken < window.end
         ]
         return self._page(inside, page, page_size)
+
+    async def original_photos(self, _event_id: int, ids: Sequence[str]) -> Originals:
+        """Answer as `Client.original_photos`."""
+        self._call()
+        known = [one for one in ids if one in self.pictures]
+        urls = {one: f"https://photos/original/{one}?signature=1" for one in reversed(known)}
+        return Originals(urls, {one: "Image not found" for one in ids if one not in known})
 
     def _call(self) -> None:
         self.calls += 1

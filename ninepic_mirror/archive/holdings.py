@@ -82,7 +82,8 @@ class Holdings:
                 "SELECT image_id, variant, taken, url, width, height, path, sha256"
                 " FROM files JOIN photos USING (image_id)"
                 f" WHERE state IN ('pending', 'failed') AND variant IN ({marks}) AND queued < ?"
-                f" AND gone_since IS NULL AND url IS NOT NULL{span} AND NOT {IS_RESTING}"
+                # an original's address is leased when its turn comes
+                f" AND gone_since IS NULL AND (url IS NOT NULL OR variant = 'original'){span} AND NOT {IS_RESTING}"
                 # from where the last answer ended: from the start, a million rows would be passed thousands of times
                 f" AND (image_id, variant) > (?, ?) ORDER BY image_id, variant LIMIT {_CHUNK}",
                 [*variants, self._pass, *values, self._clock, *self._wanted],

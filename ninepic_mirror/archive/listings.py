@@ -301,7 +301,8 @@ def unaddressed(
 ) -> frozenset[int | None]:
     """Return the hours (None: undated) of wanted files whose address must be asked for again.
 
-    An address that needs its query is not stored (DESIGN §5), so a later pass knows it only from the listing.
+    An address that needs its query is not stored (DESIGN §5), so a later pass knows it only from the listing; but an
+    original's is leased, whatever the listing says.
 
     Args:
         manifest: The manifest.
@@ -311,7 +312,7 @@ def unaddressed(
     found = manifest.rows(
         "SELECT DISTINCT photos.hour FROM files JOIN photos USING (image_id)"
         " WHERE state IN ('pending', 'failed') AND files.url IS NULL AND photos.gone_since IS NULL"
-        f" AND variant IN ({_marks(variants)}) AND NOT {IS_RESTING}",
+        f" AND variant IN ({_marks(variants)}) AND variant <> 'original' AND NOT {IS_RESTING}",
         [*variants, clock(patient=patient)],
     )
     return frozenset(_int(row[0]) for row in found)

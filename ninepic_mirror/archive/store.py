@@ -74,6 +74,7 @@ class Ready(Struct, frozen=True, gc=False):
         digest: What it is.
         etag: As the origin gave it, None for a file that was found.
         last_modified: Likewise.
+        told: Bytes of it that `Progress.coming` has counted.
     """
 
     job: Job
@@ -81,6 +82,7 @@ class Ready(Struct, frozen=True, gc=False):
     digest: Digest
     etag: str | None = None
     last_modified: str | None = None
+    told: int = 0
 
     @property
     def was_fetched(self) -> bool:

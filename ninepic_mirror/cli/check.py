@@ -11,8 +11,7 @@ from ninepic_mirror.cli.outcome import code_of, cure_of
 from ninepic_mirror.cli.probes import Check, examine
 from ninepic_mirror.cli.remote import open_api
 from ninepic_mirror.cli.unit import drop_in, unit_of
-from ninepic_mirror.cli.wishes import refuse_originals
-from ninepic_mirror.errors import ConfigError, MirrorError, UsageError
+from ninepic_mirror.errors import ConfigError, MirrorError
 from ninepic_mirror.ninepic.clock import clock_offset
 
 if TYPE_CHECKING:
@@ -66,10 +65,6 @@ def _checks(run: Run, flags: dict[str, object]) -> Iterator[Check]:
         yield from _faults("key", error)
     else:
         yield from run.signals.run(lambda _: _service(run.console, config, key))
-    try:
-        refuse_originals(config, config.events.ids)
-    except UsageError as error:
-        yield Check("variants", "FAIL", str(error), error.cure, code_of(error))
     # Also after a refused key: a person wants the whole list at once.
     yield from examine(config.mirror)
     # Last, because it is long. A service has a config file; who works with flags alone does not run one.

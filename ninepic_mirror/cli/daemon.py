@@ -13,7 +13,6 @@ import trio
 
 from ninepic_mirror.cli.options import API, MIRROR, read_config, read_key, takes
 from ninepic_mirror.cli.outcome import cure_of
-from ninepic_mirror.cli.wishes import refuse_originals
 from ninepic_mirror.config import KEY_VARIABLE, find_key
 from ninepic_mirror.errors import UsageError
 from ninepic_mirror.service import journal
@@ -46,7 +45,6 @@ def daemon(run: Run, /, **flags: object) -> int:
 
     def read() -> Config:
         config = read_config(run.console, dict(flags))
-        refuse_originals(config, config.events.ids)
         if not (config.events.ids or config.events.all):
             raise UsageError(
                 "no event is configured", "name some in [events] ids, or write all = true there"

@@ -4,7 +4,7 @@ details, days, total      what there is
 the manifest, if any      what is known
 planner                   which hours would be listed: the very decision of a pass
 some of those listings    up to 20 photos
-a HEAD for each variant   their size, and how long the origin takes to answer
+a HEAD for each variant   their size, and how long the origin takes to answer; for some originals links are leased
 """
 
 from __future__ import annotations
@@ -26,17 +26,21 @@ from ninepic_mirror.cli.outcome import code_of, fail, is_of_one_event, worst
 from ninepic_mirror.cli.remote import open_api, open_origin
 from ninepic_mirror.cli.wishes import chosen, day_span
 from ninepic_mirror.errors import (
+    EventNotFoundError,
+    FeatureOffError,
     MirrorError,
     NotMirroredError,
     PassingError,
     PhotoError,
+    RejectedError,
 )
 from ninepic_mirror.model import HOUR, VARIANTS, Photo, Window
+from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.sync.enumerator import known_of
 from ninepic_mirror.sync.planner import Plan, Remote, make_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.cli.console import Console
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.ninepic.photos import PhotoClient
 
 SAMPLE: Final = 20  # photos of each variant
+_LEASED: Final = 8  # originals of it: each answer is broken off, and costs a connection
 _PLACES: Final = 5  # listings from which they are taken, spread over what would be listed
 
 
@@ -101,7 +106,8 @@ async def _forecast(
     if day is not None:
         plan, new = _narrow(plan, remote, local, day)
     rows = await _rows(client, event_id, plan, remote) or local.addresses
-    samples = await _measure(photos, rows, settings.variants)
+    links = await _lease(client, event_id, rows) if "original" in settings.variants else {}
+    samples = await _measure(photos, rows, settings.variants, links)
     name = details.event.name
     return Forecast(event_id, name, settings.variants, remote, local, plan, new, samples)
 
@@ -136,12 +142,24 @@ def _look(
             had = manifest.meta("variants")
             added = [v for v in settings.variants if isinstance(had, list) and v not in had]
             photos = known_photos(manifest)
-            wanted = _wanted(manifest, settings.variants, day) + photos * len(added)
+            wanted = _wanted(manifest, settings.variants, day)
+            wanted |= dict.fromkeys(added, photos)
             known = known_of(manifest, settings.variants)
             with Tree(root.folder_of(event_id) or root.path) as tree:
-                lost = count_lost(manifest, tree, settings.variants, day, sizes=sizes)
-            addresses = _addresses(manifest)
-            return Local(known, photos, wanted, bool(added), _rate(manifest), lost, addresses)
+                lost = {
+                    variant: count_lost(manifest, tree, (variant,), day, sizes=sizes)
+                    for variant in settings.variants
+                }
+            return Local(
+                known,
+                photos,
+                sum(wanted.values()),
+                {variant: wanted.get(variant, 0) + lost[variant] for variant in settings.variants},
+                bool(added),
+                _rate(manifest),
+                sum(lost.values()),
+                _addresses(manifest),
+            )
     except NotMirroredError:
         return Local()
 
@@ -160,15 +178,19 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _wanted(manifest: Manifest, variants: Sequence[Variant], day: tuple[int, int] | None) -> int:
-    """Count the files still to be had of known photos."""
-    marks = ",".join("?" * len(variants))
+def _wanted(
+    manifest: Manifest, variants: Sequence[Variant], day: tuple[int, int] | None
+) -> dict[Variant, int]:
+    """Count the files still to be had of known photos, by variant."""
     limits = "" if day is None else " AND taken >= ? AND taken < ?"
-    return manifest.count(
-        "SELECT count(*) FROM files JOIN photos USING (image_id) WHERE gone_since IS NULL"  # noqa: S608  placeholders only
-        f" AND state IN ('pending', 'failed') AND variant IN ({marks}){limits}",
-        [*variants, *(day or ())],
-    )
+    return {
+        variant: manifest.count(
+            "SELECT count(*) FROM files JOIN photos USING (image_id) WHERE gone_since IS NULL"  # noqa: S608  placeholders only
+            f" AND state IN ('pending', 'failed') AND variant = ?{limits}",
+            [variant, *(day or ())],
+        )
+        for variant in variants
+    }
 
 
 def _rate(manifest: Manifest) -> float | None:
@@ -206,8 +228,28 @@ def _spread(values: Sequence[int]) -> list[int]:
     return [values[place * len(values) // wanted] for place in range(wanted)]
 
 
+async def _lease(client: Client, event_id: int, rows: list[Photo]) -> dict[str, str]:
+    """Lease links to a few originals; none where the service gives none: then their size is not known."""
+    ids = list(dict.fromkeys(photo.image_id for photo in rows if photo.original_url is None))
+    try:
+        return (await client.original_photos(event_id, ids[:_LEASED])).urls if ids else {}
+    except (PassingError, RejectedError, FeatureOffError, EventNotFoundError):
+        return {}
+
+
+async def _length(photos: PhotoClient, url: str) -> int | None:
+    """Ask for a file's length. A link is mostly signed for a GET alone, which is left before its body comes."""
+    if "?" not in url:
+        return await photos.head(url)
+    async with photos.stream(url, cap=Limits().photo) as body:
+        return body.length
+
+
 async def _measure(
-    photos: PhotoClient, rows: list[Photo], variants: tuple[Variant, ...]
+    photos: PhotoClient,
+    rows: list[Photo],
+    variants: tuple[Variant, ...],
+    links: Mapping[str, str],
 ) -> dict[Variant, Sample]:
     """Ask for the sizes of the sample, a few at a time; a photo that cannot be had is left out."""
     samples = {variant: Sample() for variant in variants}
@@ -217,7 +259,7 @@ async def _measure(
         # Timed inside the attempt: waits of the pacer are no property of the origin.
         async def attempt() -> tuple[int | None, float]:
             began = time.monotonic()
-            return await photos.head(url), time.monotonic() - began
+            return await _length(photos, url), time.monotonic() - began
 
         async with limit:
             try:
@@ -232,6 +274,8 @@ async def _measure(
         for photo in rows:
             for variant in variants:
                 url = photo.url(variant)
+                if variant == "original":
+                    url = url or links.get(photo.image_id)
                 if url is not None:
                     nursery.start_soon(ask, url, samples[variant])
     return samples

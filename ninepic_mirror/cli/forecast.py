@@ -25,6 +25,7 @@ class Local(Struct):
     Args:
         photos: Photos listed so far.
         wanted: Files still to be had of the photos that are known.
+        owed: Of each variant, files still to be had and files that are not in place any more.
         everything: All hours would be listed, because a variant was added.
         rate: Bytes per second of the last pass that fetched something, None when there was none.
         lost: Files that were fetched and are not in place any more.
@@ -34,6 +35,7 @@ class Local(Struct):
     known: Known = field(default_factory=Known)
     photos: int = 0
     wanted: int = 0
+    owed: dict[Variant, int] = field(default_factory=dict)
     everything: bool = False
     rate: float | None = None
     lost: int = 0
@@ -71,11 +73,17 @@ class Forecast(Struct):
 
     def size(self) -> int | None:
         """Bytes that would be fetched, None when the sample says nothing."""
-        if not self.files:
-            return 0
-        means = [sample.mean for sample in self.samples.values()]
-        known = [mean for mean in means if mean is not None]
-        return round(self.files * sum(known) / len(known)) if len(known) == len(means) else None
+        if self.unknown():
+            return None
+        # Each variant by its own mean: an original is as large as a thousand thumbnails.
+        return round(sum(self._due(variant) * (s.mean or 0) for variant, s in self.samples.items()))
+
+    def unknown(self) -> list[Variant]:
+        """Return the variants of which files would be fetched and no size was seen."""
+        return [v for v, sample in self.samples.items() if self._due(v) and sample.mean is None]
+
+    def _due(self, variant: Variant) -> int:
+        return self.new + self.local.owed.get(variant, 0)
 
     def seconds(self, connections: int) -> tuple[float, str] | None:
         """Return how long it would take, and from what that is estimated; None when nothing tells."""
@@ -115,7 +123,8 @@ class Forecast(Struct):
     def _estimates(self, settings: Mirror) -> Iterator[str]:
         size, estimate = self.size(), self.seconds(settings.connections)
         if size is None:
-            yield "  their size cannot be estimated: no sample could be had"
+            lacking = " or ".join(self.unknown())
+            yield f"  their size cannot be estimated: no sample could be had of {lacking}"
             return
         heads = sum(len(sample.sizes) for sample in self.samples.values())
         yield f"  about {format_size(size)}, from the sizes of {count(heads, 'sampled file')}"

@@ -28,8 +28,7 @@ from ninepic_mirror.archive.root import Root
 from ninepic_mirror.cli.console import command, is_terminal
 from ninepic_mirror.cli.options import API, MIRROR, event_number, overrides, takes
 from ninepic_mirror.cli.remote import open_api
-from ninepic_mirror.cli.summary import WATERMARK, count
-from ninepic_mirror.cli.wishes import refuse_originals
+from ninepic_mirror.cli.summary import count, watermark
 from ninepic_mirror.config import CONFIG_VARIABLE, KEY_VARIABLE, Config, find_key, load, places
 from ninepic_mirror.errors import ConfigError, StorageError, UsageError
 from ninepic_mirror.model import Key
@@ -96,7 +95,6 @@ def init(
         with _translated(target):
             _write(draft, render(answers.values), 0o644)
         config = replace(_read_back(draft), source=target)
-        refuse_originals(config, config.events.ids)
         # A typed key is tried before it is written anywhere.
         key = (
             Key(answers.key, "the terminal") if answers.key else find_key(config.api, os.environ)[0]
@@ -324,4 +322,6 @@ def _conclude(console: Console, config: Config, found: list[Event], *, explicit:
         console.config = config.source
     words = [] if config.events.ids else [str(found[0].event_id)] if found else ["EVENT_ID"]
     console.print(f"next: {command('sync', *words, console=console)}")
-    console.print(WATERMARK)
+    note = watermark(config.mirror.variants)
+    if note is not None:
+        console.print(note)

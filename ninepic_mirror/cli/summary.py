@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING, Final
 from ninepic_mirror.progress import format_size, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from ninepic_mirror.sync.report import Failure, PassReport
 
 SHOWN: Final = 20  # failures; `status` shows every one
 WATERMARK: Final = (
-    "note: thumbnail and large files carry the service's watermark. Originals without it are offered by the service"
-    " through\nits original-photos call; this version cannot fetch them yet, they will be a variant of their own."
+    "note: thumbnail and large files carry the service's watermark. The service has originals without it, too:"
+    '\nadd "original" to [mirror] variants, or give --variant original.'
 )
+_BESIDE: Final = "note: thumbnail and large files carry the service's watermark, originals do not."
+
+
+def watermark(variants: Collection[str]) -> str | None:
+    """Return what is to be said of the files' watermark, None where no file carries one."""
+    if "original" not in variants:
+        return WATERMARK
+    return _BESIDE if len(set(variants)) > 1 else None
 
 
 def count(number: int, word: str) -> str:

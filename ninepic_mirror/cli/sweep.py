@@ -13,7 +13,7 @@ from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.options import PLACE, again
 from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
-from ninepic_mirror.cli.summary import WATERMARK, summarize
+from ninepic_mirror.cli.summary import summarize, watermark
 from ninepic_mirror.cli.wishes import chosen, day_span, known_span
 from ninepic_mirror.errors import (
     KeyRefusedError,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.wishes import Wishes
     from ninepic_mirror.config import Config
-    from ninepic_mirror.model import Key
+    from ninepic_mirror.model import Key, Variant
 
 _LOG: Final = logging.getLogger(__name__)
 _SILENCE: Final = (
@@ -56,7 +56,7 @@ class Sweep(Struct):
         json: Print one object instead of text.
         codes: How each event ended.
         entries: What `--json` prints of each.
-        has_told: A pass was made and reported.
+        told: Variants of the passes that were made and reported.
         session: The run, once it is open.
         before: The counters when the event that is under way was begun; before the first, when the run was.
     """
@@ -67,7 +67,7 @@ class Sweep(Struct):
     json: bool
     codes: list[int] = field(default_factory=list)
     entries: list[object] = field(default_factory=list)
-    has_told: bool = False
+    told: set[Variant] = field(default_factory=set)
     session: Session | None = None
     before: Counters | None = None
 
@@ -147,7 +147,7 @@ class Sweep(Struct):
 
     def _tell(self, report: PassReport) -> None:
         self.entries.append(report.as_json())
-        self.has_told = True
+        self.told.update(self.config.mirror_for(report.event_id).variants)
         if self.json or (self.console.quiet and report.whole):
             return
         words = again(self.wishes.flags, PLACE)
@@ -171,10 +171,11 @@ class Sweep(Struct):
 
     def _hint(self) -> None:
         # Beside a result only: after nothing but errors there are no files to speak of.
-        if self.has_told and not self.json:
+        note = watermark(self.told) if self.told and not self.json else None
+        if note is not None:
             self.console.flush()  # the result first; where nobody reads it, nobody is told of what it carries
             if not self.console.gone:
-                self.console.say(WATERMARK)
+                self.console.say(note)
 
     async def _span(self, session: Session, event_id: int) -> tuple[int, int] | None:
         """Return the span of `--day` for one event, None for all of it."""

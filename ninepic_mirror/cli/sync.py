@@ -8,7 +8,7 @@ import click
 
 from ninepic_mirror.cli.options import API, MIRROR, event_number, read_config, read_key, takes
 from ninepic_mirror.cli.sweep import Sweep
-from ninepic_mirror.cli.wishes import Wishes, refuse_originals
+from ninepic_mirror.cli.wishes import Wishes
 from ninepic_mirror.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ def sync(  # noqa: PLR0913  click hands over one argument an option
         tuple(dict.fromkeys(event_ids)), everything, full, day.date() if day else None, accept_removals, flags,
         read_config(run.console, flags | {"mirror__variants": None}) if flags.get("mirror__variants") else None,
     )  # fmt: skip
-    refuse_originals(config, wishes.ids or config.events.ids)
     if not (wishes.ids or everything or config.events.ids):
         raise UsageError(
             "no event is named",

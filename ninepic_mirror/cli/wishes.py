@@ -52,21 +52,11 @@ class Wishes(Struct, frozen=True):
         return variants if not set(variants) <= set(config.mirror_for(event_id).variants) else ()
 
 
-def refuse_originals(config: Config, ids: Iterable[int]) -> None:
-    """Say once, and before anything is done, what this version cannot do."""
-    for settings in (config.mirror, *map(config.mirror_for, ids)):
-        if "original" in settings.variants:
-            raise UsageError(
-                'the variant "original" cannot be fetched by this version yet',
-                'take it out of [mirror] variants (or --variant); "thumbnail" and "large" are there',
-            )
-
-
 async def chosen(client: Client, config: Config, wishes: Wishes) -> list[int]:
     """Return the events of a run.
 
     Raises:
-        UsageError: None fits, or one of them wants what cannot be fetched.
+        UsageError: None fits.
     """
     if wishes.ids:
         return list(wishes.ids)
@@ -79,7 +69,6 @@ async def chosen(client: Client, config: Config, wishes: Wishes) -> list[int]:
             f"none of the organisation's {len(listed)} events fits",
             "look at [events]: status, name, newer_than; `ninepic-mirror events` lists what there is",
         )
-    refuse_originals(config, found)
     return found
 
 

@@ -145,11 +145,18 @@ async def read_capped(response: httpx.Response, cap: int, limits: Limits) -> byt
         await chunks.abandon()
 
 
-async def drain(response: httpx.Response, limits: Limits) -> None:
-    """Read a refusal's body where it is short, so that its connection can be used again."""
+async def drain(response: httpx.Response, limits: Limits, *, unknown: bool = False) -> bytes:
+    """Read a refusal's body where it is short, so that its connection can be used again, and return it.
+
+    Args:
+        response: The refusal.
+        limits: How much, and how long.
+        unknown: Also one without a length, because it is of interest.
+    """
     length = content_length(response.headers)
-    if length is not None and length <= limits.drain:
+    if unknown if length is None else length <= limits.drain:
         try:
-            await read_capped(response, limits.drain, limits)
+            return await read_capped(response, limits.drain, limits)
         except PassingError:
-            return  # the connection is closed then, which is all that is lost
+            pass  # the connection is closed then, which is all that is lost
+    return b""

@@ -175,6 +175,9 @@ class Client:
         Args:
             event_id: The event.
             ids: 1 to 60 ids.
+
+        Raises:
+            FeatureOffError: 403, though the key is known to be good.
         """
         batch = tuple(ids)
         if not 0 < len(batch) <= BATCH:
@@ -193,6 +196,7 @@ class Client:
             first.urls | second.urls,
             first.failed | second.failed,
             first.unmatched + second.unmatched,
+            first.strangers + second.strangers,
         )
 
     async def _originals(self, event_id: int, ids: tuple[str, ...]) -> Originals:
@@ -285,7 +289,7 @@ class Client:
         if (
             status == 403
             and event_id is not None
-            and call in {"timeline", "bibs"}
+            and call in {"timeline", "bibs", "original-photos"}
             and self._key_is_good
         ):
             return FeatureOffError(event_id, call)

@@ -39,6 +39,9 @@ REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 CONTENT_RANGE: Final = re.compile(
     r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII
 )  # RFC 9110 §14.4
+# Refusals whose text may say that a signed address has expired: S3 and CloudFront answer 403, temporary credentials 400.
+EXPIRING: Final = frozenset({400, 401, 403})
+_EXPIRED: Final = re.compile(rb"expired|not valid in the specified time frame", re.IGNORECASE)
 STRONG: Final = re.compile(r'"[\x21\x23-\x7e]*"', re.ASCII)  # a strong entity tag, RFC 9110 §8.8.3
 
 
@@ -247,10 +250,23 @@ class PhotoClient:
         if status == 206 and offset:
             _check_range(response, offset, validator)
             return offset
-        await drain(response, self._limits)
+        # Photo stores send what they say of a refusal in chunks; of a signed address it is worth reading.
+        is_signed = status in EXPIRING and bool(response.request.url.query)
+        body = await drain(response, self._limits, unknown=is_signed)
         if status == 416 and offset:
             raise PassingError("416 from the photo origin: start again", restart=True)
-        raise PhotoError(f"{status} from the photo origin")
+        raise refusal(status, body)
+
+
+def refusal(status: int, body: bytes) -> PhotoError:
+    """Return the error of a definite refusal.
+
+    Args:
+        status: Of the answer.
+        body: What of its body was read. It is shown to nobody: some stores repeat the signature in it.
+    """
+    expired = status in EXPIRING and _EXPIRED.search(body) is not None
+    return PhotoError(f"{status} from the photo origin", status, expired)
 
 
 def check_url(text: str, *, relaxed: bool) -> httpx.URL:

@@ -27,7 +27,14 @@ from ninepic_mirror.errors import PassingError, PhotoError
 from ninepic_mirror.ninepic.address import split_url
 from ninepic_mirror.ninepic.connection import BROKEN, READ
 from ninepic_mirror.ninepic.head import OddAnswerError, body_length, is_rest
-from ninepic_mirror.ninepic.photos import REDIRECTS, STRONG, PhotoStatistics, check_url
+from ninepic_mirror.ninepic.photos import (
+    EXPIRING,
+    REDIRECTS,
+    STRONG,
+    PhotoStatistics,
+    check_url,
+    refusal,
+)
 from ninepic_mirror.ninepic.session import passing_status
 
 if TYPE_CHECKING:
@@ -262,7 +269,8 @@ class FastLane:
             raise
         self._statuses[head.status] += 1
         if head.status != 200 and not (part and head.status == 206):
-            raise await self._refusal(connection, head, first, is_part=bool(part))
+            signed = "?" in target
+            raise await self._refusal(connection, head, first, is_part=bool(part), signed=signed)
         # The origin has answered this request definitely; what comes after concerns this photo alone.
         self._pacer.note_life()
         try:
@@ -328,23 +336,26 @@ class FastLane:
         return SlowLane(why)
 
     async def _refusal(
-        self, connection: Connection, head: Head, first: bytes, *, is_part: bool
+        self, connection: Connection, head: Head, first: bytes, *, is_part: bool, signed: bool
     ) -> MirrorError | SlowLane:
         """Return what a status other than the wanted means; let the connection go."""
         status = head.status
         if status < 200 or (status in REDIRECTS and b"location" in head.fields):
             return self._leave(connection, f"status {status}")
-        await self._drain(connection, head, first)
+        if signed and status in EXPIRING and b"transfer-encoding" in head.fields:
+            self._pool.drop(connection)
+            return SlowLane("a refusal whose text, in chunks, may say that the address has expired")
+        body = await self._drain(connection, head, first)
         fault = passing_status(_as_httpx(head, connection.origin), time.time())
         if fault is not None:
             return fault
         self._pacer.note_life()
         if status == 416 and is_part:
             return PassingError("416 from the photo origin: start again", restart=True)
-        return PhotoError(f"{status} from the photo origin")
+        return refusal(status, body)
 
-    async def _drain(self, connection: Connection, head: Head, first: bytes) -> None:
-        """Read a refusal's body where it is short, so that its connection can be used again."""
+    async def _drain(self, connection: Connection, head: Head, first: bytes) -> bytes:
+        """Read a refusal's body where it is short, so that its connection can be used again, and return it."""
         try:
             # Below 400 are statuses that have no body whatever their length says (RFC 9112 §6.3).
             length = body_length(head) if head.status >= 400 else None
@@ -352,12 +363,13 @@ class FastLane:
             length = None
         if length is None or length > self._limits.drain:
             self._pool.drop(connection)
-            return
+            return b""
         with (
             FastBody(self._pool, connection, head, 0, length, first) as body,
             suppress(PassingError),
         ):
-            await body.read()
+            return bytes(await body.read())
+        return b""
 
 
 def _check(head: Head, start: int, validator: str | None, cap: int) -> int:

@@ -317,7 +317,8 @@ def read_originals(body: bytes, ids: tuple[str, ...]) -> Originals:
     """Read `original-photos`, with the envelope or without it (API.md, Endpoints).
 
     A link carries no `image_id`: it is matched by the stem of its `filename`, else by the stem of its URL's path,
-    never by position, because answers come shuffled and with gaps.
+    never by position, because answers come shuffled and with gaps. Only where one photo alone was asked for, and one
+    link came, that link needs no name.
 
     Args:
         body: The answer's body.
@@ -330,17 +331,23 @@ def read_originals(body: bytes, ids: tuple[str, ...]) -> Originals:
     data = _unwrap(answer) if "responseType" in answer else answer
     wanted = set(ids)
     urls: dict[str, str] = {}
+    strangers: list[str] = []
     for link in _objects(_list(data, "presigned_urls")):
         url = _text(link.get("url")) or ""
         image_id = _match(_text(link.get("filename")), url, wanted)
         if url and image_id is not None:
             urls.setdefault(image_id, url)
+        elif url:
+            strangers.append(url)
     failed: dict[str, str] = {}
     for row in _objects(_list(data, "failed_urls") if data.get("failed_urls") is not None else []):
         image_id = _text(row.get("image_id"))
         if image_id in wanted and image_id not in urls:
             failed[image_id] = _text(row.get("error")) or "no reason given"
-    return Originals(urls, failed, tuple(i for i in ids if i not in urls and i not in failed))
+    if len(ids) == len(strangers) == 1 and not (urls or failed):
+        urls[ids[0]] = strangers.pop()
+    unmatched = tuple(i for i in ids if i not in urls and i not in failed)
+    return Originals(urls, failed, unmatched, len(strangers))
 
 
 def _match(filename: str | None, url: str, wanted: set[str]) -> str | None:

@@ -79,6 +79,7 @@ class Origin:
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 seen.status = int(message["status"])
+            seen.sent += len(message.get("body", b""))
             await send(message)
 
         # without faults not even the look-up: most runs have none

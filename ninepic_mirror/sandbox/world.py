@@ -33,6 +33,7 @@ class Seen:
         query: As sent.
         headers: Names in lower case; shared between equal requests, so not to be changed.
         status: What was answered; 0 while there is no answer, and where the connection ended without one.
+        sent: Bytes of the answer's body, faults of the wire not counted.
     """
 
     origin: str
@@ -41,6 +42,7 @@ class Seen:
     query: str
     headers: dict[str, str]
     status: int = 0
+    sent: int = 0
 
 
 class World:

@@ -160,6 +160,11 @@ class LogProgress:
         self.size += size
         self.signs += 1
 
+    def coming(self, size: int) -> None:
+        """See `Progress`."""
+        self.size += size
+        self.signs += 1
+
     def failed(self, files: int) -> None:
         """See `Progress`."""
         self.lost += files

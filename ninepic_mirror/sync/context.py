@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.store import Store
     from ninepic_mirror.archive.verify import Damage
     from ninepic_mirror.config import Mirror
-    from ninepic_mirror.model import Page, Timeline, Variant, Window
+    from ninepic_mirror.model import Originals, Page, Timeline, Variant, Window
     from ninepic_mirror.progress import Progress
 
 T = TypeVar("T")
@@ -43,6 +43,10 @@ class Api(Protocol):
         self, event_id: int, window: Window, page: int, page_size: int = ...
     ) -> Page:
         """List the photos of a window."""
+        ...
+
+    async def original_photos(self, event_id: int, ids: Sequence[str]) -> Originals:
+        """Lease links to originals, at most 60 at a time."""
         ...
 
 

@@ -22,6 +22,7 @@ from ninepic_mirror.archive.store import Fetched, Ready
 from ninepic_mirror.errors import PassingError, PhotoError, UnreachableError
 from ninepic_mirror.ninepic.transport import FastBody
 from ninepic_mirror.sync import rooms
+from ninepic_mirror.sync.leases import Leases, Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,11 +65,17 @@ class Downloader:
 
     def __init__(self, context: Context, holdings: Holdings, allowance: Allowance) -> None:
         self._context, self._holdings, self._allowance = context, holdings, allowance
+        self._leases = Leases(context.api, context.event_id)
         self._pages: set[str] = (
             set()
         )  # photos that came as web pages since the last that came as a photo
         self.look_for_strays = False
         self.resumable: set[str] = set()
+
+    def announce(self, job: Job) -> None:
+        """A job is on its way to a worker: should it need a link, that can be leased together with others."""
+        if job.variant == "original" and job.url is None:
+            self._leases.ledger.announce(job.image_id)
 
     async def have(self, job: Job, struggling: Callable[[], None] = _nobody) -> Outcome:
         """Find the file or fetch it.
@@ -80,21 +87,54 @@ class Downloader:
         Raises:
             StopProgramError: The disk, or the photo origin as a whole, cannot be used.
         """
+        if job.variant != "original":
+            return await self._have(job, struggling)
+        with self._leases.at_work(job.image_id):
+            return await self._have(job, struggling)
+
+    async def _have(self, job: Job, struggling: Callable[[], None]) -> Outcome:
         if job.held is not None or self.look_for_strays:
             found = await self._find(job)
             if found is not None:
                 return found
-        if job.url is None:
+        if job.url is None and job.variant != "original":
             return Failed(job, "the listing gives no address for it")
-        transfer = _Transfer(self._context, job, job.url, self._allowance)
+        transfer = _Transfer(self._context, job, job.url or "", self._allowance)
         if self.resumable and transfer.path in self.resumable:
             await trio.to_thread.run_sync(transfer.file.resume)
         try:
+            if job.variant == "original":
+                return await self._original(transfer, struggling)
             return await self._context.pace.run(partial(self._watched, transfer, struggling))
         except (PassingError, PhotoError) as error:
             if transfer.size:  # the same pass may come to it again
                 self.resumable.add(transfer.path)
+            transfer.take_back()
             return Failed(job, error.reason)
+
+    async def _original(
+        self, transfer: _Transfer, struggling: Callable[[], None]
+    ) -> Ready | Fetched:
+        """Fetch an original, by the address of the listing or a leased one; where that has expired by another, once.
+
+        Once more for each link that brought bytes: a large file on a slow line may outlive several.
+        """
+        leases, image_id, reached = self._leases, transfer.job.image_id, -1
+        link = Link(transfer.url) if transfer.url else await leases.link(image_id, struggling)
+        while True:
+            transfer.url = link.url
+            try:
+                ready = await self._context.pace.run(partial(self._watched, transfer, struggling))
+            except PhotoError as error:
+                if not leases.has_expired(link, error):
+                    raise
+                if transfer.size <= reached:
+                    raise PhotoError(f"{error.reason}, with a new link, too") from error
+            else:
+                leases.finish()
+                return ready
+            reached = transfer.size
+            link = await leases.link(image_id, struggling)
 
     async def _find(self, job: Job) -> Ready | None:
         context, store, stray = self._context, self._context.store, None
@@ -135,6 +175,7 @@ class _Transfer:
     def __init__(self, context: Context, job: Job, url: str, allowance: Allowance) -> None:
         self._context, self.job, self.url, self._allowance = context, job, url, allowance
         self._file: Partial | None = None
+        self._told = 0  # bytes that people have been told of
 
     @property
     def path(self) -> str:
@@ -174,7 +215,19 @@ class _Transfer:
                 await trio.to_thread.run_sync(self.file.restart)
             raise
         self._compare(digest.content)
-        return Ready(self.job, self.file.path, digest, body.etag, body.last_modified)
+        told = self._told
+        return Ready(self.job, self.file.path, digest, body.etag, body.last_modified, told)
+
+    def take_back(self) -> None:
+        """The bytes that people were told of came in vain."""
+        if self._told:
+            self._context.progress.coming(-self._told)
+            self._told = 0
+
+    def _tell(self) -> None:
+        """Tell people of the bytes on disk: a large file takes minutes."""
+        self._context.progress.coming(self.size - self._told)
+        self._told = self.size
 
     def _fits(self, body: FastBody) -> bool:
         return body.length <= rooms.SIZE and not self._allowance.is_limited
@@ -221,6 +274,7 @@ class _Transfer:
                 if size >= _GATHER:
                     data, gathered, size = b"".join(gathered), [], 0
                     await trio.to_thread.run_sync(self.file.write, data)
+                    self._tell()
             # Handed over before the call: where the end turns out bad the file starts anew, and `_cut_off` must not
             # write the tail of a body as the beginning of the next attempt's.
             data, gathered = b"".join(gathered), []

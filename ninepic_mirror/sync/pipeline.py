@@ -78,6 +78,7 @@ async def run(
             await produce(send)
 
     async def send(job: Job) -> None:
+        downloader.announce(job)
         try:
             try:
                 job_in.send_nowait(job)
@@ -273,7 +274,8 @@ async def commit(context: Context, holdings: Holdings, batch: Sequence[Done]) ->
     tally.downloaded += sum(one.was_fetched for one in ready)
     tally.found += len(placed) - sum(one.was_fetched for one in ready)
     tally.linked += sum(one.is_link for one in placed)
-    context.progress.done(len(placed), sum(one.size for one in placed))
+    told = sum(one.told for one in ready)
+    context.progress.done(len(placed), sum(one.size for one in placed) - told)
     if failed:
         context.progress.failed(len(failed))
 

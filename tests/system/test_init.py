@@ -77,7 +77,6 @@ def test_never_overwrites(commands: Commands, service: Service, tmp_path: Path) 
         (["--timezone", "Moon/Base"], 2),
         (["--root", "/proc/none/m"], 6),
         (["--key-file", "missing"], 2),
-        (["--variant", "original"], 2),
         (["--root", b"caf\xe9"], 2),
     ],
 )
@@ -286,14 +285,6 @@ def test_check_of_a_read_only_disk(
     small_disk("ro")
     done = commands.run("check", *service.flags, "--root", root, "--min-free", 0, "--json")
     assert (done.code, states(done.document)["writable"]) == (6, "FAIL")
-
-
-def test_check_of_originals(commands: Commands, service: Service) -> None:
-    """A variant that every sync refuses fails in `check`, too: 2, with the cure."""
-    done = commands.run("check", *service.flags, "--root", "m", "--variant", "original", "--json")
-    found = {one["name"]: one for one in done.document["checks"]}
-    assert (done.code, found["variants"]["state"]) == (2, "FAIL")
-    assert "take it out" in found["variants"]["cure"]
 
 
 @pytest.mark.parametrize("words", [("check", "--frobnicate"), ("--config", "sync", "check", "x")])

@@ -138,10 +138,39 @@ def test_dry_run_json(commands: Commands, service: Service, tmp_path: Path) -> N
     }
 
 
-def test_original_is_refused_plainly(commands: Commands, service: Service, tmp_path: Path) -> None:
-    """The variant that this version cannot fetch is refused before anything is made."""
-    done = commands.run("sync", 456, *service.flags, "--root", "m", "--variant", "original")
-    assert (done.code, done.says_one_line_and_cure()) == (2, True)
+def test_originals(commands: Commands, serve: Serve, tmp_path: Path) -> None:
+    """Originals come for the asking; one that the service refuses is listed, with its reason: 4. No link is told."""
+    service = serve("--photos", 3)
+    service.fault(kind="failed", count=1)
+    words = ("sync", 456, *service.flags, "--root", "m", "--variant", "original")
+    done = commands.run("-v", "-v", *words)
+    assert (done.code, len(list((tmp_path / "m").rglob("original/*.jpg")))) == (4, 2)
+    assert "original: the service gives no original: Image not found" in done.out
+    service.order("DELETE", "faults")
+    again = commands.run("-v", "-v", *words, "--json")
+    assert (again.code, again.entry["whole"]) == (0, True)
+    assert again.entry["files"]["downloaded"] == 1
+    last = commands.run(*words, "--json")
+    assert last.entry["requests"] == {"api": 3, "photos": 0}
+    said = done.out + done.err + again.out + again.err
+    assert ("X-Amz" in said, "watermark" in said) == (False, False)
+    for path in (tmp_path / "m").rglob("*"):
+        assert path.suffix == ".jpg" or not path.is_file() or b"X-Amz" not in path.read_bytes()
+
+
+def test_dry_run_of_originals(commands: Commands, serve: Serve, tmp_path: Path) -> None:
+    """A dry run leases a few links for its sample, each variant by its own size, and says where it cannot tell."""
+    service = serve("--photos", 12)
+    words = ("sync", 456, *service.flags, "--root", "m", "--dry-run")
+    variants = ("--variant", "thumbnail", "--variant", "original")
+    entry = commands.run(*words, *variants, "--json").entry
+    assert entry["files_to_fetch"] == 24
+    # the sandbox's originals have 5 to 20 MB, its thumbnails 18 kB
+    assert 12 * 5e6 < entry["estimated_bytes"] < 12 * 20.1e6
+    for fault in ("failed", "403"):
+        service.fault(kind=fault, origin="api", path="/original-photos", amount=60)
+        done = commands.run(*words, *variants)
+        assert (done.code, "no sample could be had of original" in done.out) == (0, True)
     assert not (tmp_path / "m").exists()
 
 

@@ -19,7 +19,9 @@ from ninepic_mirror.archive.records import Job
 from ninepic_mirror.archive.store import Fetched, Ready
 from ninepic_mirror.config import Bandwidth
 from ninepic_mirror.errors import PassingError, PhotoError, StorageError, UnreachableError
+from ninepic_mirror.model import Originals
 from ninepic_mirror.ninepic.limits import Limits
+from ninepic_mirror.progress import Silent
 from ninepic_mirror.sync import rooms
 from ninepic_mirror.sync.bandwidth import Allowance
 from ninepic_mirror.sync.download import Downloader, Failed, _epoch, _validator
@@ -27,11 +29,11 @@ from tests.rawserver import IMPATIENT, Reply, Server, answer
 from tests.remote import AtSteps, Remote, jpeg, wait_until, workshop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from ninepic_mirror.ninepic.photos import Body, PhotoClient
-    from ninepic_mirror.sync.context import Context
+    from ninepic_mirror.sync.context import Api, Context
 
     class Make(Protocol):
         """Makes a downloader over an origin with these answers."""
@@ -211,6 +213,64 @@ async def test_the_tail_of_a_broken_picture_is_not_the_next_beginning(
     assert content(context, ready) == whole
     assert isinstance(ready, Ready)
     assert (ready.digest.content.ext, origin.offsets) == (".jpg", [0, 0])
+
+
+@dataclass
+class Desk:
+    """Leases links, each with a number of its own."""
+
+    leased: int = 0
+
+    async def original_photos(self, _event_id: int, ids: Sequence[str]) -> Originals:
+        """Answer as `Client.original_photos`."""
+        self.leased += 1
+        await trio.lowlevel.checkpoint()
+        return Originals(
+            {one: f"https://user@photos.invalid/{one}?sig={self.leased}" for one in ids}, {}
+        )
+
+
+@dataclass
+class Told(Silent):
+    """Notes what progress is told of files that are under way."""
+
+    came: list[int] = field(default_factory=list)
+
+    def coming(self, size: int) -> None:
+        """See `Progress`."""
+        self.came.append(size)
+
+
+GONE = PhotoError("403 from the photo origin", 403, expired=True)
+
+
+async def test_a_large_original_outlives_its_links(context: Context, make: Make) -> None:
+    """Each link that brought bytes may be followed by another; people see the bytes come, and none twice."""
+    whole, cut = large(3_000_000), PassingError("the connection broke")
+    context.api, context.progress = cast("Api", desk := Desk()), (told := Told())
+    downloader, origin = make(
+        Answer(whole, 1_000_000, cut), Answer(error=GONE), Answer(whole, 2_000_000, cut),
+        Answer(error=GONE), Answer(whole),
+    )  # fmt: skip
+    ready = await downloader.have(job(variant="original", url=None))
+    assert content(context, ready) == whole
+    assert (desk.leased, origin.offsets) == (3, [0, 1_000_000, 1_000_000, 2_000_000, 2_000_000])
+    assert isinstance(ready, Ready)
+    assert sum(told.came) == ready.told
+    assert 2_000_000 < ready.told <= len(whole)
+    assert len(told.came) >= 3
+
+
+async def test_a_link_that_brings_nothing_ends_it(context: Context, make: Make) -> None:
+    """A new link that is refused like the one before is the photo's failure; what people saw come is taken back."""
+    whole, cut = large(3_000_000), PassingError("the connection broke")
+    context.api, context.progress = cast("Api", desk := Desk()), (told := Told())
+    downloader, origin = make(Answer(whole, 1_000_000, cut), Answer(error=GONE))
+    failed = await downloader.have(job(variant="original", url=None))
+    assert isinstance(failed, Failed)
+    assert failed.reason == "403 from the photo origin, with a new link, too"
+    assert (desk.leased, len(origin.offsets)) == (2, 3)
+    assert (len(told.came) > 1, sum(told.came)) == (True, 0)
 
 
 async def test_a_download_that_is_cut_off_keeps_what_came(context: Context, make: Make) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ninepic_mirror.archive.listings import (
+    Listings,
     hours,
     known_photos,
     missed_photos,
@@ -304,6 +305,17 @@ def test_addresses_that_are_not_stored_are_asked_for_again(shelf: Shelf) -> None
     shelf.read(Listing(), [photo("u", "?signature=x"), photo("v")])
     assert unaddressed(shelf.manifest) == {SIX, None}
     assert unaddressed(shelf.manifest, ("original",)) == frozenset()
+
+
+def test_originals_are_wanted_without_an_address(shelf: Shelf) -> None:
+    """An original whose address is not stored is no reason to list anything: it is wanted, and leased in its turn."""
+    listings = Listings(shelf.manifest, 1, ("thumbnail", "original"))
+    listings.record(window(SIX), listings.next_reading(), 0, [photo("a", "?signature=x")])
+    assert unaddressed(shelf.manifest, ("original",)) == frozenset()
+    assert unaddressed(shelf.manifest, ("thumbnail", "original")) == {SIX}
+    shelf.next_pass()
+    (job,) = shelf.holdings.want(("thumbnail", "original"))
+    assert (job.image_id, job.variant, job.url) == ("a", "original", None)
 
 
 def test_hours_are_recorded(shelf: Shelf) -> None:

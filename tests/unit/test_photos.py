@@ -13,9 +13,13 @@ import trio
 
 from ninepic_mirror.config import Api
 from ninepic_mirror.errors import MirrorError, PassingError, PhotoError, UsageError
+from ninepic_mirror.ninepic.lanes import Lanes, watched
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.pacing import Pacer, photos_pace
 from ninepic_mirror.ninepic.photos import PhotoClient, check_url, open_photos
+from ninepic_mirror.ninepic.pool import Pool
+from ninepic_mirror.ninepic.session import tls_context
+from ninepic_mirror.ninepic.transport import FastLane
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -185,6 +189,37 @@ async def test_permanent_faults(answer: bytes, reason: str) -> None:
     fault = await failure(answer)
     assert isinstance(fault, PhotoError)
     assert reason in str(fault)
+
+
+GONE = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
+REFUSED = {
+    "said": (body(GONE, status="403 F"), True),
+    "said by 400": (body(b"<Code>ExpiredToken</Code>", status="400 B"), True),
+    "in chunks": (b"HTTP/1.1 403 F\r\n" + CHUNKED % (len(GONE), GONE), True),
+    "another text": (body(b"<Code>AccessDenied</Code>", status="403 F"), False),
+    "another status": (body(GONE, status="404 N"), False),
+    "too long": (body(GONE * 1000, status="403 F"), False),
+    "never ends": (b"HTTP/1.1 403 F\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nexp", False),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("quick", [False, True])
+async def test_a_refusal_that_says_that_the_address_has_expired(name: str, quick: bool) -> None:
+    """Both lanes read what a refusal of a signed address says, and neither repeats any of it."""
+    answer, expired = REFUSED[name]
+    origin = Origin(answer, answer)
+    async with origin.running() as client:
+        pool = Pool(tls_context(Api(1, origin.url)), client._limits, allow_private=True)
+        async with watched(pool):
+            fast = FastLane(pool, client.pacer, client._limits, relaxed=True) if quick else None
+            with pytest.raises(PhotoError) as caught:
+                async with Lanes(fast, client).stream(f"{origin.url}/a.jpg?sig=secret", cap=1000):
+                    pass
+    assert caught.value.expired == expired
+    assert caught.value.status == int(answer.split(b" ")[1])
+    assert str(caught.value) == f"{caught.value.status} from the photo origin"
 
 
 async def test_refusals() -> None:

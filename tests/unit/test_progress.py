@@ -69,7 +69,8 @@ def work(progress: Progress) -> None:
     """Call everything once, as a pass does."""
     progress.start("Marathon")
     progress.expect(3)
-    progress.done(2, 2_000_000)
+    progress.coming(500_000)
+    progress.done(2, 1_500_000)
     progress.failed(1)
     progress.note("a note")
     progress.finish()
@@ -103,6 +104,31 @@ def test_a_line_every_ten_seconds(clock: Clock) -> None:
         "Marathon: 400 of 2,000 files, 10.0 MB, 1.00 MB/s, 0:40 left",
         "Marathon: 800 of 2,000 files, 20.0 MB, 1.00 MB/s, 0:30 left",
     ]
+
+
+def test_bytes_of_a_large_file_show_as_they_come(clock: Clock) -> None:
+    """A file that takes minutes is seen to come; what came in vain is taken back, nothing is counted twice."""
+    stream, terminal = io.StringIO(), Terminal()
+    lines, bar = Lines(stream, clock=clock), Bar(terminal, clock=clock)
+    for progress in (lines, bar):
+        progress.coming(1)  # before a start: nothing
+        progress.start("Marathon")
+        progress.expect(2)
+        progress.coming(30_000_000)
+    clock.now += 10
+    for progress in (lines, bar):
+        progress.coming(20_000_000)
+    clock.now += 10
+    for progress in (lines, bar):
+        progress.coming(-10_000_000)
+        progress.done(1, 5_000_000)
+        progress.finish()
+    assert stream.getvalue().splitlines() == [
+        "Marathon: 0 of 2 files, 50.0 MB, 5.00 MB/s",
+        "Marathon: 0 of 2 files, 40.0 MB, 2.00 MB/s",
+        "Marathon: 1 of 2 files, 45.0 MB, 2.25 MB/s, 0:20 left",
+    ]
+    assert "45.0 MB, 2.25 MB/s" in terminal.getvalue()
 
 
 def test_the_last_line_is_not_stale(clock: Clock) -> None:

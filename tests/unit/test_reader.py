@@ -24,14 +24,14 @@ from ninepic_mirror.errors import (
     PassingError,
     RejectedError,
 )
-from ninepic_mirror.model import Page, Photo, Timeline, Window
+from ninepic_mirror.model import Originals, Page, Photo, Timeline, Window
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.progress import Silent
 from ninepic_mirror.sync.context import Context, Options
 from ninepic_mirror.sync.reader import READINGS, Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ninepic_mirror.archive.records import Job
@@ -71,6 +71,10 @@ class Scripted:
         return await self.images(event_id, page, page_size)
 
     async def timeline_days(self, _event_id: int) -> Timeline:
+        """Not asked for here."""
+        raise NotImplementedError
+
+    async def original_photos(self, _event_id: int, _ids: Sequence[str]) -> Originals:
         """Not asked for here."""
         raise NotImplementedError
 

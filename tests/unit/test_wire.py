@@ -364,6 +364,20 @@ def test_originals_odd_rows() -> None:
     assert wire.read_originals(envelope({"presigned_urls": []}), ("x",)).unmatched == ("x",)
 
 
+def test_a_single_link_needs_no_name() -> None:
+    """Where one photo alone was asked for, one link alone is its own; of a batch, or among others, it is a stranger."""
+    one, other = link("https://s/1?sig=1", "IMG_1.JPG"), link("https://s/2?sig=2")
+    read = wire.read_originals
+    found = read(envelope({"presigned_urls": [one]}), ("x",))
+    assert (found.urls, found.unmatched, found.strangers) == ({"x": "https://s/1?sig=1"}, (), 0)
+    for links, ids in (([one, other], ("x",)), ([one], ("x", "y"))):
+        found = read(envelope({"presigned_urls": links}), ids)
+        assert (found.urls, found.unmatched, found.strangers) == ({}, ids, len(links))
+    refused = {"presigned_urls": [one], "failed_urls": [{"image_id": "x", "error": "no"}]}
+    found = read(envelope(refused), ("x",))
+    assert (found.urls, found.failed) == ({}, {"x": "no"})
+
+
 def test_message() -> None:
     """An error's message is made fit for a log line, and missing ones are no trouble."""
     assert wire.read_message(b'{"message": "Too\\nMany"}') == "TooMany"

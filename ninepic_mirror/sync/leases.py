@@ -1,0 +1,313 @@
+"""Links to originals, leased just in time: they live for about an hour (API.md, original-photos).
+
+A worker that needs a link asks for those of the jobs behind it at once, so that a request serves many files; of no more
+than are likely to be fetched within a quarter of the links' life. `Ledger` decides and knows no I/O, `Leases` asks.
+
+    worker: needs a link → one is there and young enough: take it
+                         → the service has refused it: that photo fails
+                         → wait for the turn; still none: lease a batch of it, of those that wait, of those to come
+    the photo origin says 403: the link has expired → once more, with a new one
+
+No link is stored: a restart leases anew. Ages are counted on the monotonic clock, from before the request for a link.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from contextlib import contextmanager, suppress
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+import trio
+from msgspec import Struct
+
+from ninepic_mirror.errors import (
+    EventNotFoundError,
+    FeatureOffError,
+    PassingError,
+    PhotoError,
+    RejectedError,
+)
+from ninepic_mirror.ninepic.client import BATCH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ninepic_mirror.model import Originals
+    from ninepic_mirror.sync.context import Api
+
+LIFETIME: Final = 3600.0  # seconds that a link lives, as far as is known (API.md: about 1 hour)
+FIRST: Final = 8  # links of a batch while no rate is known: as many requests as a pass begins with
+FAILURES: Final = (
+    16  # requests for links that failed in a row, after which the pass asks for no more
+)
+_SHARE: Final = 0.25  # of its life, in which a batch should be used up
+_WORN: Final = (
+    0.75  # of its life, after which a link is not begun with, and a 403 is taken for its end
+)
+_SHORTEST: Final = (
+    60.0  # seconds; a link that is refused earlier tells nothing of how long others live
+)
+_RECENT: Final = 20  # downloads whose rate counts
+_PATIENCE: Final = (
+    2.0  # seconds to wait for somebody else's request, before other jobs get another worker
+)
+_ADDRESS: Final = re.compile(r"\S*(?:://|[?&][^\s=&]+=)\S*")
+_LONGEST: Final = 200  # characters of a reason that the service gives
+
+
+class Link(Struct, frozen=True):
+    """Where an original can be had for a while.
+
+    Args:
+        url: Never stored, never shown.
+        since: When it was asked for, on trio's clock; None: the listing gave it, its age is not known.
+    """
+
+    url: str
+    since: float | None = None
+
+    def __repr__(self) -> str:
+        return "Link(***)"
+
+
+def batch_size(rate: float | None, lifetime: float = LIFETIME) -> int:
+    """Return how many links to lease at once.
+
+    Args:
+        rate: Originals a second of late, None before any was had.
+        lifetime: Seconds that a link lives.
+    """
+    return FIRST if rate is None else max(1, min(BATCH, int(rate * lifetime * _SHARE)))
+
+
+def is_worn(age: float, lifetime: float = LIFETIME) -> bool:
+    """Say whether a link is too old to begin with."""
+    return age >= lifetime * _WORN
+
+
+def has_expired(error: PhotoError, age: float | None, lifetime: float = LIFETIME) -> bool:
+    """Say whether a refusal means that the link has expired, and not that the photo cannot be had.
+
+    Args:
+        error: What the photo origin answered.
+        age: Of the link, in seconds; None when it is not known.
+        lifetime: Seconds that a link lives.
+    """
+    return error.expired or (error.status == 403 and (age is None or is_worn(age, lifetime)))
+
+
+def plain_reason(text: str) -> str:
+    """Return a reason of the service's without addresses and queries in it: one may be signed."""
+    return _ADDRESS.sub("…", "".join(c if c.isprintable() else " " for c in text))[:_LONGEST]
+
+
+class Ledger:
+    """Which links there are, who needs one, and which to ask for next. Its memory is bounded by the jobs under way.
+
+    Attributes:
+        off: Why no link can be had any more in this pass, None while they can.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: set[str] = set()  # all that are announced or at work
+        self._upcoming: dict[str, None] = {}  # on their way to a worker, in order
+        self._waiting: dict[str, None] = {}  # with a worker that has no link yet
+        self._links: dict[str, Link] = {}
+        self._refused: dict[str, str] = {}
+        self._alone: set[str] = set()  # a batch did not say which link is theirs
+        self._nameless = False  # links never say so: every one is asked for alone
+        self._most = BATCH
+        self._failures = 0
+        self._lifetime = LIFETIME
+        # Of downloads; before them the first one's start.
+        self._ends: deque[float] = deque(maxlen=_RECENT + 1)
+        self.off: str | None = None
+
+    # --- jobs ----------------------------------------------------------------------------------------------------
+
+    def announce(self, image_id: str) -> None:
+        """A job that needs a link is on its way to a worker."""
+        self._jobs.add(image_id)
+        self._upcoming[image_id] = None
+
+    def take_up(self, image_id: str) -> None:
+        """A worker has it; whether it needs a link is to be seen."""
+        self._jobs.add(image_id)
+        self._upcoming.pop(image_id, None)
+
+    def close(self, image_id: str) -> None:
+        """It is done with, had or not."""
+        for entries in (self._waiting, self._links, self._refused):
+            entries.pop(image_id, None)
+        self._jobs.discard(image_id)
+        self._alone.discard(image_id)
+
+    def finish(self, now: float) -> None:
+        """An original was had."""
+        self._ends.append(now)
+
+    # --- links ---------------------------------------------------------------------------------------------------
+
+    def take(self, image_id: str, now: float) -> Link | None:
+        """Hand out a link that is young enough, None where one is to be leased first."""
+        if not self._has(image_id, now):
+            self._waiting[image_id] = None
+            return None
+        self._waiting.pop(image_id, None)
+        if not self._ends:
+            self._ends.append(now)
+        return self._links.pop(image_id)
+
+    def refusal(self, image_id: str) -> str | None:
+        """Return why there is no link to be had, None while there may be one."""
+        return self._refused.get(image_id) or self.off
+
+    def lacks(self, image_id: str, now: float) -> bool:
+        """Say whether a link is to be leased: there is none, and no reason for that."""
+        return not self._has(image_id, now) and self.refusal(image_id) is None
+
+    def batch(self, image_id: str, now: float) -> tuple[str, ...]:
+        """Return the ids to ask for together, the one that is needed first."""
+        if self._nameless or image_id in self._alone:
+            return (image_id,)
+        size = min(self._most, batch_size(self._rate(now), self._lifetime))
+        ids = {image_id: None}
+        for other in chain(self._waiting, self._upcoming):
+            if len(ids) >= size:
+                break
+            if not (self._has(other, now) or other in self._refused or other in self._alone):
+                ids[other] = None
+        return tuple(ids)
+
+    def note(self, asked: Sequence[str], found: Originals, since: float) -> None:
+        """Record what the service answered.
+
+        Args:
+            asked: The batch.
+            found: The answer.
+            since: When it was asked for.
+        """
+        self._failures, self._most = 0, min(BATCH, self._most * 2)
+        # Of those that are still wanted: one to come may have been found on the disk meanwhile.
+        for image_id in self._jobs.intersection(asked):
+            if image_id in found.urls:
+                self._links[image_id] = Link(found.urls[image_id], since)
+            elif image_id in found.failed:
+                reason = plain_reason(found.failed[image_id])
+                self._refused[image_id] = f"the service gives no original: {reason}"
+            elif len(asked) == 1:
+                self._refused[image_id] = "the service gives no original, and no reason"
+            else:
+                self._alone.add(image_id)
+        self._nameless = self._nameless or (bool(found.strangers) and not found.urls)
+
+    def note_failure(self, asked: Sequence[str], reason: str) -> None:
+        """A request for links failed. Smaller batches find out whether it is for one photo's sake."""
+        self._failures += 1
+        if len(asked) == 1:
+            self._refused[asked[0]] = reason
+        self._most = max(1, len(asked) // 2)
+        if self._failures >= FAILURES:
+            self.off = reason
+
+    def has_expired(self, link: Link, error: PhotoError, now: float) -> bool:
+        """Say whether a refusal means that the link has expired; learn from it how long links live."""
+        age = _age(link, now)
+        expired = has_expired(error, age, self._lifetime)
+        if expired and age is not None and age >= _SHORTEST:
+            self._lifetime = min(self._lifetime, age)
+        return expired
+
+    def _has(self, image_id: str, now: float) -> bool:
+        link = self._links.get(image_id)
+        return link is not None and not is_worn(_age(link, now) or 0.0, self._lifetime)
+
+    def _rate(self, now: float) -> float | None:
+        """Return originals a second of late: until now, so that a standstill counts, too."""
+        if len(self._ends) < 2:
+            return None
+        return (len(self._ends) - 1) / max(now - self._ends[0], 0.001)
+
+
+def _age(link: Link, now: float) -> float | None:
+    return None if link.since is None else now - link.since
+
+
+class Leases:
+    """Leases the links of one pass; shared by all workers.
+
+    Args:
+        api: The service.
+        event_id: The event.
+    """
+
+    def __init__(self, api: Api, event_id: int) -> None:
+        self._api, self._event_id = api, event_id
+        # One request at a time: who comes next mostly finds its link leased.
+        self._turn = trio.Lock()
+        self.ledger = Ledger()
+
+    @contextmanager
+    def at_work(self, image_id: str) -> Iterator[None]:
+        """A worker is at work on a job for the length of the block."""
+        self.ledger.take_up(image_id)
+        try:
+            yield
+        finally:
+            self.ledger.close(image_id)
+
+    async def link(self, image_id: str, struggling: Callable[[], None]) -> Link:
+        """Return a link, leased when there is none.
+
+        Args:
+            image_id: The photo.
+            struggling: Told when it takes long, so that other jobs go on.
+
+        Raises:
+            PhotoError: The service gives none.
+            KeyRefusedError, CertificateError, UnreachableError: As the client says.
+        """
+        ledger = self.ledger
+        while (link := ledger.take(image_id, trio.current_time())) is None:
+            reason = ledger.refusal(image_id)
+            if reason is not None:
+                raise PhotoError(reason)
+            await self._wait_for_turn(struggling)
+            try:
+                now = trio.current_time()
+                if ledger.lacks(image_id, now):  # else somebody else's request has brought it
+                    await self._lease(ledger.batch(image_id, now))
+            finally:
+                self._turn.release()
+        return link
+
+    async def _wait_for_turn(self, struggling: Callable[[], None]) -> None:
+        with trio.move_on_after(_PATIENCE):
+            await self._turn.acquire()
+            return
+        struggling()
+        await self._turn.acquire()
+
+    async def _lease(self, ids: tuple[str, ...]) -> None:
+        since = trio.current_time()
+        try:
+            found = await self._api.original_photos(self._event_id, ids)
+        except FeatureOffError as error:
+            # A key that was revoked meanwhile is refused likewise; then this says so, and ends the run.
+            with suppress(PassingError, RejectedError, EventNotFoundError):
+                await self._api.images(self._event_id, 1, 1)
+            self.ledger.off = str(error)
+        except (PassingError, RejectedError, EventNotFoundError) as error:
+            self.ledger.note_failure(ids, f"no link to the original could be had: {error}")
+        else:
+            self.ledger.note(ids, found, since)
+
+    def has_expired(self, link: Link, error: PhotoError) -> bool:
+        """Say whether a refusal means that the link has expired."""
+        return self.ledger.has_expired(link, error, trio.current_time())
+
+    def finish(self) -> None:
+        """An original was had."""
+        self.ledger.finish(trio.current_time())

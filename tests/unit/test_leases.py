@@ -1,0 +1,354 @@
+"""Links to originals: how many are leased at once, how old they may be, and what becomes of those that lack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ninepic_mirror.errors import (
+    EventNotFoundError,
+    FeatureOffError,
+    KeyRefusedError,
+    PassingError,
+    PhotoError,
+    RejectedError,
+)
+from ninepic_mirror.model import Originals, Page
+from ninepic_mirror.ninepic.client import BATCH
+from ninepic_mirror.sync.leases import (
+    FAILURES,
+    FIRST,
+    LIFETIME,
+    Leases,
+    Ledger,
+    Link,
+    batch_size,
+    has_expired,
+    is_worn,
+    plain_reason,
+)
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+    from ninepic_mirror.sync.context import Api
+
+Answer = Callable[[tuple[str, ...]], Originals]
+
+
+def links(ids: Sequence[str]) -> Originals:
+    """Return an answer with a link for each id."""
+    return Originals({one: f"https://s/{one}.jpg?sig=secret" for one in ids}, {})
+
+
+def ledger(*ids: str) -> Ledger:
+    """Return a ledger with these jobs on their way."""
+    made = Ledger()
+    for one in ids:
+        made.announce(one)
+    return made
+
+
+@dataclass
+class Service:
+    """Answers as told, and remembers what it was asked for."""
+
+    answer: Answer = links
+    seconds: float = 1.0
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    key: Exception | None = None
+
+    async def original_photos(self, _event_id: int, ids: Sequence[str]) -> Originals:
+        """Answer as `Client.original_photos`."""
+        self.asked.append(tuple(ids))
+        await trio.sleep(self.seconds)
+        return self.answer(tuple(ids))
+
+    async def images(self, _event_id: int, _page: int, _page_size: int = 100) -> Page:
+        """Answer as `Client.images`."""
+        await trio.lowlevel.checkpoint()
+        if self.key is not None:
+            raise self.key
+        return Page((), 0, has_next=False)
+
+
+def leases(service: Service, *ids: str) -> Leases:
+    """Return leases of a service, with these jobs on their way."""
+    made = Leases(cast("Api", service), 456)
+    for one in ids:
+        made.ledger.announce(one)
+    return made
+
+
+def nobody() -> None:
+    """Nobody is told."""
+
+
+# --- the size of a batch -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rate", "size"),
+    [(None, FIRST), (0.0, 1), (0.001, 1), (0.01, 9), (0.05, 45), (1.0, BATCH), (1e9, BATCH)],
+)
+def test_a_batch_is_used_well_inside_its_hour(rate: float | None, size: int) -> None:
+    """As many links as are used up within a quarter of an hour, one at the least, 60 at the most."""
+    assert batch_size(rate) == size
+
+
+@given(st.floats(0, 1e6), st.floats(60, LIFETIME))
+def test_a_batch_of_several_outlives_its_use(rate: float, lifetime: float) -> None:
+    """At the rate of late, the last file of a batch is begun long before its link is worn."""
+    size = batch_size(rate, lifetime)
+    assert 1 <= size <= BATCH
+    assert size == 1 or not is_worn((size - 1) / rate, lifetime)
+
+
+def test_the_rate_of_late_sizes_the_next_batch() -> None:
+    """Eight at first; then by the last downloads; a standstill makes it small again."""
+    book = ledger(*(f"p{number}" for number in range(100)))
+    assert len(book.batch("p0", 0.0)) == FIRST
+    book.note(("p0",), links(["p0"]), 0.0)
+    assert book.take("p0", 0.0) is not None
+    for second in range(1, 41):
+        book.finish(second * 30.0)  # two a minute: 30 in a quarter of an hour
+    assert len(book.batch("p1", 1200.0)) == 30
+    assert len(book.batch("p1", 1200.0 + 3600)) == 4
+
+
+def test_a_batch_takes_who_waits_before_who_is_to_come() -> None:
+    """The one in need first, then those that wait, then those on their way; not who has a link or can have none."""
+    book = ledger("a", "b", "c", "d", "e")
+    for one in ("c", "d"):
+        book.take_up(one)
+        assert book.take(one, 0.0) is None
+    book.note(("a", "b"), Originals({"a": "https://s/a"}, {"b": "no"}), 0.0)
+    assert book.batch("d", 1.0) == ("d", "c", "e")
+
+
+# --- age ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_link_is_not_begun_with_when_it_is_old() -> None:
+    """At three quarters of its life a link is leased anew before it is used."""
+    for age, worn in ((0.0, False), (2699.0, False), (2700.0, True), (1e6, True)):
+        book = ledger("a")
+        book.note(("a",), links(["a"]), 10.0)
+        assert (book.take("a", 10.0 + age) is None) == worn
+        assert is_worn(age) == worn
+
+
+@pytest.mark.parametrize(
+    ("error", "age", "expired"),
+    [
+        (PhotoError("403", 403), 10.0, False),
+        (PhotoError("403", 403), 2700.0, True),
+        (PhotoError("403", 403), None, True),
+        (PhotoError("404", 404), 1e6, False),
+        (PhotoError("403", 403, expired=True), 10.0, True),
+        (PhotoError("400", 400, expired=True), 10.0, True),
+        (PhotoError("too large"), None, False),
+    ],
+)
+def test_a_refusal_that_means_age(error: PhotoError, age: float | None, expired: bool) -> None:
+    """A 403 means it for an old link or one of unknown age, and whatever says so does; nothing else does."""
+    assert has_expired(error, age) == expired
+
+
+def test_links_that_live_shorter_are_learned_of() -> None:
+    """A link that expires early makes batches smaller and links worn sooner; one that never worked tells nothing."""
+    book, gone = ledger("a", "b"), PhotoError("403", 403, expired=True)
+    assert book.has_expired(Link("u", 0.0), gone, 5.0)
+    assert book.has_expired(Link("u"), gone, 700.0)
+    book.note(("a",), links(["a"]), 0.0)
+    assert book.take("a", 650.0) is not None
+    assert book.has_expired(Link("u", 0.0), gone, 600.0)
+    assert not book.has_expired(Link("u", 0.0), PhotoError("404", 404), 100.0)
+    book.note(("b",), links(["b"]), 0.0)
+    assert book.take("b", 450.0) is None
+
+
+def test_nothing_is_kept_of_jobs_that_are_done() -> None:
+    """Whatever became of a job, and whenever its answer comes, nothing of it stays."""
+    book = ledger("a", "b", "c", "d")
+    for one in ("a", "b", "c"):
+        book.take_up(one)
+        book.take(one, 0.0)
+    book.note(("a", "b", "c", "d"), Originals({"a": "u", "d": "u"}, {"b": "no"}), 0.0)
+    for one in ("a", "b", "c", "d"):
+        book.take_up(one)
+        book.close(one)
+    book.note(("a", "b"), Originals({"a": "u"}, {"b": "no"}), 0.0)
+    kept = (book._jobs, book._upcoming, book._waiting, book._links, book._refused, book._alone)
+    assert not any(kept)
+
+
+def test_a_link_does_not_show_itself() -> None:
+    """Neither a trace nor a log that quotes a link has its address."""
+    assert "secret" not in repr(Link("https://s/a?sig=secret", 0.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Image not found", "Image not found"),
+        ("gone: https://s/a.jpg?X-Sig=abc now", "gone: … now"),
+        ("at /a.jpg?X-Sig=abc&b=c", "at …"),
+        ("two\nlines\x1b", "two lines "),
+        ("x" * 300, "x" * 200),
+    ],
+)
+def test_a_reason_carries_no_address(text: str, told: str) -> None:
+    """What the service says of a photo is told without addresses, controls, or an end."""
+    assert plain_reason(text) == told
+
+
+# --- asking ------------------------------------------------------------------------------------------------------------
+
+
+async def test_one_request_serves_many(autojump_clock: MockClock) -> None:
+    """Workers that come together are served by one request; links lie ready for those behind them."""
+    service = Service()
+    ids = [f"p{number}" for number in range(10)]
+    desk = leases(service, *ids)
+    got: dict[str, Link] = {}
+
+    async def work(image_id: str) -> None:
+        with desk.at_work(image_id):
+            got[image_id] = await desk.link(image_id, nobody)
+            desk.finish()
+
+    async with trio.open_nursery() as nursery:
+        for one in ids:
+            nursery.start_soon(work, one)
+    assert {one: link.url for one, link in got.items()} == links(ids).urls
+    assert [len(batch) for batch in service.asked] == [FIRST, 2]
+
+
+async def test_who_waits_long_lets_others_work(autojump_clock: MockClock) -> None:
+    """While a request for links takes long, whoever waits for it calls for another worker."""
+    service, struggling = Service(seconds=60.0), []
+    desk = leases(service, "a", "b")
+    async with trio.open_nursery() as nursery:
+        for one in ("a", "b"):
+            nursery.start_soon(desk.link, one, lambda: struggling.append(trio.current_time()))
+    assert (len(struggling), len(service.asked)) == (1, 1)
+
+
+async def test_what_a_batch_does_not_name_is_asked_for_alone(autojump_clock: MockClock) -> None:
+    """Once, and with nothing else; then the service has none."""
+
+    def answer(ids: tuple[str, ...]) -> Originals:
+        found = [one for one in ids if one != "b" and (one != "c" or len(ids) == 1)]
+        return Originals(links(found).urls, {}, tuple(one for one in ids if one not in found))
+
+    service = Service(answer)
+    desk = leases(service, "a", "b", "c")
+    await desk.link("a", nobody)
+    with pytest.raises(PhotoError, match="no reason"):
+        await desk.link("b", nobody)
+    assert (await desk.link("c", nobody)).url == "https://s/c.jpg?sig=secret"
+    assert service.asked == [("a", "b", "c"), ("b",), ("c",)]
+
+
+async def test_links_without_names_are_asked_for_alone_from_then_on(
+    autojump_clock: MockClock,
+) -> None:
+    """Where links do not say whose they are, batches are of no use."""
+
+    def answer(ids: tuple[str, ...]) -> Originals:
+        return links(ids) if len(ids) == 1 else Originals({}, {}, ids, strangers=len(ids))
+
+    ids = [f"p{number}" for number in range(20)]
+    service = Service(answer)
+    desk = leases(service, *ids)
+    for one in ids:
+        with desk.at_work(one):
+            await desk.link(one, nobody)
+    assert [len(batch) for batch in service.asked] == [FIRST, *[1] * 20]
+
+
+@pytest.mark.parametrize(
+    "fault", [PassingError("500 from the service"), RejectedError("x", 422), EventNotFoundError(4)]
+)
+async def test_a_photo_that_breaks_its_batch_stands_alone_in_the_end(
+    autojump_clock: MockClock, fault: Exception
+) -> None:
+    """Batches that fail get smaller until the bad photo fails by itself; then they grow again."""
+
+    def answer(ids: tuple[str, ...]) -> Originals:
+        if "p2" in ids:
+            raise fault
+        return links(ids)
+
+    ids = [f"p{number}" for number in range(20)]
+    service = Service(answer)
+    desk = leases(service, *ids)
+    for one in ids:
+        with desk.at_work(one):
+            if one == "p2":
+                with pytest.raises(PhotoError, match="no link to the original could be had"):
+                    await desk.link(one, nobody)
+            else:
+                await desk.link(one, nobody)
+    assert len(service.asked) <= 12
+    assert len(service.asked[-1]) > 1
+
+
+async def test_a_call_that_always_fails_is_given_up(autojump_clock: MockClock) -> None:
+    """After some failures in a row the rest of the pass asks for no more links."""
+
+    def answer(_ids: tuple[str, ...]) -> Originals:
+        raise PassingError("500 from the service")
+
+    service = Service(answer)
+    desk = leases(service)
+    for number in range(100):
+        with pytest.raises(PhotoError, match="500 from the service"):
+            await desk.link(f"p{number}", nobody)
+    assert len(service.asked) == FAILURES
+
+
+@pytest.mark.parametrize("lookup", [None, PassingError("500")])
+async def test_a_call_that_is_switched_off_is_asked_once(
+    autojump_clock: MockClock, lookup: Exception | None
+) -> None:
+    """A 403 of the call, while the key is good, is every original's failure, and not asked about again."""
+
+    def answer(_ids: tuple[str, ...]) -> Originals:
+        raise FeatureOffError(456, "original-photos")
+
+    service = Service(answer, key=lookup)
+    desk = leases(service)
+    for one in ("a", "b"):
+        with pytest.raises(PhotoError, match="switched off"):
+            await desk.link(one, nobody)
+    assert len(service.asked) == 1
+
+
+async def test_a_revoked_key_ends_the_run(autojump_clock: MockClock) -> None:
+    """A 403 of the call that is the key's is told as such."""
+
+    def answer(_ids: tuple[str, ...]) -> Originals:
+        raise FeatureOffError(456, "original-photos")
+
+    desk = leases(Service(answer, key=KeyRefusedError(403, 903)))
+    with pytest.raises(KeyRefusedError):
+        await desk.link("a", nobody)
+
+
+async def test_an_expired_link_is_leased_again(autojump_clock: MockClock) -> None:
+    """Ages are counted from before the request; a link that lay too long is not handed out."""
+    service = Service(seconds=10.0)
+    desk = leases(service, "a", "b")
+    first = await desk.link("a", nobody)
+    assert first.since == 0.0
+    await trio.sleep(2700)
+    assert desk.has_expired(first, PhotoError("403", 403))
+    assert (await desk.link("b", nobody)).since == 2710.0
