@@ -120,15 +120,22 @@ class List:
         return condition, "verified_at, folder, image_id, variant", [self._stamp]
 
 
-def again(manifest: Manifest, key: Key) -> Entry | None:
-    """Return one file's row as it is now; None where nobody promises the file."""
-    wanted = _wanted(manifest)
-    found = manifest.rows(
+def again(manifest: Manifest, key: Key, *, found: bool = False) -> Entry | None:
+    """Return one file's row as it is now; None where nobody promises the file.
+
+    Args:
+        manifest: The manifest.
+        key: The file.
+        found: It was found damaged: then it was promised, of whatever variant, though a pass may know by now that it
+            is not there.
+    """
+    wanted = list(VARIANTS) if found else _wanted(manifest)
+    rows = manifest.rows(
         f"SELECT {_COLUMNS} WHERE image_id = ? AND variant = ?"
         f" AND (state = 'present' OR ({_LOST} AND variant IN ({_marks(wanted)})))",
         [*key, *wanted],
     )
-    return _entry(found[0]) if found else None
+    return _entry(rows[0]) if rows else None
 
 
 def record(manifest: Manifest, entries: Iterable[Entry], stamp: int) -> None:

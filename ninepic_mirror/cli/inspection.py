@@ -290,7 +290,7 @@ class Inspection(Struct):
         def see(manifest: Manifest) -> None:
             where = inventory.where(manifest)
             for damage in self.verdict.damages:
-                row = inventory.again(manifest, damage.entry.key)
+                row = inventory.again(manifest, damage.entry.key, found=True)
                 if row is None:
                     self.verdict.gone.add(damage.entry.key)
                     continue

@@ -11,10 +11,11 @@ import sqlite3
 import sys
 import threading
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from ninepic_mirror.archive import lock
 from ninepic_mirror.archive.faults import translated
@@ -27,6 +28,7 @@ from ninepic_mirror.cli.inspection import Inspection, locked
 from ninepic_mirror.cli.options import PLACE, again
 from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
 from ninepic_mirror.cli.verdict import Verdict, describe
+from ninepic_mirror.config import EventSettings
 from ninepic_mirror.errors import (
     EventBusyError,
     MirrorError,
@@ -34,14 +36,17 @@ from ninepic_mirror.errors import (
     StorageError,
     UsageError,
 )
+from ninepic_mirror.model import VARIANTS
 from ninepic_mirror.progress import choose
 from ninepic_mirror.sync.context import Options
 from ninepic_mirror.sync.mirror import LOCK_WAIT, sync_event
 from ninepic_mirror.sync.session import Session, StoppedError, open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from ninepic_mirror.archive.verify import Damage
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.inspection import Asked
     from ninepic_mirror.config import Config
@@ -260,8 +265,9 @@ class Scrub(Struct):
         if self.hopeless:
             return
         try:
-            session = await self._open_session()
-            options = Options(repair=tuple(verdict.damages))
+            session, options = self._asking(
+                await self._open_session(), event.event_id, verdict.damages
+            )
             report = await sync_event(session, event.event_id, options)
         except StoppedError:
             raise
@@ -272,6 +278,20 @@ class Scrub(Struct):
         else:
             verdict.fetched += report.downloaded
         await event.see_repaired()
+
+    def _asking(
+        self, session: Session, event_id: int, damages: Sequence[Damage]
+    ) -> tuple[Session, Options]:
+        """Return how to ask for what is damaged: also of variants that are not configured, or not any more."""
+        usual = self.config.mirror_for(event_id).variants
+        damaged = {one.entry.key[1] for one in damages}
+        variants = tuple(one for one in VARIANTS if one in usual or one in damaged)
+        narrowed = set(variants) != set(usual)
+        if narrowed:
+            own = replace(self.config.event.get(event_id, EventSettings()), variants=variants)
+            config = replace(session.config, event={**self.config.event, event_id: own})
+            session = structs.replace(session, config=config)
+        return session, Options(repair=tuple(damages), narrowed=narrowed, configured=usual)
 
 
 def _is_damage(error: StorageError) -> bool:

@@ -63,7 +63,7 @@ def _still(manifest: Manifest, store: Store, damages: Iterable[Damage]) -> list[
     eye, where = Eye(Pace(None, threading.Event())), inventory.where(manifest)
     found = []
     for one in damages:
-        entry = inventory.again(manifest, one.entry.key)
+        entry = inventory.again(manifest, one.entry.key, found=True)
         if entry is not None and (seen := look(store.tree, entry, eye, where)).fault is not None:
             found.append(Damage(entry, seen.fault, one.found))
     return found

@@ -277,6 +277,21 @@ def test_only_what_is_damaged_is_fetched(mirror: Mirror) -> None:
     check_settled(mirror.folder)
 
 
+def test_a_variant_that_is_not_configured_is_repaired_too(mirror: Mirror) -> None:
+    """It was mirrored once, so it is promised; the repair has it again, and changes nothing of what is wanted."""
+    flags = [*mirror.service.flags, "--root", "m"]
+    assert mirror.commands.run("sync", 456, *flags, "--variant", "original").code == 0
+    row = next(row for row in mirror.rows() if row.variant == "original")
+    (mirror.folder / row.path).unlink()
+    assert faults(mirror.verify()) == {row.path: "missing"}
+    done = mirror.repair()
+    assert (done.code, [one["repaired"] for one in entry(done)["damaged"]]) == (0, [True])
+    assert (mirror.verify().code, entry(mirror.verify())["checked"]) == (0, 180)
+    about = json.loads((mirror.folder / "event.json").read_text())
+    assert about["variants"] == ["thumbnail", "large"]
+    assert mirror.commands.run("status", "--root", "m").code == 0
+
+
 def test_an_address_that_is_not_stored(mirror: Mirror) -> None:
     """Where an address is not stored, because it may be signed, the hour is listed for it."""
     victim = mirror.rows()[0].path
