@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem
 from ninepic_mirror import __version__
 from ninepic_mirror.cli.console import Console, forgive
 from ninepic_mirror.cli.outcome import Code, fail
-from ninepic_mirror.cli.signals import Run, Signals
+from ninepic_mirror.cli.signals import Interrupted, Run, Signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -185,7 +185,14 @@ def _guarded(run: Run, arguments: Sequence[str]) -> int:
     except (OSError, SystemExit) as error:
         return _unwritten(run.console, error)
     except Exception as error:  # noqa: BLE001  the last resort: what is not known is a bug, and shown whole
-        return fail(run.console, error)
+        return run.signals.code_or(130) if _is_interruption(error) else fail(run.console, error)
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether a stop signal is behind an error: Python wraps what comes out of a `__set_name__` during an import."""
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__cause__
+    return error is not None
 
 
 def _unwritten(console: Console, error: OSError | SystemExit) -> int:

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Interrupted(KeyboardInterrupt):
+    """A stop signal came while nothing was under way: out of here, to where the exit code is told.
+
+    A class of its own, because CPython remembers a plain KeyboardInterrupt that leaves an `exec`, as every dataclass
+    that is being imported makes one, and then ends the process by SIGINT whatever exit code is asked for
+    (`unhandled_keyboard_interrupt` in its pythonrun.c).
+    """
+
+
 class Signals:
     """The stop signals of one process.
 
@@ -67,7 +76,7 @@ class Signals:
         self._number = number
         # Outside of trio there is nothing under way but reading: Python's own way out of it.
         if self._soften is None:
-            raise KeyboardInterrupt
+            raise Interrupted
         self._soften()
 
     def run(self, work: Callable[[trio.Event], Awaitable[T]], *, gentle: bool = False) -> T:
@@ -78,7 +87,7 @@ class Signals:
             gentle: It ends by itself then, and what is under way is finished; else it is cancelled.
 
         Raises:
-            KeyboardInterrupt: It was cancelled.
+            Interrupted: It was cancelled.
         """
         import trio  # noqa: PLC0415  commands without a network start without it
 
@@ -118,7 +127,7 @@ class Signals:
         finally:
             self._soften = None
         if not results:
-            raise KeyboardInterrupt
+            raise Interrupted
         return results[0]
 
 

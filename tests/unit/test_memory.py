@@ -6,34 +6,44 @@ import ctypes
 import platform
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ninepic_mirror.service.memory import be_frugal
 
-FREED = """
-import sys, threading
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ARENAS = """
+import ctypes, sys, threading
 from ninepic_mirror.service.memory import be_frugal
-be_frugal()
-def resident():
-    with open("/proc/self/status") as file:
-        return int(next(line for line in file if line.startswith("VmRSS")).split()[1])
-before = resident()
+if sys.argv[1] == "frugal":
+    assert be_frugal()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+together = threading.Barrier(8)
 def work():
-    kept = [bytearray(b"x" * 50_000) for _ in range(400)]
-    kept.clear()
-for _ in range(4):
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    [one.start() for one in threads]; [one.join() for one in threads]
-print(resident() - before)
+    together.wait()
+    assert libc.malloc(ctypes.c_size_t(50_000))
+    together.wait()
+threads = [threading.Thread(target=work) for _ in range(8)]
+[one.start() for one in threads]; [one.join() for one in threads]
+file = ctypes.c_void_p(libc.fopen(sys.argv[2].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
-def test_what_threads_free_is_given_back() -> None:
-    """Thirty-two threads that each held 20 MB leave no more than a few behind (in a process of its own)."""
-    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, check=True)
-    assert int(done.stdout) < 8_000
+def test_threads_share_one_arena(tmp_path: Path) -> None:
+    """Eight threads that ask for memory at once make no arenas of their own, as they do without (malloc_info(3))."""
+    arenas = {}
+    for how in ("frugal", "as it comes"):
+        words = [sys.executable, "-c", ARENAS, how, tmp_path / how]
+        subprocess.run(words, check=True)
+        arenas[how] = (tmp_path / how).read_text().count("<heap nr=")
+    assert arenas["frugal"] == 1 < arenas["as it comes"]
 
 
 @pytest.mark.parametrize("fault", [OSError, AttributeError])
