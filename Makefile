@@ -2,6 +2,7 @@
 # make test    everything that must hold: style, types, layers, tests, coverage, documents
 # make check   the quick part of it: style, types, layers
 # make bench   compare with curl, wget2, rclone and aria2 on this machine, write docs/performance.md
+# make torture    break it in every way we know, with the full figures, for hours; goes on where it stopped; writes docs/reliability.md
 # Each sets up its own virtual environment first; nothing else has to be done.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 # What decides or commits is covered to the last branch (DESIGN of the tests: docs/design.md, How it is tested).
 CORE := ninepic_mirror/sync/planner.py,ninepic_mirror/sync/leases.py,ninepic_mirror/archive/placement.py,ninepic_mirror/archive/manifest.py,ninepic_mirror/archive/listings.py,ninepic_mirror/archive/claims.py,ninepic_mirror/archive/patience.py,ninepic_mirror/archive/holdings.py,ninepic_mirror/archive/files.py,ninepic_mirror/archive/faults.py,ninepic_mirror/archive/flush.py,ninepic_mirror/archive/store.py,ninepic_mirror/archive/verify.py,ninepic_mirror/archive/inventory.py,ninepic_mirror/ninepic/wire.py,ninepic_mirror/ninepic/pacing.py,ninepic_mirror/ninepic/throttle.py,ninepic_mirror/ninepic/backoff.py,ninepic_mirror/service/schedule.py
 
-.PHONY: demo test check tests bench clean
+.PHONY: demo test check tests bench torture clean
 
 demo: $(VENV)/run
 	$(BIN)/ninepic-mirror demo
@@ -29,6 +30,9 @@ tests: $(VENV)/dev
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='$(CORE)' --fail-under=100
+
+torture: $(VENV)/dev
+	$(BIN)/python -m tests.torture.run --write $(ARGS)
 
 # In an environment of its own: installed as users have it, without what development adds to the imports.
 BENCH := $(VENV)-bench

@@ -1,0 +1,67 @@
+"""What `make torture` keeps and writes: rounds that are not played twice, and a table that hides nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.torture.document import BEGIN, END, write_document
+from tests.torture.experiment import Experiment
+from tests.torture.ledger import Ledger, Played, fingerprint
+from tests.torture.run import outstanding
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def played(seed: int, sources: str = "new", fault: str | None = None) -> Played:
+    """Return a round of the experiment `cuts`."""
+    return Played("cuts", seed, sources, "2026-01-19T06:00:00+00:00", 30.0, {"kills": 7}, fault)
+
+
+def count(_seed: int, _folder: Path) -> Mapping[str, int]:
+    """Play nothing."""
+    return {"kills": 7}
+
+
+CUTS = Experiment("cuts", "Power goes.", rounds=4, small=1, play=count)
+ALONE = Experiment("alone", "Nobody beside.", rounds=2, small=1, play=count, alone=True)
+
+
+def test_a_ledger_that_was_cut_short_is_read_and_goes_on(tmp_path: Path) -> None:
+    """A kill amid a line loses that line only."""
+    ledger = Ledger(tmp_path / "made" / "ledger.jsonl")
+    assert not list(ledger.read())
+    ledger.write(played(0))
+    with (tmp_path / "made" / "ledger.jsonl").open("ab") as file:
+        file.write(b'{"name": "cu')
+    ledger.write(played(1))
+    assert [one.seed for one in ledger.read()] == [0, 1]
+
+
+def test_only_what_is_left_is_played() -> None:
+    """Those that need the processors for themselves come last."""
+    left = list(outstanding([ALONE, CUTS], 0.5, {("cuts", 0)}))
+    assert left == [(CUTS, 1), (ALONE, 0)]
+
+
+def test_sources_that_differ_are_other_sources(tmp_path: Path) -> None:
+    """A module that changed or got another name counts."""
+    (tmp_path / "a.py").write_text("1")
+    before = fingerprint(tmp_path)
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    assert len({before, fingerprint(tmp_path)}) == 2
+
+
+def test_the_document_says_what_the_newest_sources_went_through(tmp_path: Path) -> None:
+    """Rounds of older sources do not count; a broken promise is shown; what was not played is named."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    for one in (played(0, "old"), played(0), played(1), played(1, fault="lost")):
+        ledger.write(one)
+    path = tmp_path / "reliability.md"
+    path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write_document(path, [CUTS, ALONE], ledger)
+    text = path.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert "| cuts | 2 | 4 | 1 | 14 kills | 1.0 | 2026-01-19 | new |" in text
+    assert "| alone | 0 | 2 |" in text and "not played yet" in text
