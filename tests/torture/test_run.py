@@ -62,6 +62,9 @@ def test_the_document_says_what_the_newest_sources_went_through(tmp_path: Path) 
     path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     write_document(path, [CUTS, ALONE], ledger)
     text = path.read_text()
-    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
     assert "| cuts | 2 | 4 | 1 | 14 kills | 1.0 | 2026-01-19 | new |" in text
-    assert "| alone | 0 | 2 |" in text and "not played yet" in text
+    assert "| alone | 0 | 2 |" in text
+    assert "not played yet" in text
