@@ -25,6 +25,7 @@ FOLDER: Final = ".ninepic-mirror/partial"
 RESUMABLE: Final = 64 * 1024  # bytes from which a file is continued, not begun anew (DESIGN §7)
 _CHUNK: Final = 1 << 20
 _NOTE_LIMIT: Final = 4096
+_MARKED: Final = 8 << 20  # bytes that a kill -9 or a power cut may cost of one file under way
 
 
 class Digest(Struct, frozen=True, gc=False):
@@ -95,8 +96,8 @@ def read_hashes(tree: Tree, path: str, variant: Variant) -> Digest:
 class Partial:
     """One download's file. Its methods block; every OSError leaves as a StorageError.
 
-    The bytes stand under a name made of variant and id. Beside them, only when a transfer was cut off with enough on
-    disk to be worth it, a note with the validator, which makes the rest usable to `If-Range`, and the number of bytes
+    The bytes stand under a name made of variant and id. Beside them, when a transfer was cut off with enough on disk to
+    be worth it, and now and then while a large one is under way, a note with the validator, which makes the rest usable to `If-Range`, and the number of bytes
     that were synced before the note was. What was written later is not continued: in a power cut it may have become
     zeros, and zeros inside a scan look like a picture.
 
@@ -111,6 +112,7 @@ class Partial:
         self._note = f"{self.path}.resume"
         self._tree, self._variant = tree, variant
         self._hashes = Hashes(variant)
+        self._marked = 0  # bytes that a note vouches for
         self.validator: str | None = None
 
     @property
@@ -131,6 +133,7 @@ class Partial:
             self.restart()
             return 0
         self.validator = validator
+        self._marked = size
         if self.size < max(size, RESUMABLE):
             self.restart()
         return self.size
@@ -141,6 +144,7 @@ class Partial:
             self._tree.remove(self._note)
             self._tree.remove(self.path)
         self._hashes = Hashes(self._variant)
+        self._marked = 0
         self.validator = None
 
     def write(self, data: bytes) -> None:
@@ -189,16 +193,28 @@ class Partial:
             self._tree.remove(self._note)
         return digest
 
+    def mark(self, validator: str | None) -> None:
+        """The transfer goes on: note from time to time what can be continued should nobody be there to `keep` it.
+
+        Args:
+            validator: As in `keep`.
+        """
+        if validator is not None and self.size - self._marked >= _MARKED:
+            self._vouch(validator)
+
     def keep(self, validator: str | None) -> None:
         """The transfer was cut off: leave what can be continued, remove the rest.
 
         Args:
-            validator: A strong `ETag`, or `Last-Modified`, of the body that these bytes belong to.
+            validator: A strong `ETag` of the body that these bytes belong to, None where it has none.
         """
         if validator is None or self.size < RESUMABLE:
             self.restart()
-            return
-        self.validator = validator
+        else:
+            self._vouch(validator)
+
+    def _vouch(self, validator: str) -> None:
+        self.validator, self._marked = validator, self.size
         note = json.dumps({"validator": validator, "size": self.size}).encode()
         with translated(self._tree.name(self.path)):
             # the bytes first: a note that outlives them in a power cut would vouch for zeros

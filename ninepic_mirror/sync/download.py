@@ -273,7 +273,7 @@ class _Transfer:
                 size += len(chunk)
                 if size >= _GATHER:
                     data, gathered, size = b"".join(gathered), [], 0
-                    await trio.to_thread.run_sync(self.file.write, data)
+                    await trio.to_thread.run_sync(self._append, data, _validator(body))
                     self._tell()
             # Handed over before the call: where the end turns out bad the file starts anew, and `_cut_off` must not
             # write the tail of a body as the beginning of the next attempt's.
@@ -285,6 +285,10 @@ class _Transfer:
             ):  # a few milliseconds of disk, also when we are to stop
                 await trio.to_thread.run_sync(self._cut_off, b"".join(gathered), _validator(body))
             raise
+
+    def _append(self, data: bytes, validator: str | None) -> None:
+        self.file.write(data)
+        self.file.mark(validator)
 
     def _end(self, data: bytes, modified: float | None) -> Digest:
         if data:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,7 +21,8 @@ from tests.conftest import EVENT
 from tests.remote import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from ninepic_mirror.model import Variant
     from ninepic_mirror.sandbox.world import Seen
@@ -241,8 +243,15 @@ def holding(bench: Bench, what: bytes) -> list[str]:
     ]
 
 
-async def stopped_in_the_middle(bench: Bench) -> None:
-    """Make a pass in which every original stalls in its middle, and stop it there."""
+def has_begun(partial: Path) -> bool:
+    """Whether a megabyte of some file stands there."""
+    return any(path.stat().st_size > 10**6 for path in partial.iterdir())
+
+
+async def stopped_in_the_middle(
+    bench: Bench, *, when: Callable[[Path], bool] = has_begun, before: Callable[[], object] = list
+) -> None:
+    """Make a pass in which every original stalls in its middle; stop it when `partial/` is so, after calling `before`."""
     bench.limits = structs.replace(bench.limits, silence=60.0)
     bench.sandbox.faults.add(Fault(kind="stall", variant="original"))
     async with bench.session() as session, trio.open_nursery() as nursery:
@@ -252,9 +261,8 @@ async def stopped_in_the_middle(bench: Bench) -> None:
 
         nursery.start_soon(sync)
         partial = bench.root / "456-mumbai-marathon-2026/.ninepic-mirror/partial"
-        await wait_until(
-            lambda: partial.is_dir() and any(p.stat().st_size > 10**6 for p in partial.iterdir())
-        )
+        await wait_until(lambda: partial.is_dir() and when(partial))
+        before()
         session.stopping.set()
     bench.sandbox.faults.clear()
 
@@ -290,6 +298,32 @@ async def test_a_cut_original_is_continued_with_a_new_link(
         assert (second.status, second.sent) == ((200, size) if replaced else (206, size - kept))
         assert not list(partial.iterdir())
         assert not asked(bench, "/timeline/images")
+
+
+async def test_a_large_original_is_continued_after_a_kill(
+    open_bench: OpenBench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A note is written every 8 MiB, not only at an orderly end: kill -9 leaves what the copy has."""
+    async with originals(open_bench, photos=1, original_mb=(20, 20)) as bench:
+        monkeypatch.setattr(pipeline, "GRACE", 0.1)  # real sockets know no virtual clock
+        copy = tmp_path / "copy"
+
+        await stopped_in_the_middle(
+            bench,
+            when=lambda partial: any(partial.glob("*.resume")),
+            before=lambda: shutil.copytree(bench.root, copy),
+        )
+        shutil.rmtree(bench.root)
+        copy.rename(bench.root)
+        bench.sandbox.clear_requests()
+
+        report = await bench.sync()
+
+        assert report.whole, report.failures
+        bench.check_content()
+        (rest,) = asked(bench, "/originals/")
+        assert rest.status == 206
+        assert int(rest.headers["range"].removeprefix("bytes=").rstrip("-")) >= 8 << 20
 
 
 async def test_signatures_are_nowhere(

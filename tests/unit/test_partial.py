@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ninepic_mirror.archive import partial
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.partial import FOLDER, RESUMABLE, Partial, read_hashes, sweep
 from ninepic_mirror.errors import PassingError, PhotoError, StorageError
@@ -66,6 +67,27 @@ def test_a_cut_transfer_is_continued(tree: Tree) -> None:
     assert file.validator == '"v1"'
     file.write(BODY[RESUMABLE + 10 :])
     assert file.finish(None).sha256 == sha256(BODY)
+    assert names(tree) == {"large-a"}
+
+
+def test_a_large_file_is_noted_while_it_is_under_way(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill as much is continued as was noted, once for so many bytes; without a validator nothing is."""
+    monkeypatch.setattr(partial, "_MARKED", 30_000)
+    file = Partial(tree, "a", "large")
+    file.restart()
+    for end, noted in ((20_000, 0), (70_000, 70_000), (90_000, 70_000), (100_000, 100_000)):
+        file.write(BODY[file.size : end])
+        file.mark(None)
+        file.mark('"v1"')
+        found = tree.root / f"{file.path}.resume"
+        assert (json.loads(found.read_bytes())["size"] if found.exists() else 0) == noted
+    again = Partial(tree, "a", "large")
+    assert (again.resume(), again.validator) == (100_000, '"v1"')
+    again.write(BODY[100_000:])
+    again.mark('"v1"')
+    assert again.finish(None).sha256 == sha256(BODY)
     assert names(tree) == {"large-a"}
 
 
