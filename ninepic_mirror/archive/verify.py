@@ -38,6 +38,11 @@ Key = tuple[str, str]  # `image_id` and variant
 _BUFFER: Final = (
     1 << 20
 )  # bytes of one read; a larger one is no faster, and four of them stay in the cache
+_SMALL: Final = (
+    256 << 10
+)  # bytes of a file below which a disk takes longer to find it than to read it
+_MOST: Final = 8  # small files read at once
+_FEW: Final = 4  # large files, where there are so many processors to hash them
 _TRIES: Final = 5  # looks at a row that changes each time; a pass changes it twice
 # What a disk says that cannot read a file, or a file system whose checksum of it is wrong (btrfs, ZFS: EIO; ext4:
 # EBADMSG, EUCLEAN). Anything else, a missing permission above all, says nothing about the file, and ends the run.
@@ -371,18 +376,26 @@ def confirm(
     return found
 
 
+def width(entries: Sequence[Entry], processors: int) -> int:
+    """Return how many files to read at once: small ones wait for the disk to answer, large ones for it to deliver.
+
+    Several large ones at once would only make a spinning disk seek.
+    """
+    small = sum(entry.size or 0 for entry in entries) < _SMALL * len(entries)
+    return _MOST if small else min(_FEW, processors)
+
+
 class Readers:
     """Some threads that look at files; hashing gives the interpreter lock away. Use it in a `with` block.
 
     Args:
         tree: The event folder.
         eye: How to look.
-        threads: How many.
     """
 
-    def __init__(self, tree: Tree, eye: Eye, threads: int) -> None:
-        self._tree, self._eye, self._threads = tree, eye, threads
-        self._pool = ThreadPoolExecutor(threads, "verify")
+    def __init__(self, tree: Tree, eye: Eye) -> None:
+        self._tree, self._eye = tree, eye
+        self._pool = ThreadPoolExecutor(_MOST, "verify")
 
     def __enter__(self) -> Self:
         return self
@@ -406,6 +419,7 @@ class Readers:
                     except Stopped:
                         return
 
-            for done in [self._pool.submit(work) for _ in range(self._threads)]:
+            wanted = width(entries, os.cpu_count() or 1)
+            for done in [self._pool.submit(work) for _ in range(wanted)]:
                 done.result()
         return seen

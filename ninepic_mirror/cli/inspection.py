@@ -52,7 +52,6 @@ T = TypeVar("T")
 _LOG: Final = logging.getLogger(__name__)
 _GROUP: Final = 256  # files looked at between two words to the progress bar
 _BYTES: Final = 128 << 20  # bytes likewise: large enough that readers wait for each other rarely
-_READERS: Final = 4  # more do not make a disk faster
 _RECORD: Final = 5_000  # files read after which it is recorded, if nobody holds the event
 _UNRECORDED: Final = 100_000  # files of which it is remembered while somebody does
 _POLL: Final = 0.1  # seconds between two looks at a lock
@@ -148,7 +147,7 @@ class Inspection(Struct):
         self.progress.start(verdict.name or f"event {self.event_id}")
         self.progress.expect(left)
         eye = Eye(Pace(asked.rate, self.stop), asked.quick, asked.decode)
-        with Readers(self.tree, eye, min(_READERS, os.cpu_count() or 1)) as readers:
+        with Readers(self.tree, eye) as readers:
             while (
                 left
                 and not self.stop.is_set()

@@ -32,6 +32,7 @@ from ninepic_mirror.archive.verify import (
     look,
     match,
     share,
+    width,
 )
 from ninepic_mirror.errors import StorageError
 from tests.shelf import SIX, Shelf, jpeg, open_shelf, sha256, window
@@ -324,17 +325,27 @@ def test_readers(shelf: Shelf) -> None:
     """Every file is looked at once, by however many threads."""
     shelf.have(window(SIX), *(f"p{number}" for number in range(20)))
     rows = entries(shelf)
-    with Readers(shelf.tree, eye(), 3) as readers:
+    with Readers(shelf.tree, eye()) as readers:
         seen = readers.look(rows, WHERE)
     assert len(seen) == len(rows) == 42
     assert {one.fault for one in seen.values()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("size", "processors", "files"),
+    [(20_000, 1, 8), (20_000, 64, 8), (10**6, 2, 2), (10**6, 64, 4)],
+)
+def test_width(size: int, processors: int, files: int) -> None:
+    """Small files wait for the disk, large ones for a processor; many large ones at once make a disk seek."""
+    row = Entry("a", "large", "a.jpg", size, None, None, "present")
+    assert width([row, structs.replace(row, size=None)], processors) == files
 
 
 def test_readers_stop(shelf: Shelf) -> None:
     """When the run is to end, nothing is said of what was not read."""
     stop = threading.Event()
     stop.set()
-    with Readers(shelf.tree, Eye(Pace(None, stop)), 2) as readers:
+    with Readers(shelf.tree, Eye(Pace(None, stop))) as readers:
         assert readers.look(entries(shelf), WHERE) == {}
 
 
@@ -345,5 +356,5 @@ def test_readers_tell_a_fault_of_the_disk(shelf: Shelf, monkeypatch: pytest.Monk
         raise PermissionError(errno.EACCES, "no")
 
     monkeypatch.setattr(os, "readv", fail)
-    with Readers(shelf.tree, eye(), 2) as readers, pytest.raises(StorageError):
+    with Readers(shelf.tree, eye()) as readers, pytest.raises(StorageError):
         readers.look(entries(shelf), WHERE)
