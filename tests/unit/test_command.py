@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -133,18 +134,18 @@ async def test_what_ignores_the_end_is_killed(mock_clock: trio.testing.MockClock
     async def start() -> None:
         codes.append(
             await run(
-                "sh -c 'trap \"echo no\" TERM; echo ready $$; while :; do sleep 0.01; done' & wait",
+                "echo $$; sh -c 'trap \"echo no\" TERM; echo ready; while :; do sleep 0.01; done' & wait",
                 heard,
             )
         )
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(start)
-        while not heard.lines:
-            await trio.testing.wait_all_tasks_blocked(0.001)
+        await heard.wait_for("ready")
         mock_clock.jump(60)
         await heard.wait_for("no")
-        await trio.to_thread.run_sync(_wait_until_reaped)  # the parent, which does not ignore it
+        # the parent, which does not ignore it
+        await trio.to_thread.run_sync(_wait_until_reaped, int(heard.lines[0]))
         assert not codes
         mock_clock.jump(5)
         mock_clock.rate = 1
@@ -157,16 +158,18 @@ async def test_output_held_open_counts_as_running(mock_clock: trio.testing.MockC
     heard, codes = Heard(), []
 
     async def start() -> None:
-        codes.append(await run("setsid sh -c 'echo $$; exec sleep 30' & sleep 0.02", heard))
+        codes.append(
+            await run("echo $$; setsid sh -c 'echo $$; exec sleep 30' & sleep 0.02", heard)
+        )
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(start)
-        while not heard.lines:
+        while len(heard.lines) < 2:
             await trio.testing.wait_all_tasks_blocked(0.001)
-        await trio.to_thread.run_sync(_wait_until_reaped)
+        await trio.to_thread.run_sync(_wait_until_reaped, int(heard.lines[0]))
         mock_clock.jump(60)
         mock_clock.rate = 100
-    os.kill(int(heard.lines[0]), 9)
+    os.kill(int(heard.lines[1]), 9)
     assert codes == [None]
 
 
@@ -177,18 +180,12 @@ async def test_what_is_gone_is_not_waited_for() -> None:
     await _end(process, 60)
 
 
-def _wait_until_reaped() -> None:
-    """Wait, in a thread, until no child of ours is left."""
-    while _has_children():
-        os.sched_yield()
-
-
-def _has_children() -> bool:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
+def _wait_until_reaped(child: int) -> None:
+    """Wait, in a thread, until a child of ours has ended and its end was asked for."""
+    with suppress(ChildProcessError):
+        while True:
+            os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            os.sched_yield()
 
 
 async def test_being_stopped_ends_the_command() -> None:
