@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -159,6 +160,29 @@ async def test_an_event_is_mirrored_and_kept_fresh(open_bench: OpenBench) -> Non
         assert sum(run.shown.hours.values()) + run.shown.undated == 23
     assert run.ended is None
     assert run.daemon.board.phase == "stopping"
+
+
+async def test_originals_are_kept_fresh(
+    open_bench: OpenBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Links are leased for what is new only, and expired ones once more; no hook and no log line holds one."""
+    caplog.set_level(logging.DEBUG)
+    async with open_bench(photos=8, original_mb=(0.05, 0.06)) as bench:
+        bench.settings = replace(bench.settings, variants=("thumbnail", "original"))
+        bench.sandbox.faults.add(Fault(kind="expire", variant="original", count=3))
+        async with running(bench) as run:
+            await run.is_whole()
+            await run.passes(2)
+            before = [seen for seen in bench.sandbox.requests if "original-photos" in seen.path]
+            bench.sandbox.event(EVENT).add(2)
+            await run.until(lambda: run.shown.photos == 10 and run.shown.began_at is None)
+            assert bench.check_content() == 20
+            leased = [seen for seen in bench.sandbox.requests if "original-photos" in seen.path]
+            assert len(leased) == len(before) + 1
+            links = [seen.query for seen in bench.sandbox.requests if "X-Amz" in seen.query]
+            assert len(links) >= 13
+            told = caplog.text + repr(run.hooks.happened)
+            assert not [link for link in ("X-Amz", *links) if link in told]
 
 
 async def test_an_outage_ends_nothing(
