@@ -31,6 +31,7 @@ class Entry(TypedDict):
     whole: bool
     files: dict[str, int]
     scope: dict[str, object] | None
+    recheck: dict[str, object] | None
     requests: dict[str, int]
     retries: int
     seconds: float
