@@ -16,6 +16,7 @@ import xxhash
 from msgspec import Struct
 
 from ninepic_mirror.archive.claims import Claims, Place
+from ninepic_mirror.archive.forgotten import Veil, is_pseudonym
 from ninepic_mirror.archive.manifest import Manifest, Row, now
 from ninepic_mirror.archive.patience import IS_RESTING, clock
 from ninepic_mirror.archive.records import Hour, Job
@@ -89,6 +90,11 @@ class Listings:
         self.left: set[int] = set()
 
     @cached_property
+    def _veil(self) -> Veil:
+        """Which photos are to be forgotten. Looked up when it is needed: by then the pass has read it from the disk."""
+        return Veil.of(self._manifest)
+
+    @cached_property
     def _first(self) -> int:
         """The number of this pass's first reading. Looked up when it is needed: all photos are read for it."""
         return self._manifest.count("SELECT max(reading) FROM photos") + 1
@@ -117,6 +123,7 @@ class Listings:
             StorageError: The manifest cannot be written.
         """
         with self._manifest.transaction():
+            photos = self._veil.over(photos)
             ids = [photo.image_id for photo in photos]
             known = self._known(ids)
             named = self._named(listing, reading, ids, known)
@@ -225,6 +232,10 @@ class Listings:
                     (image_id, variant), (None,) * 8
                 )
                 kept = storable(url)
+                if is_pseudonym(image_id):
+                    if state != "forgotten":
+                        changes.append((image_id, variant, None, "forgotten", self._pass))
+                    continue
                 if (
                     self._recheck
                     and state == "present"

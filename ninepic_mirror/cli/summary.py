@@ -82,6 +82,7 @@ def _scope(scope: dict[str, object] | None) -> str:
 
 def _contents(report: PassReport, variants: Sequence[str]) -> str:
     undated = f", {report.undated:,} of them undated" if report.undated else ""
+    undated += f", {report.forgotten:,} to be forgotten" if report.forgotten else ""
     return f"{count(report.photos, 'photo')}{undated}, {count(report.present, 'file')} ({' and '.join(variants)})"
 
 

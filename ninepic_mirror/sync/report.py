@@ -89,6 +89,7 @@ class PassReport(Struct):
         total: Photos that the service reports, None when it was not asked any more.
         nameless: Photos of the listing that cannot be had because their row has no usable id.
         stopped: The operator ended the pass before everything was listed.
+        forgotten: Photos that are never to be had again; those that are listed count among `photos`.
         recheck: What `--recheck` found, None where it was not asked for.
     """
 
@@ -117,6 +118,7 @@ class PassReport(Struct):
     seconds: float = 0.0
     resized: int = 0
     repeated: int = 0
+    forgotten: int = 0
     recheck: Recheck | None = None
     failures: list[Failure] = field(default_factory=list)
 
@@ -135,6 +137,7 @@ class PassReport(Struct):
             "scope": self.scope,
             "photos": self.photos,
             "undated": self.undated,
+            "forgotten": self.forgotten,
             "files": {
                 "downloaded": self.downloaded,
                 "present": self.present,

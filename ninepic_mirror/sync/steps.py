@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 import trio
 from msgspec import Struct, structs
 
-from ninepic_mirror.archive import about, partial, reconcile, sums, survey
+from ninepic_mirror.archive import about, forgotten, partial, reconcile, sums, survey
 from ninepic_mirror.archive.balance import (
     Balance,
     balance,
@@ -146,6 +146,8 @@ class Pass:
             )
             manifest.set_meta({"adopted": None, "last_whole": None})
             holdings.doubt(sums.named_lines(self._store.tree))
+        # First of all what a crash left of photos that are to be forgotten.
+        left = forgotten.Oblivion(manifest, self._store.tree, context.settings.layout).finish()
         recovered = reconcile.recover(holdings, self._store)
         adopted = manifest.meta("adopted") is not None
         # a manifest that never saw a whole listing may not know yet what a kept part is for
@@ -165,7 +167,7 @@ class Pass:
             self._changed = True
         # hours that were listed while the timeline was off say nothing of the photos that came meanwhile
         switched_on = manifest.meta("timeline") is False and self._details.timeline_search
-        self._changed |= any((recovered, added, missing, moved, context.restored))
+        self._changed |= any((left.photos, recovered, added, missing, moved, context.restored))
         # nor do they give the addresses of files whose addresses are not stored
         unaddressed = context.options.recheck and not is_addressed(manifest, context.variants)
         return context.options.full or added or switched_on or context.restored or unaddressed
@@ -361,6 +363,7 @@ class Pass:
             stopped_removal=stopped_removal,
             bytes_downloaded=tally.bytes_downloaded,
             resized=tally.resized,
+            forgotten=forgotten.counted(self._manifest),
             repeated=findings.repeated if findings else 0,
             recheck=tally.recheck if context.options.recheck else None,
             failures=[*(Failure(None, None, text) for text in lacking), *failed],

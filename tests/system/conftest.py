@@ -32,6 +32,9 @@ class Entry(TypedDict):
     files: dict[str, int]
     scope: dict[str, object] | None
     recheck: dict[str, object] | None
+    photos: int
+    forgotten: int
+    damaged: list[dict[str, object]]
     requests: dict[str, int]
     retries: int
     seconds: float
