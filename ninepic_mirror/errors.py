@@ -16,6 +16,7 @@
     │   ├── FeatureOffError       the event's organiser switched this listing off
     │   └── RejectedError         (1) the API calls our request malformed: a bug here
     ├── PhotoError            this photo failed for this pass, the others go on
+    ├── UnchangedError        no fault: the photo is still the one that is here
     └── PassingError          try the same request again, later
 
 The number is the exit code that `cli` gives the cause (DESIGN §3). An error carries fields; its text is one line
@@ -256,6 +257,10 @@ class PhotoError(MirrorError):
 
     def __str__(self) -> str:
         return self.reason
+
+
+class UnchangedError(MirrorError):
+    """The origin's answer to a conditional request: the photo is still the one that is here (304)."""
 
 
 @dataclass(eq=False)

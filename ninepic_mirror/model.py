@@ -69,6 +69,18 @@ class Photo(Struct, frozen=True, gc=False):
         return self.thumbnail_url if variant == "thumbnail" else self.original_url
 
 
+class Known(Struct, frozen=True, gc=False):
+    """By what an origin tells whether a photo is still the one that is here.
+
+    Args:
+        etag: The `ETag` that came with it, None where it is not known.
+        last_modified: The `Last-Modified` that came with it, likewise.
+    """
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+
 class Window(Struct, frozen=True, gc=False):
     """`[start, end)` in epoch seconds."""
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ninepic_mirror.archive.records import Job
-    from ninepic_mirror.model import Variant, Window
+    from ninepic_mirror.model import Known, Variant, Window
     from ninepic_mirror.ninepic.client import Client
     from ninepic_mirror.ninepic.pacing import Pacer
     from ninepic_mirror.ninepic.photos import Body, PhotoClient
@@ -208,10 +208,21 @@ class Remote:
 
     @asynccontextmanager
     async def stream(
-        self, url: str, *, cap: int, offset: int = 0, validator: str | None = None
+        self,
+        url: str,
+        *,
+        cap: int,
+        offset: int = 0,
+        validator: str | None = None,
+        known: Known | None = None,
     ) -> AsyncIterator[Body]:
         """Answer as `PhotoClient.stream`."""
-        assert (cap > 0, offset, validator) == (True, 0, None)  # nothing here is worth continuing
+        assert (cap > 0, offset, validator, known) == (
+            True,
+            0,
+            None,
+            None,
+        )  # nothing here is worth continuing
         _, _, variant, image_id = url.partition("?")[0].rsplit("/", 3)
         self.asked.append((image_id, cast("Variant", variant)))
         await trio.lowlevel.checkpoint()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from ninepic_mirror.model import Details, Page, Timeline, Window
+    from ninepic_mirror.model import Details, Known, Page, Timeline, Window
     from ninepic_mirror.ninepic.photos import Body
     from ninepic_mirror.sync.session import Session
 
@@ -115,13 +115,21 @@ class Organisation(Remote):
 
     @asynccontextmanager
     async def stream(
-        self, url: str, *, cap: int, offset: int = 0, validator: str | None = None
+        self,
+        url: str,
+        *,
+        cap: int,
+        offset: int = 0,
+        validator: str | None = None,
+        known: Known | None = None,
     ) -> AsyncIterator[Body]:
         """Answer as `PhotoClient.stream`."""
         image_id = url.partition("?")[0].rpartition("/")[2]
         having = [one for one in self.remotes.values() if image_id in one.pictures]
         source = having[0] if having else next(iter(self.remotes.values()))
-        async with source.stream(url, cap=cap, offset=offset, validator=validator) as body:
+        async with source.stream(
+            url, cap=cap, offset=offset, validator=validator, known=known
+        ) as body:
             yield body
 
     def _of(self, event_id: int) -> Remote:

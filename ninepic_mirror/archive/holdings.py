@@ -11,6 +11,7 @@ from ninepic_mirror.archive.manifest import Manifest, now
 from ninepic_mirror.archive.moves import Moves, top_of, touch, vouch
 from ninepic_mirror.archive.patience import IS_RESTING, clock
 from ninepic_mirror.archive.records import Job, Stray
+from ninepic_mirror.model import Known
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -94,6 +95,53 @@ class Holdings:
                 [(self._pass, row[0], row[1]) for row in found],
             )
         return [Job(*row) for row in found]  # type: ignore[arg-type]  # the columns are the fields, in order
+
+    # --- rechecked -----------------------------------------------------------------------------------------------
+
+    def to_recheck(
+        self, variants: Sequence[Variant], after: Job | None, span: tuple[int, int] | None
+    ) -> list[Job]:
+        """Return up to 500 files that are here and whose photo may have been replaced, by id and variant.
+
+        Not those that came in this very pass, unless nothing is known of them that an origin could compare, nor
+        those whose address has to be listed first (`Listings`).
+
+        Args:
+            variants: The configured ones.
+            after: The last job of the answer before, None for the first.
+            span: Only photos taken in it, `[from, to)` in epoch seconds; None: all.
+        """
+        # The signs keep SQLite from sorting all photos of the span for each answer.
+        taken = "" if span is None else " AND +photos.taken >= ? AND +photos.taken < ?"
+        found = self._manifest.rows(
+            "SELECT image_id, variant, taken, url, width, height, path, sha256, etag, last_modified"
+            " FROM files JOIN photos USING (image_id)"
+            f" WHERE state = 'present' AND variant IN ({','.join('?' * len(variants))}) AND gone_since IS NULL"
+            " AND (url IS NOT NULL OR variant = 'original')"
+            f" AND (queued < ? OR (etag IS NULL AND last_modified IS NULL)){taken}"
+            f" AND (image_id, variant) > (?, ?) ORDER BY image_id, variant LIMIT {_CHUNK}",
+            [*variants, self._pass, *(span or ()), *_key(after)],
+        )
+        return [Job(*row[:8], Known(*row[8:])) for row in found]  # type: ignore[arg-type, call-arg]  # the columns are the fields, in order
+
+    def renounce(self, jobs: Iterable[Job]) -> None:
+        """These files are about to be replaced: their rows leave `present` before anything is touched (DESIGN §6)."""
+        with self._manifest.transaction():
+            self._manifest.change_each(
+                "UPDATE files SET state = 'pending', queued = ? WHERE image_id = ? AND variant = ? AND state = 'present'",
+                [(self._pass, job.image_id, job.variant) for job in jobs],
+            )
+
+    def revalidate(self, files: Iterable[tuple[Job, Known]]) -> None:
+        """These files came again and are what they were: only what the origin compares is another."""
+        with self._manifest.transaction():
+            self._manifest.change_each(
+                "UPDATE files SET etag = ?, last_modified = ? WHERE image_id = ? AND variant = ?",
+                [
+                    (known.etag, known.last_modified, job.image_id, job.variant)
+                    for job, known in files
+                ],
+            )
 
     # --- committed -----------------------------------------------------------------------------------------------
 
@@ -342,3 +390,7 @@ class Holdings:
         """Files came to or left these places: their folders are to be compared."""
         with self._manifest.transaction():
             touch(self._manifest, paths)
+
+
+def _key(job: Job | None) -> tuple[str, str]:
+    return ("", "") if job is None else (job.image_id, job.variant)

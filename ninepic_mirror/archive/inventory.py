@@ -147,13 +147,17 @@ def record(manifest: Manifest, entries: Iterable[Entry], stamp: int) -> None:
         )
 
 
-def walk(tree: Tree) -> Iterator[tuple[str, list[str]]]:
+def walk(tree: Tree, start: str = "") -> Iterator[tuple[str, list[str]]]:
     """Yield what may be nobody's: some names of one folder at a time, without folders and what is ours.
+
+    Args:
+        tree: The event folder.
+        start: Only below this folder.
 
     Raises:
         OSError: As the system says.
     """
-    waiting = [""]
+    waiting = [start]
     while waiting:  # not by recursion: however deep somebody's folders are
         folder = waiting.pop()
         names: list[str] = []

@@ -16,10 +16,11 @@ import xxhash
 from msgspec import Struct
 
 from ninepic_mirror.archive.claims import Claims, Place
+from ninepic_mirror.archive.forgotten import Veil, is_pseudonym
 from ninepic_mirror.archive.manifest import Manifest, Row, now
 from ninepic_mirror.archive.patience import IS_RESTING, clock
 from ninepic_mirror.archive.records import Hour, Job
-from ninepic_mirror.model import VARIANTS
+from ninepic_mirror.model import VARIANTS, Known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,6 +64,7 @@ class Listings:
         number: The pass.
         variants: The configured ones, in order.
         patient: Leave files alone that could not be had lately (`patience`).
+        recheck: Also yield present files whose address is not stored, to ask whether their photo was replaced.
 
     Attributes:
         claims: Which windows of the pass name photos that another one has.
@@ -77,13 +79,20 @@ class Listings:
         variants: tuple[Variant, ...],
         *,
         patient: bool = False,
+        recheck: bool = False,
     ) -> None:
         self._manifest, self._pass, self._variants = manifest, number, variants
+        self._recheck = recheck
         self._clock = clock(patient=patient)
         self._readings = 0  # begun in this pass
         self._dateless: set[int] = set()  # readings of this pass that are of no window
         self.claims = Claims(manifest)
         self.left: set[int] = set()
+
+    @cached_property
+    def _veil(self) -> Veil:
+        """Which photos are to be forgotten. Looked up when it is needed: by then the pass has read it from the disk."""
+        return Veil.of(self._manifest)
 
     @cached_property
     def _first(self) -> int:
@@ -114,6 +123,7 @@ class Listings:
             StorageError: The manifest cannot be written.
         """
         with self._manifest.transaction():
+            photos = self._veil.over(photos)
             ids = [photo.image_id for photo in photos]
             known = self._known(ids)
             named = self._named(listing, reading, ids, known)
@@ -209,7 +219,7 @@ class Listings:
         """Make sure that every photo has its file rows; yield those that are to be fetched in this pass."""
         ids = list(photos)
         found = self._manifest.rows(
-            f"SELECT image_id, variant, state, path, url, sha256, queued, {IS_RESTING} FROM files"
+            f"SELECT image_id, variant, state, path, url, sha256, queued, {IS_RESTING}, etag, last_modified FROM files"
             f" WHERE image_id IN ({_marks(ids)})",
             [self._clock, *ids],
         )
@@ -218,10 +228,27 @@ class Listings:
         for image_id, photo in photos.items():
             for variant in self._variants:
                 url = photo.url(variant)
-                state, path, old_url, sha256, queued, rests = rows.get(
-                    (image_id, variant), (None,) * 6
+                state, path, old_url, sha256, queued, rests, *known = rows.get(
+                    (image_id, variant), (None,) * 8
                 )
                 kept = storable(url)
+                if is_pseudonym(image_id):
+                    if state != "forgotten":
+                        changes.append((image_id, variant, None, "forgotten", self._pass))
+                    continue
+                if (
+                    self._recheck
+                    and state == "present"
+                    and queued != self._pass
+                    and url
+                    and kept is None
+                ):
+                    changes.append((image_id, variant, None, state, self._pass))
+                    yield Job(
+                        image_id, variant, taken[image_id], url, photo.width, photo.height, str(path), str(sha256),
+                        Known(*known),  # type: ignore[arg-type]  # texts, by the schema
+                    )  # fmt: skip
+                    continue
                 if state in {"present", "forgotten"} or rests:
                     if old_url != kept:
                         changes.append((image_id, variant, kept, state, queued))
@@ -316,6 +343,15 @@ def unaddressed(
         [*variants, clock(patient=patient)],
     )
     return frozenset(_int(row[0]) for row in found)
+
+
+def is_addressed(manifest: Manifest, variants: Sequence[Variant]) -> bool:
+    """Whether the address of every file that is here is stored, or leased; if not, a listing must give it anew."""
+    return not manifest.rows(
+        "SELECT 1 FROM files JOIN photos USING (image_id) WHERE state = 'present' AND url IS NULL"
+        f" AND gone_since IS NULL AND variant IN ({_marks(variants)}) AND variant <> 'original' LIMIT 1",
+        variants,
+    )
 
 
 def known_photos(manifest: Manifest) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from ninepic_mirror.model import Variant, Window
+    from ninepic_mirror.model import Known, Variant, Window
 
 
 class Listing(Struct, frozen=True):
@@ -55,6 +55,7 @@ class Job(Struct, frozen=True, gc=False):
         height: Likewise.
         held: Where its bytes may already stand (relative path), with `sha256` once recorded.
         sha256: The hash that `held` must have.
+        known: The file is here, at `held`, and wanted only if its photo was replaced.
     """
 
     image_id: str
@@ -65,6 +66,7 @@ class Job(Struct, frozen=True, gc=False):
     height: int | None = None
     held: str | None = None
     sha256: str | None = None
+    known: Known | None = None
 
     def elsewhere(self, stem: str) -> str | None:
         """Return where its bytes may already stand, if that is not the place where it belongs.

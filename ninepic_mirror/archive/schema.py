@@ -107,5 +107,13 @@ ALTER TABLE files ADD COLUMN verified_at INTEGER; -- when the run of `verify` be
 CREATE INDEX files_verified ON files (verified_at, folder) WHERE verified_at IS NOT NULL;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (VERSION_1, VERSION_2)
+VERSION_3: Final = """
+CREATE TABLE forgotten (
+    digest TEXT PRIMARY KEY,           -- SHA-256 of the salt in `meta` and the photo's id
+    forgotten_at INTEGER NOT NULL,
+    erased INTEGER NOT NULL            -- 1: nothing of the id is left in free pages or in the log
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (VERSION_1, VERSION_2, VERSION_3)
 """Entry n brings a manifest from version n to n + 1; each runs in one transaction."""

@@ -196,6 +196,16 @@ class Store:
         digest = write_body(tree, path, body.data, body.content, body.modified)
         return Ready(job, path, digest, body.etag, body.last_modified)
 
+    def discard(self, files: Sequence[Ready]) -> None:
+        """Take away fetched files that are not needed.
+
+        Raises:
+            StorageError: The disk said no.
+        """
+        with translated(self.tree.name(PARTIAL)):
+            for one in files:
+                self.tree.remove(one.source)
+
     def settle(
         self,
         batch: Sequence[Ready],

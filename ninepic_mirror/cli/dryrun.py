@@ -168,7 +168,7 @@ def _addresses(manifest: Manifest) -> list[Photo]:
     """Return some photos with the addresses that are kept of them, for a sample where nothing would be listed."""
     found = manifest.rows(
         "SELECT image_id, max(url) FILTER (WHERE variant = 'large'), max(url) FILTER (WHERE variant = 'thumbnail')"
-        " FROM (SELECT image_id, variant, url FROM files LIMIT ?) GROUP BY image_id LIMIT ?",
+        " FROM (SELECT image_id, variant, url FROM files WHERE state <> 'forgotten' LIMIT ?) GROUP BY image_id LIMIT ?",
         [len(VARIANTS) * SAMPLE, SAMPLE],
     )
     return [Photo(str(row[0]), _text(row[1]), _text(row[2])) for row in found]

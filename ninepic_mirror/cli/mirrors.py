@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
-from ninepic_mirror.archive import lock
+from ninepic_mirror.archive import forgotten, lock
 from ninepic_mirror.archive.balance import balance, counted, failures
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.listings import hours
@@ -48,6 +48,7 @@ class Standing(Struct, frozen=True):
         whole: Everything known is present, and the last comparison found nothing else missing.
         unread: A log was left unread for want of permission, so that the newest is not seen.
         unlisted: Photos that the service reported beyond those that its listings named.
+        forgotten: Photos that are never to be had again.
         failures: What could not be had, and why.
     """
 
@@ -63,6 +64,7 @@ class Standing(Struct, frozen=True):
     whole: bool
     unread: bool
     unlisted: int = 0
+    forgotten: int = 0
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -196,6 +198,7 @@ def stand(config: Config, event_id: int) -> Standing:
             unread=unread,
             # The total of a whole pass may count rows that repeat a photo.
             unlisted=0 if found_whole else max(0, total - there.photos),
+            forgotten=forgotten.counted(manifest),
             failures=[
                 *(_doubts(str(last[0][1])) if last and not found_whole else ()),
                 *(Failure(*one) for one in failures(manifest, variants)),

@@ -96,7 +96,9 @@ def _lines(found: Standing, sync_command: str) -> Iterator[str]:
         yield f"  {count(there.failed, 'file')} failed"
     if found.gone:
         yield f"  {count(found.gone, 'photo')} gone from the event, kept here"
-    yield f"  last whole {_when(found.last_whole)}; last pass {_when(found.last_pass)}"
+    if found.forgotten:
+        yield f"  {count(found.forgotten, 'photo')} forgotten"
+    yield f"  last whole {when(found.last_whole)}; last pass {when(found.last_pass)}"
     yield f"  in {found.folder}"
     for failure in found.failures:
         yield f"  {describe(failure)}"
@@ -104,7 +106,7 @@ def _lines(found: Standing, sync_command: str) -> Iterator[str]:
         yield f"  next: {sync_command}"
 
 
-def _when(moment: int | None) -> str:
+def when(moment: int | None) -> str:
     """Return a moment in the machine's own zone, for people."""
     return (
         "never" if moment is None else time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(moment))
@@ -124,6 +126,7 @@ def _entry(found: Standing) -> dict[str, object]:
         "files": {"present": there.present, "pending": found.pending, "failed": there.failed},
         "unlisted": found.unlisted,
         "gone": found.gone,
+        "forgotten": found.forgotten,
         "last_whole": found.last_whole,
         "last_pass": found.last_pass,
         "failures": [failure.as_json() for failure in found.failures],

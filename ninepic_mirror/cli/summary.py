@@ -9,7 +9,7 @@ from ninepic_mirror.progress import format_size, plain
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from ninepic_mirror.sync.report import Failure, PassReport
+    from ninepic_mirror.sync.report import Failure, PassReport, Recheck
 
 SHOWN: Final = 20  # failures; `status` shows every one
 WATERMARK: Final = (
@@ -48,7 +48,26 @@ def summarize(report: PassReport, variants: Sequence[str], *, next_command: str)
     if report.repeated:
         verb = "repeats" if report.repeated == 1 else "repeat"
         yield f"  {count(report.repeated, 'row')} of the listing {verb} a photo: no file is lacking for it"
+    if report.recheck is not None:
+        yield from _rechecked(report.recheck)
     yield _work(report)
+
+
+def _rechecked(found: Recheck) -> Iterator[str]:
+    """Say what asking whether photos were replaced came to."""
+    stopped = "" if found.complete else "; it was stopped before every file was asked for"
+    asked = count(found.unchanged + found.same + found.replaced + found.failed, "file")
+    yield (
+        f"  rechecked {asked}: {found.unchanged + found.same:,} unchanged, {found.replaced:,} replaced,"
+        f" {found.failed:,} not answered and kept{stopped}"
+    )
+    for one in found.replacements[:SHOWN]:
+        yield f"  {plain(one.image_id)} {one.variant} was replaced: {one.before} became {one.after}"
+    if found.replaced > SHOWN:
+        yield f"  … and {found.replaced - SHOWN:,} more replaced; --json and the log name them"
+    yield from map(describe, found.failures[:SHOWN])
+    if found.failed > SHOWN:
+        yield f"  … and {found.failed - SHOWN:,} more not answered; --json names them"
 
 
 def _scope(scope: dict[str, object] | None) -> str:
@@ -63,6 +82,7 @@ def _scope(scope: dict[str, object] | None) -> str:
 
 def _contents(report: PassReport, variants: Sequence[str]) -> str:
     undated = f", {report.undated:,} of them undated" if report.undated else ""
+    undated += f", {report.forgotten:,} to be forgotten" if report.forgotten else ""
     return f"{count(report.photos, 'photo')}{undated}, {count(report.present, 'file')} ({' and '.join(variants)})"
 
 

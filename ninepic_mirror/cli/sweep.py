@@ -129,7 +129,7 @@ class Sweep(Struct):
         except Exception as error:  # noqa: BLE001  a bug in one event must not keep the others from being mirrored
             self._failed(event_id, error)
         else:
-            self.codes.append(Code.WHOLE if report.whole else Code.NOT_WHOLE)
+            self.codes.append(Code.WHOLE if report.is_good else Code.NOT_WHOLE)
             self._tell(report)
 
     def _options(self, event_id: int, span: tuple[int, int] | None = None) -> Options:
@@ -137,8 +137,9 @@ class Sweep(Struct):
         configured = wishes.configured(self.config, event_id)
         date = None if wishes.day is None else wishes.day.isoformat()
         return Options(
-            wishes.full, span, wishes.accept_removals, bool(configured), configured, date
-        )
+            wishes.full, span, wishes.accept_removals, bool(configured), configured, date,
+            recheck=wishes.recheck,
+        )  # fmt: skip
 
     def _failed(self, event_id: int, error: Exception) -> None:
         fail(self.console, error)
@@ -148,7 +149,7 @@ class Sweep(Struct):
     def _tell(self, report: PassReport) -> None:
         self.entries.append(report.as_json())
         self.told.update(self.config.mirror_for(report.event_id).variants)
-        if self.json or (self.console.quiet and report.whole):
+        if self.json or (self.console.quiet and report.is_good):
             return
         words = again(self.wishes.flags, PLACE)
         lines = summarize(

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     metavar="YYYY-MM-DD",
     help="Only this day, in the event's zone.",
 )
+@click.option(
+    "--recheck", is_flag=True, help="Ask of every file that is here whether its photo was replaced."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched; change nothing.")
 @click.option(
     "--accept-removals", is_flag=True, help="More than a tenth of the event may be marked gone."
@@ -44,6 +47,7 @@ def sync(  # noqa: PLR0913  click hands over one argument an option
     *,
     everything: bool,
     full: bool,
+    recheck: bool,
     dry_run: bool,
     accept_removals: bool,
     json: bool,
@@ -56,10 +60,15 @@ def sync(  # noqa: PLR0913  click hands over one argument an option
     """
     if event_ids and everything:
         raise click.UsageError("name events or give --all, not both.")
+    if recheck and dry_run:
+        raise click.UsageError(
+            "--recheck is a request for every file, which --dry-run does not make."
+        )
     config = read_config(run.console, flags)
     wishes = Wishes(
         tuple(dict.fromkeys(event_ids)), everything, full, day.date() if day else None, accept_removals, flags,
         read_config(run.console, flags | {"mirror__variants": None}) if flags.get("mirror__variants") else None,
+        recheck,
     )  # fmt: skip
     if not (wishes.ids or everything or config.events.ids):
         raise UsageError(

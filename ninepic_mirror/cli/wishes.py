@@ -30,6 +30,7 @@ class Wishes(Struct, frozen=True):
         day: Only this day, in each event's zone.
         accept_removals: Mark photos gone even when more than a tenth of the event would go.
         flags: Of the settings, as click gives them.
+        recheck: Ask whether photos were replaced.
         usual: The settings without `--variant`, None where it is not given.
     """
 
@@ -40,6 +41,7 @@ class Wishes(Struct, frozen=True):
     accept_removals: bool
     flags: dict[str, object]
     usual: Config | None = None
+    recheck: bool = False
 
     def configured(self, config: Config, event_id: int) -> tuple[Variant, ...]:
         """Return the configured variants where `--variant` leaves out some of them, else nothing.

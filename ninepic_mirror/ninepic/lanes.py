@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ninepic_mirror.config import Api
+    from ninepic_mirror.model import Known
     from ninepic_mirror.ninepic.pacing import Pacer
     from ninepic_mirror.ninepic.photos import Body, PhotoClient
     from ninepic_mirror.ninepic.transport import FastBody
@@ -86,9 +87,11 @@ class Attempt:
         cap: int,
         offset: int,
         validator: str | None,
+        known: Known | None,
     ) -> None:
         self._lanes = lanes
         self._url, self._cap, self._offset, self._validator = url, cap, offset, validator
+        self._known = known
         self._fast: FastBody | None = None
         self._slow: AbstractAsyncContextManager[Body, bool | None] | None = None
 
@@ -98,14 +101,22 @@ class Attempt:
         if fast is not None:
             try:
                 self._fast = await fast.open(
-                    self._url, cap=self._cap, offset=self._offset, validator=self._validator
+                    self._url,
+                    cap=self._cap,
+                    offset=self._offset,
+                    validator=self._validator,
+                    known=self._known,
                 )
             except SlowLane:
                 pass
             else:
                 return self._fast
         slow = self._lanes.slow.stream(
-            self._url, cap=self._cap, offset=self._offset, validator=self._validator
+            self._url,
+            cap=self._cap,
+            offset=self._offset,
+            validator=self._validator,
+            known=self._known,
         )
         try:
             body = await slow.__aenter__()
@@ -159,13 +170,19 @@ class Lanes:
         return dict(statuses)
 
     def stream(
-        self, url: str, *, cap: int, offset: int = 0, validator: str | None = None
+        self,
+        url: str,
+        *,
+        cap: int,
+        offset: int = 0,
+        validator: str | None = None,
+        known: Known | None = None,
     ) -> Attempt:
         """Make one attempt at a photo; arguments, body and errors are those of `PhotoClient.stream`.
 
         A body that came by the fast lane is a `FastBody`, which has `read()` as well.
         """
-        return Attempt(self, url, cap, offset, validator)
+        return Attempt(self, url, cap, offset, validator, known)
 
     async def head(self, url: str) -> int | None:
         """Ask for a photo's length; see `PhotoClient.head`."""

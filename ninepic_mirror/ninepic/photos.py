@@ -16,8 +16,9 @@ import httpx
 import trio
 from msgspec import Struct
 
-from ninepic_mirror.errors import CertificateError, PassingError, PhotoError
+from ninepic_mirror.errors import CertificateError, PassingError, PhotoError, UnchangedError
 from ninepic_mirror.ninepic.body import Chunks, drain
+from ninepic_mirror.ninepic.condition import condition
 from ninepic_mirror.ninepic.guard import is_private_host, is_public, numeric
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.session import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ninepic_mirror.config import Api
+    from ninepic_mirror.model import Known
     from ninepic_mirror.ninepic.pacing import Pacer
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -140,7 +142,13 @@ class PhotoClient:
 
     @asynccontextmanager
     async def stream(
-        self, url: str, *, cap: int, offset: int = 0, validator: str | None = None
+        self,
+        url: str,
+        *,
+        cap: int,
+        offset: int = 0,
+        validator: str | None = None,
+        known: Known | None = None,
     ) -> AsyncIterator[Body]:
         """Make one attempt at a photo.
 
@@ -150,22 +158,30 @@ class PhotoClient:
             offset: Bytes that are on disk already.
             validator: The `ETag` that came with them. Without a strong one the file is asked for from its start:
                 a weak tag or a date does not promise equal bytes (RFC 9110 §13.1.5).
+            known: The whole photo is here, and only another one is wanted; not together with `offset`.
 
         Yields:
             The body. Its `offset` is 0 where the server sent the whole file though a part was asked for.
 
         Raises:
+            UnchangedError: It is the one that is `known`.
             PhotoError: Address, status, encoding or size rule the photo out for this pass.
             PassingError: Try again; with `restart` set, from byte 0.
             CertificateError: The very first TLS connection of this client could not be verified.
         """
-        headers = {}
+        headers: dict[str, str] = {}
         if offset and validator and STRONG.fullmatch(validator):
             headers = {"Range": f"bytes={offset}-", "If-Range": validator}
+        part, unless = bool(headers), condition(known)
+        if unless is not None:
+            headers[unless[0]] = unless[1]
         response = await self._open("GET", url, headers)
         chunks = None
         try:
-            start = await self._examine(response, offset if headers else 0, validator)
+            if unless is not None and response.status_code == 304:
+                self.pacer.note_life()
+                raise UnchangedError("304 from the photo origin")
+            start = await self._examine(response, offset if part else 0, validator)
             _check_framing(response)
             _check_size(response, start, cap)
             chunks = Chunks(response, cap - start, self._limits)

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from ninepic_mirror.errors import PassingError, PhotoError
+from ninepic_mirror.errors import PassingError, PhotoError, UnchangedError
 from ninepic_mirror.ninepic.address import split_url
+from ninepic_mirror.ninepic.condition import condition
 from ninepic_mirror.ninepic.connection import BROKEN, READ
 from ninepic_mirror.ninepic.head import OddAnswerError, body_length, is_rest
 from ninepic_mirror.ninepic.photos import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ninepic_mirror.errors import MirrorError
+    from ninepic_mirror.model import Known
     from ninepic_mirror.ninepic.connection import Connection
     from ninepic_mirror.ninepic.head import Head
     from ninepic_mirror.ninepic.limits import Limits
@@ -238,7 +240,13 @@ class FastLane:
         return dict(self._statuses)
 
     async def open(
-        self, url: str, *, cap: int, offset: int = 0, validator: str | None = None
+        self,
+        url: str,
+        *,
+        cap: int,
+        offset: int = 0,
+        validator: str | None = None,
+        known: Known | None = None,
     ) -> FastBody:
         """Make one attempt at a photo.
 
@@ -247,27 +255,33 @@ class FastLane:
             cap: The most bytes that the whole file may have.
             offset: Bytes that are on disk already.
             validator: The `ETag` that came with them; without a strong one the file is asked for from its start.
+            known: The whole photo is here, and only another one is wanted; not together with `offset`.
 
         Returns:
             The body. Use it as a context manager.
 
         Raises:
             SlowLane: This is not for us. No answer was accepted.
+            UnchangedError: It is the one that is `known`.
             PhotoError: Address, status or size rule the photo out for this pass.
             PassingError: Try again; with `restart` set, from byte 0.
             CertificateError: The very first TLS connection could not be verified.
         """
         origin, target = self._locate(url)
         part = ""
+        field = condition(known)
+        unless = "" if field is None else f"{field[0]}: {field[1]}\r\n"
         # A weak tag or a date does not promise equal bytes (RFC 9110 §13.1.5).
         if offset and validator and STRONG.fullmatch(validator):
             part = f"Range: bytes={offset}-\r\nIf-Range: {validator}\r\n"
         try:
-            connection, head, first = await self._ask(origin, origin.request(target, part))
+            connection, head, first = await self._ask(origin, origin.request(target, part + unless))
         except PassingError:
             self._statuses[0] += 1
             raise
         self._statuses[head.status] += 1
+        if unless and head.status == 304:
+            raise self._unchanged(connection, head, first)
         if head.status != 200 and not (part and head.status == 206):
             signed = "?" in target
             raise await self._refusal(connection, head, first, is_part=bool(part), signed=signed)
@@ -334,6 +348,21 @@ class FastLane:
         if origin.odd >= ODD:
             origin.odd, origin.rest = 0, REST
         return SlowLane(why)
+
+    def _unchanged(
+        self, connection: Connection, head: Head, first: bytes
+    ) -> MirrorError | SlowLane:
+        """Return what a 304 means that was asked for; let the connection go.
+
+        It has no body whatever its fields say (RFC 9112 §6.3), and one whose fields speak of one is not ours to judge.
+        """
+        fields = head.fields
+        if first or b"transfer-encoding" in fields or fields.get(b"content-length", "0") != "0":
+            return self._leave(connection, "a 304 that speaks of a body")
+        FastBody(self._pool, connection, head, 0, 0, first).close()
+        self._pacer.note_life()
+        connection.origin.odd = 0
+        return UnchangedError("304 from the photo origin")
 
     async def _refusal(
         self, connection: Connection, head: Head, first: bytes, *, is_part: bool, signed: bool

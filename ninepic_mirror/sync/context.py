@@ -10,6 +10,7 @@ import trio
 from msgspec import Struct, field
 
 from ninepic_mirror.ninepic.limits import Limits
+from ninepic_mirror.sync.report import Recheck
 from ninepic_mirror.sync.rooms import Rooms
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.store import Store
     from ninepic_mirror.archive.verify import Damage
     from ninepic_mirror.config import Mirror
-    from ninepic_mirror.model import Originals, Page, Timeline, Variant, Window
+    from ninepic_mirror.model import Known, Originals, Page, Timeline, Variant, Window
     from ninepic_mirror.progress import Progress
 
 T = TypeVar("T")
@@ -91,7 +92,13 @@ class Photos(Protocol):
     """The part of `ninepic.lanes.Lanes` that a pass needs."""
 
     def stream(
-        self, url: str, *, cap: int, offset: int = ..., validator: str | None = ...
+        self,
+        url: str,
+        *,
+        cap: int,
+        offset: int = ...,
+        validator: str | None = ...,
+        known: Known | None = ...,
     ) -> AbstractAsyncContextManager[PhotoBody]:
         """Make one attempt at a body."""
         ...
@@ -134,6 +141,7 @@ class Options:
         patient: The daemon's: files that could not be had lately are left alone for a growing while, and nothing is
             begun that the disk has no room for.
         repair: What `verify` found damaged: only these files are fetched, whatever else is wanted.
+        recheck: Ask of every file that is here whether its photo was replaced (`recheck`).
     """
 
     full: bool = False
@@ -144,6 +152,7 @@ class Options:
     date: str | None = None
     patient: bool = False
     repair: tuple[Damage, ...] = ()
+    recheck: bool = False
 
     def scope(self, variants: Sequence[Variant]) -> dict[str, object] | None:
         """Return what a pass over these variants was asked for, None for the whole event (`sync --json`)."""
@@ -162,6 +171,7 @@ class Tally(Struct):
     gone: int = 0
     bytes_downloaded: int = 0
     resized: int = 0  # large files whose pixels differ from what the API says; never a failure
+    recheck: Recheck = field(default_factory=Recheck)
 
 
 class Context(Struct):

@@ -19,7 +19,7 @@ from msgspec import Struct, structs
 from ninepic_mirror.archive.content import content_of, plain_jpeg
 from ninepic_mirror.archive.partial import RESUMABLE, Digest, Partial, place
 from ninepic_mirror.archive.store import Fetched, Ready
-from ninepic_mirror.errors import PassingError, PhotoError, UnreachableError
+from ninepic_mirror.errors import PassingError, PhotoError, UnchangedError, UnreachableError
 from ninepic_mirror.ninepic.transport import FastBody
 from ninepic_mirror.sync import rooms
 from ninepic_mirror.sync.leases import Leases, Link
@@ -47,7 +47,13 @@ class Failed(Struct, frozen=True, gc=False):
     reason: str
 
 
-Outcome = Ready | Fetched | Failed
+class Unchanged(Struct, frozen=True, gc=False):
+    """A file whose photo is what it was, by the origin's word."""
+
+    job: Job
+
+
+Outcome = Ready | Fetched | Failed | Unchanged
 
 
 def _nobody() -> None:
@@ -93,7 +99,7 @@ class Downloader:
             return await self._have(job, struggling)
 
     async def _have(self, job: Job, struggling: Callable[[], None]) -> Outcome:
-        if job.held is not None or self.look_for_strays:
+        if job.known is None and (job.held is not None or self.look_for_strays):
             found = await self._find(job)
             if found is not None:
                 return found
@@ -106,6 +112,8 @@ class Downloader:
             if job.variant == "original":
                 return await self._original(transfer, struggling)
             return await self._context.pace.run(partial(self._watched, transfer, struggling))
+        except UnchangedError:
+            return Unchanged(job)
         except (PassingError, PhotoError) as error:
             if transfer.size:  # the same pass may come to it again
                 self.resumable.add(transfer.path)
@@ -204,7 +212,11 @@ class _Transfer:
         validator = self.file.validator if offset else None
         try:
             async with self._context.photos.stream(
-                self.url, cap=cap, offset=offset, validator=validator
+                self.url,
+                cap=cap,
+                offset=offset,
+                validator=validator,
+                known=None if offset else self.job.known,
             ) as body:
                 if isinstance(body, FastBody) and not offset and self._fits(body):
                     return await self._whole(body)

@@ -27,7 +27,8 @@ from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.moves import touch
 from ninepic_mirror.archive.records import Job
 from ninepic_mirror.archive.store import Fetched, Ready
-from ninepic_mirror.sync.download import Downloader, Failed
+from ninepic_mirror.sync import recheck
+from ninepic_mirror.sync.download import Downloader, Failed, Unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.sync.download import Outcome
 
 Send = Callable[[Job], Awaitable[None]]
-Done = Ready | Failed
+Done = Ready | Failed | Unchanged
 T = TypeVar("T")
 
 BATCH: Final = 256  # files in one commit (DESIGN §6.6)
@@ -262,6 +263,10 @@ async def commit(context: Context, holdings: Holdings, batch: Sequence[Done]) ->
     Raises:
         StorageError: The disk said no; no row of the batch was changed.
     """
+    if any(one.job.known is not None for one in batch):
+        batch = await recheck.sift(context, holdings, batch)
+        if not batch:
+            return
     ready = [outcome for outcome in batch if isinstance(outcome, Ready)]
     failed = [outcome for outcome in batch if isinstance(outcome, Failed)]
     placed: list[Placed] = []
@@ -278,6 +283,7 @@ async def commit(context: Context, holdings: Holdings, batch: Sequence[Done]) ->
     context.progress.done(len(placed), sum(one.size for one in placed) - told)
     if failed:
         context.progress.failed(len(failed))
+    recheck.tell(context, ready, placed)
 
 
 def _look_up(

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from msgspec import Struct, field
+from typing import Final
+
+from msgspec import Struct, field, structs
+
+LISTED: Final = (
+    10_000  # of a kind that a report names: memory is flat; each is told in a line of the log
+)
 
 
 class Failure(Struct, frozen=True):
@@ -17,6 +23,61 @@ class Failure(Struct, frozen=True):
         return {"image_id": self.image_id, "variant": self.variant, "error": self.error}
 
 
+class Replaced(Struct, frozen=True):
+    """A photo that another one has taken the place of, under the same id; hashes are SHA-256."""
+
+    image_id: str
+    variant: str
+    before: str
+    after: str
+
+
+class Recheck(Struct):
+    """What `sync --recheck` found; numbers are files.
+
+    Args:
+        complete: Every file was asked for.
+        unchanged: The origin says that they are what they were.
+        same: They came again, and are what they were.
+        replaced: They were replaced.
+        failed: The origin did not tell; the files here are kept.
+        replacements: The first of those that were replaced.
+        failures: The first of those that failed.
+    """
+
+    complete: bool = False
+    unchanged: int = 0
+    same: int = 0
+    replaced: int = 0
+    failed: int = 0
+    replacements: list[Replaced] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    def note_replaced(self, one: Replaced) -> None:
+        """Count a replaced photo, and keep it as long as there is room."""
+        self.replaced += 1
+        if len(self.replacements) < LISTED:
+            self.replacements.append(one)
+
+    def note_failed(self, one: Failure) -> None:
+        """Count a failure, and keep it as long as there is room."""
+        self.failed += 1
+        if len(self.failures) < LISTED:
+            self.failures.append(one)
+
+    def as_json(self) -> dict[str, object]:
+        """Return the object that `sync --recheck --json` prints; its failures stand among those of the pass."""
+        return {
+            "complete": self.complete,
+            "asked": self.unchanged + self.same + self.replaced + self.failed,
+            "unchanged": self.unchanged,
+            "same": self.same,
+            "replaced": self.replaced,
+            "failed": self.failed,
+            "replacements": [structs.asdict(one) for one in self.replacements],
+        }
+
+
 class PassReport(Struct):
     """How a pass ended; the fields are those of `sync --json`.
 
@@ -28,6 +89,8 @@ class PassReport(Struct):
         total: Photos that the service reports, None when it was not asked any more.
         nameless: Photos of the listing that cannot be had because their row has no usable id.
         stopped: The operator ended the pass before everything was listed.
+        forgotten: Photos that are never to be had again; those that are listed count among `photos`.
+        recheck: What `--recheck` found, None where it was not asked for.
     """
 
     event_id: int
@@ -55,10 +118,18 @@ class PassReport(Struct):
     seconds: float = 0.0
     resized: int = 0
     repeated: int = 0
+    forgotten: int = 0
+    recheck: Recheck | None = None
     failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing of what was asked for is lacking."""
+        return self.whole and not (self.recheck and self.recheck.failed)
 
     def as_json(self) -> dict[str, object]:
         """Return the object that `sync --json` prints for one event."""
+        unanswered = self.recheck.failures if self.recheck else []
         return {
             "event_id": self.event_id,
             "name": self.name,
@@ -66,6 +137,7 @@ class PassReport(Struct):
             "scope": self.scope,
             "photos": self.photos,
             "undated": self.undated,
+            "forgotten": self.forgotten,
             "files": {
                 "downloaded": self.downloaded,
                 "present": self.present,
@@ -78,5 +150,6 @@ class PassReport(Struct):
             "requests": {"api": self.api_requests, "photos": self.photo_requests},
             "retries": self.retries,
             "seconds": round(self.seconds, 3),
-            "failures": [failure.as_json() for failure in self.failures],
+            "recheck": self.recheck.as_json() if self.recheck else None,
+            "failures": [failure.as_json() for failure in (*self.failures, *unanswered)],
         }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 import trio
 from msgspec import Struct, structs
 
-from ninepic_mirror.archive import about, partial, reconcile, sums, survey
+from ninepic_mirror.archive import about, forgotten, partial, reconcile, sums, survey
 from ninepic_mirror.archive.balance import (
     Balance,
     balance,
@@ -25,8 +25,8 @@ from ninepic_mirror.archive.balance import (
     still_to_come,
 )
 from ninepic_mirror.archive.holdings import Holdings
-from ninepic_mirror.archive.listings import Listings, missed_photos
-from ninepic_mirror.sync import pipeline, repair
+from ninepic_mirror.archive.listings import Listings, is_addressed, missed_photos
+from ninepic_mirror.sync import pipeline, recheck, repair
 from ninepic_mirror.sync.download import Downloader
 from ninepic_mirror.sync.enumerator import Enumerator, Findings
 from ninepic_mirror.sync.report import Failure, PassReport
@@ -80,7 +80,11 @@ class Pass:
         patient = context.options.patient
         self._holdings = Holdings(context.manifest, context.number, patient=patient)
         self._listings = Listings(
-            context.manifest, context.number, context.variants, patient=patient
+            context.manifest,
+            context.number,
+            context.variants,
+            patient=patient,
+            recheck=context.options.recheck,
         )
         self._downloader = Downloader(context, self._holdings, session.allowance)
         self._send: pipeline.Send = _nowhere
@@ -115,6 +119,8 @@ class Pass:
             findings = await self._fetch(enumerator, remote, everything=everything)
             if findings is not None:
                 stopped_removal = await context.in_manifest(self._reconcile, findings)
+                if context.options.recheck:
+                    await self._recheck()
                 await self._conclude()
         except StoppedError:
             pass  # the report says what there is
@@ -140,6 +146,8 @@ class Pass:
             )
             manifest.set_meta({"adopted": None, "last_whole": None})
             holdings.doubt(sums.named_lines(self._store.tree))
+        # First of all what a crash left of photos that are to be forgotten.
+        left = forgotten.Oblivion(manifest, self._store.tree, context.settings.layout).finish()
         recovered = reconcile.recover(holdings, self._store)
         adopted = manifest.meta("adopted") is not None
         # a manifest that never saw a whole listing may not know yet what a kept part is for
@@ -159,8 +167,10 @@ class Pass:
             self._changed = True
         # hours that were listed while the timeline was off say nothing of the photos that came meanwhile
         switched_on = manifest.meta("timeline") is False and self._details.timeline_search
-        self._changed |= any((recovered, added, missing, moved, context.restored))
-        return context.options.full or added or switched_on or context.restored
+        self._changed |= any((left.photos, recovered, added, missing, moved, context.restored))
+        # nor do they give the addresses of files whose addresses are not stored
+        unaddressed = context.options.recheck and not is_addressed(manifest, context.variants)
+        return context.options.full or added or switched_on or context.restored or unaddressed
 
     def _note_variants(self) -> bool:
         """Keep account of the variants; return whether one is wanted of which not every photo has a row."""
@@ -231,6 +241,18 @@ class Pass:
             self._context.progress.expect(len(jobs))
             for job in jobs:
                 await self._forward(job)
+
+    async def _recheck(self) -> None:
+        """Ask of every file that is here whether its photo was replaced."""
+        context, found = self._context, self._context.tally.recheck
+        await pipeline.run(
+            context,
+            self._holdings,
+            self._downloader,
+            lambda send: recheck.produce(context, self._holdings, send),
+        )
+        found.complete = not context.stopping.is_set()
+        self._changed = self._changed or found.replaced > 0
 
     # --- after the listing ---------------------------------------------------------------------------------------
 
@@ -341,7 +363,9 @@ class Pass:
             stopped_removal=stopped_removal,
             bytes_downloaded=tally.bytes_downloaded,
             resized=tally.resized,
+            forgotten=forgotten.counted(self._manifest),
             repeated=findings.repeated if findings else 0,
+            recheck=tally.recheck if context.options.recheck else None,
             failures=[*(Failure(None, None, text) for text in lacking), *failed],
         )
 

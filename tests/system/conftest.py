@@ -31,6 +31,10 @@ class Entry(TypedDict):
     whole: bool
     files: dict[str, int]
     scope: dict[str, object] | None
+    recheck: dict[str, object] | None
+    photos: int
+    forgotten: int
+    damaged: list[dict[str, object]]
     requests: dict[str, int]
     retries: int
     seconds: float

@@ -6,6 +6,7 @@ the interpreter for each pass would cost ten times as much.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -234,4 +235,33 @@ async def test_rebuilds_may_be_killed(open_bench: OpenBench) -> None:
             report = await passes.finish()
             assert bench.sandbox.count("photos") == 0, report
             assert len(final_files(bench.folder)) == before
+        assert passes.kills >= 5 * FACTOR
+
+
+async def test_rechecks_may_be_killed(open_bench: OpenBench) -> None:
+    """Killed while replaced photos come in, a recheck leaves every row true, and is simply made again."""
+    async with (
+        open_bench(tls=False, photos=40, duplicates=4) as bench,
+        serving(bench) as passes,
+    ):
+        await passes.finish()
+        event = bench.sandbox.event(456)
+        passes.seconds *= 0.7
+        for _ in range(4 * FACTOR):
+            for photo in passes.draw.sample(list(event.photos), 15):
+                event.replace(photo.image_id)
+            for _ in range(3):
+                status, _ = await passes.make(
+                    passes.draw.uniform(0.0, passes.seconds), recheck=True
+                )
+                assert status in {-9, 0}
+                passes.kills += status == -9
+                for row in rows(bench.folder):
+                    content = (bench.folder / row.path).read_bytes()
+                    assert hashlib.sha256(content).hexdigest() == row.sha256, row
+            status, report = await passes.make(60.0, recheck=True)
+            assert (status, report and report[0]) == (0, True)
+            passes.check()
+            check_settled(bench.folder)
+            assert len(rows(bench.folder)) == 80
         assert passes.kills >= 5 * FACTOR

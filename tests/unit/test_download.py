@@ -19,12 +19,12 @@ from ninepic_mirror.archive.records import Job
 from ninepic_mirror.archive.store import Fetched, Ready
 from ninepic_mirror.config import Bandwidth
 from ninepic_mirror.errors import PassingError, PhotoError, StorageError, UnreachableError
-from ninepic_mirror.model import Originals
+from ninepic_mirror.model import Known, Originals
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.progress import Silent
 from ninepic_mirror.sync import rooms
 from ninepic_mirror.sync.bandwidth import Allowance
-from ninepic_mirror.sync.download import Downloader, Failed, _epoch, _validator
+from ninepic_mirror.sync.download import Downloader, Failed, Outcome, _epoch, _validator
 from tests.rawserver import IMPATIENT, Reply, Server, answer
 from tests.remote import AtSteps, Remote, jpeg, wait_until, workshop
 
@@ -86,9 +86,16 @@ class Origin:
 
     @asynccontextmanager
     async def stream(
-        self, url: str, *, cap: int, offset: int = 0, validator: str | None = None
+        self,
+        url: str,
+        *,
+        cap: int,
+        offset: int = 0,
+        validator: str | None = None,
+        known: Known | None = None,
     ) -> AsyncIterator[Body]:
         """Answer as `PhotoClient.stream`."""
+        assert known is None
         assert url.startswith("https://user@photos.invalid/")
         assert cap >= 5 << 20
         self.offsets.append(offset)
@@ -419,7 +426,7 @@ class Fast:
         made.resumable = sweep(self.context.store.tree)
         return made
 
-    async def have(self, downloader: Downloader | None = None) -> Ready | Fetched | Failed:
+    async def have(self, downloader: Downloader | None = None) -> Outcome:
         """Have the file."""
         wanted = job(url=self.server.url)
         with trio.fail_after(30):
@@ -462,9 +469,16 @@ async def fast(
 
         @asynccontextmanager
         async def stream(
-            url: str, *, cap: int, offset: int = 0, validator: str | None = None
+            url: str,
+            *,
+            cap: int,
+            offset: int = 0,
+            validator: str | None = None,
+            known: Known | None = None,
         ) -> AsyncIterator[object]:
-            with await lane.open(url, cap=cap, offset=offset, validator=validator) as body:
+            with await lane.open(
+                url, cap=cap, offset=offset, validator=validator, known=known
+            ) as body:
                 yield body
 
         context.photos = cast("PhotoClient", SimpleNamespace(stream=stream))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ninepic_mirror.errors import MirrorError, PassingError, PhotoError
+from ninepic_mirror.errors import MirrorError, PassingError, PhotoError, UnchangedError
+from ninepic_mirror.model import Known
 from ninepic_mirror.ninepic.connection import READ
 from ninepic_mirror.ninepic.transport import SlowLane
 from tests.rawserver import IMPATIENT, LARGE, NEXT, OK, PHOTO, Reply, Server, answer, fetch
@@ -53,6 +54,38 @@ async def test_accepted_answers(name: str) -> None:
         assert await fetch(lane, server.url) == NEXT
         assert lane.statistics().bytes == len(PHOTO) + len(NEXT)
     assert server.connections == 1
+
+
+NOT_MODIFIED = {
+    "plain": (b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n\r\n', UnchangedError),
+    "no length": (b"HTTP/1.1 304 x\r\nContent-Length: 0\r\n\r\n", UnchangedError),
+    "a length": (b"HTTP/1.1 304 x\r\nContent-Length: 3000\r\n\r\n", SlowLane),
+    "chunks": (b"HTTP/1.1 304 x\r\nTransfer-Encoding: chunked\r\n\r\n", SlowLane),
+    "a body": (b"HTTP/1.1 304 x\r\n\r\n" + PHOTO, SlowLane),
+    "two tags": (b'HTTP/1.1 304 x\r\nETag: "a"\r\nETag: "b"\r\n\r\n', SlowLane),
+}
+
+
+@pytest.mark.parametrize("name", NOT_MODIFIED)
+async def test_not_modified(name: str) -> None:
+    """A 304 that was asked for is taken where it says nothing of a body; what follows is never the next answer."""
+    reply, kind = NOT_MODIFIED[name]
+    server = Server([Reply([reply]), Reply([answer(NEXT)])])
+    async with server.running() as lane:
+        with pytest.raises(kind):
+            await lane.open(server.url, cap=10_000, known=Known('"a"'))
+        assert await fetch(lane, server.url) == NEXT
+    assert 'If-None-Match: "a"' in server.requests[0]
+    assert "If-None-Match" not in server.requests[1]
+    assert server.connections == (1 if kind is UnchangedError else 2)
+
+
+async def test_a_304_that_nobody_asked_for() -> None:
+    """It is a refusal like any other."""
+    server = Server([Reply([b"HTTP/1.1 304 x\r\n\r\n"]), Reply([answer(NEXT)])])
+    async with server.running() as lane:
+        assert await outcome(lane, server.url) is PhotoError
+        assert await fetch(lane, server.url) == NEXT
 
 
 ENDS = {

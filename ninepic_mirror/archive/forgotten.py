@@ -1,0 +1,434 @@
+"""Photos that are to be forgotten: a person's right, which nothing here may undo (DESIGN §5).
+
+Such a photo is remembered by a hash of its id, beside the photos (`FILE`) and in the manifest. Its rows stay, because
+the service goes on listing it and every count must add up; but they carry a pseudonym made of that hash, and nothing
+of the photo. A listing is veiled (`Veil`) before anything of it is recorded.
+
+The order, so that a crash anywhere is finished by the next pass (`Oblivion.finish`):
+
+    1. the hash goes to the file, durably: from here on the photo cannot come back
+    2. its files go: final places, parts, the trash, second names; their folders are synced
+    3. copies of older manifests that name it go
+    4. one transaction: the rows get the pseudonym, the hash goes into the table
+    5. VACUUM and an empty log: nothing of the id is left in free pages
+
+A hash that the file has and the table has not is where a crash left off: then the ids of all rows are hashed to find
+the photo. The hash is salted, with a salt of the event's own, so that two lists cannot be compared, nor one be looked
+up in a table of hashes made for another. It is no secret: whoever has the list and the id can tell that it was to be
+forgotten, and so must this program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
+
+from ninepic_mirror.archive import inventory
+from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.files import split
+from ninepic_mirror.archive.manifest import NAME, now
+from ninepic_mirror.archive.moves import touch
+from ninepic_mirror.archive.partial import FOLDER as PARTIAL
+from ninepic_mirror.archive.partial import place
+from ninepic_mirror.archive.placement import Layout, safe_name
+from ninepic_mirror.archive.root import OWN_FOLDER
+from ninepic_mirror.config import DEFAULT_LAYOUT
+from ninepic_mirror.errors import StorageError
+from ninepic_mirror.model import VARIANTS, Photo
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from ninepic_mirror.archive.files import Tree
+    from ninepic_mirror.archive.manifest import Manifest
+
+FILE: Final = f"{OWN_FOLDER}/forgotten"
+_TRASH: Final = f"{OWN_FOLDER}/trash"
+_SALT: Final = "forgotten_salt"  # in `meta`
+_HEAD: Final = "# Photos that must not come back: SHA-256 of the salt and the id, one a line (docs/manifest.md)."
+_LINE: Final = re.compile(r"#.*|salt (?P<salt>[0-9a-f]{32})|(?P<digest>[0-9a-f]{64})", re.ASCII)
+_LIMIT: Final = 64 << 20  # bytes of the file: a million photos
+_PSEUDONYM: Final = "forgotten~"
+_SINCE: Final = 3  # the schema version that has the table
+_CHUNK: Final = 1 << 20
+# What may stand for a placeholder of a layout, and behind a name in the folders or the trash.
+_TOKENS: Final = {
+    "{date}": r"(?:\d{4,}-\d\d-\d\d|undated)",
+    "{hour}": r"(?:\d\d|undated)",
+    "{variant}": f"(?:{'|'.join(VARIANTS)})",
+}
+_BEHIND: Final = r"(?:\.[0-9A-Za-z]{1,8})?(?:\.\d+)?"
+
+
+class Veil(Struct, frozen=True):
+    """Tells which photos are to be forgotten.
+
+    Args:
+        salt: Hex digits; empty as long as there is nothing to forget.
+        digests: Of the ids, hex digits.
+    """
+
+    salt: str = ""
+    digests: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Veil:
+        """Return what a manifest knows."""
+        if manifest.version() < _SINCE:
+            return cls()
+        found = frozenset(str(row[0]) for row in manifest.rows("SELECT digest FROM forgotten"))
+        return cls(str(manifest.meta(_SALT) or ""), found)
+
+    def digest(self, image_id: str) -> str:
+        """Return the hash by which a photo is remembered: `printf %s%s SALT ID | sha256sum` tells the same."""
+        return hashlib.sha256((self.salt + image_id).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def hides(self, image_id: str) -> bool:
+        """Whether a photo is to be forgotten, by its id."""
+        return bool(self.digests) and self.digest(image_id) in self.digests
+
+    def pseudonym(self, image_id: str) -> str:
+        """Return what rows say instead of a forgotten photo's id."""
+        return _PSEUDONYM + self.digest(image_id)
+
+    def over(self, photos: Sequence[Photo]) -> Sequence[Photo]:
+        """Return rows of a listing in which forgotten photos have a pseudonym, and nothing else."""
+        if not self.digests:
+            return photos
+        return [
+            Photo(self.pseudonym(photo.image_id), None, None)
+            if self.hides(photo.image_id)
+            else photo
+            for photo in photos
+        ]
+
+
+def is_pseudonym(image_id: str) -> bool:
+    """Whether an id of a row stands for a forgotten photo."""
+    return image_id.startswith(_PSEUDONYM)
+
+
+def counted(manifest: Manifest) -> int:
+    """Return how many photos are to be forgotten."""
+    if manifest.version() < _SINCE:
+        return 0
+    return manifest.count("SELECT count(*) FROM forgotten")
+
+
+class Package(Struct, frozen=True):
+    """A package that may hold a forgotten photo: it was made when the photo was known.
+
+    Args:
+        bag_id: Its own name.
+        destination: Where it was made.
+        made_at: When, in epoch seconds.
+    """
+
+    bag_id: str
+    destination: str
+    made_at: int
+
+
+class Twin(Struct, frozen=True):
+    """A file of another photo with the very bytes of a forgotten one; it stays."""
+
+    image_id: str
+    variant: str
+    path: str
+
+
+class Gone(Struct):
+    """What was removed from one event.
+
+    Args:
+        photos: That were known here, and are forgotten now.
+        files: Names taken away.
+        bytes: What they held; second names of one file count once.
+        copies: Copies of older manifests that were taken away.
+        twins: Files of other photos with equal bytes, which stay.
+        packages: That may hold one of the photos.
+        erased: Nothing is left in the manifest's free pages, nor in its log.
+    """
+
+    photos: int = 0
+    files: int = 0
+    bytes: int = 0
+    copies: list[str] = field(default_factory=list)
+    twins: list[Twin] = field(default_factory=list)
+    packages: list[Package] = field(default_factory=list)
+    erased: bool = True
+
+
+class Oblivion:
+    """Forgets photos of one event; the caller holds its lock. Blocks.
+
+    Args:
+        manifest: Open.
+        tree: The event folder.
+        layout: The configured one.
+    """
+
+    def __init__(self, manifest: Manifest, tree: Tree, layout: str) -> None:
+        self._manifest, self._tree = manifest, tree
+        known = manifest.meta("layout")
+        layouts = {DEFAULT_LAYOUT, layout, *([known] if isinstance(known, str) else [])}
+        self._layouts = [Layout.parse(one) for one in sorted(layouts)]
+
+    def remember(self, ids: Collection[str]) -> None:
+        """Write down, durably, that these photos must not come back; nothing is removed yet.
+
+        Raises:
+            StorageError: The disk said no, or what stands there cannot be understood.
+        """
+        veil = self._remembered()
+        veil = Veil(veil.salt or secrets.token_hex(16), veil.digests)
+        self._write(Veil(veil.salt, veil.digests | {veil.digest(one) for one in ids}))
+
+    def finish(self, ids: Collection[str] = ()) -> Gone:
+        """Remove what is left of remembered photos: those that a crash left, and `ids`, again if need be.
+
+        Raises:
+            StorageError: The disk said no; the next pass goes on.
+        """
+        gone = Gone()
+        veil = self._remembered()
+        if not veil.digests:
+            return gone
+        known = Veil.of(self._manifest).digests
+        if known - self._read().digests:
+            self._write(veil)  # somebody took the file away
+        new = veil.digests - known
+        if new or ids:
+            self._remove(veil, self._sought(Veil(veil.salt, new), ids), gone)
+        if self._manifest.count("SELECT count(*) FROM forgotten WHERE NOT erased"):
+            gone.erased = self._erase()
+        return gone
+
+    # --- what is remembered --------------------------------------------------------------------------------------
+
+    def _remembered(self) -> Veil:
+        """Return what file and manifest know together."""
+        file, table = self._read(), Veil.of(self._manifest)
+        if file.salt and table.salt and file.salt != table.salt:
+            raise self._damaged("its salt is not that of the manifest")
+        return Veil(file.salt or table.salt, file.digests | table.digests)
+
+    def _read(self) -> Veil:
+        with translated(self._tree.name(FILE)):
+            if self._tree.stat(FILE) is None:
+                return Veil()
+            text = self._tree.read(FILE, _LIMIT).decode("ascii", "replace")
+        found = [_LINE.fullmatch(line) for line in text.splitlines()]
+        salts = {match["salt"] for match in found if match and match["salt"]}
+        if None in found or len(salts) != 1:
+            raise self._damaged("it has a line that cannot be understood, or not one salt")
+        digests = {match["digest"] for match in found if match and match["digest"]}
+        return Veil(salts.pop(), frozenset(digests))
+
+    def _damaged(self, text: str) -> StorageError:
+        cure = "bring it back from a backup: without it, photos that were to be forgotten would come back"
+        return StorageError(self._tree.name(FILE), text, cure)
+
+    def _write(self, veil: Veil) -> None:
+        lines = [_HEAD, f"salt {veil.salt}", *sorted(veil.digests)]
+        with translated(self._tree.name(FILE)):
+            data = "".join(f"{line}\n" for line in lines).encode()
+            self._tree.write_whole(FILE, [data], f"{PARTIAL}/forgotten")
+
+    # --- removing ------------------------------------------------------------------------------------------------
+
+    def _sought(self, new: Veil, ids: Collection[str]) -> list[str]:
+        """Return the ids that have to go: those given, and those of rows that a crash left with theirs."""
+        found = {*ids}
+        if new.digests:
+            rows = self._manifest.each("SELECT image_id FROM photos")
+            found |= {str(row[0]) for row in rows if new.hides(str(row[0]))}
+        return sorted(found)
+
+    def _remove(self, veil: Veil, ids: Sequence[str], gone: Gone) -> None:
+        gone.twins = self._twins(ids)
+        gone.packages = self._packages(veil, ids)
+        places = sorted(self._places(ids)) if ids else []
+        self._unlink(places, gone)
+        self._remove_copies(ids, gone)
+        # What is deleted is overwritten, for the time until VACUUM is done.
+        self._manifest.rows("PRAGMA secure_delete = ON")
+        with self._manifest.transaction():
+            self._record(veil, ids, places, gone)
+
+    def _twins(self, ids: Sequence[str]) -> list[Twin]:
+        found = {
+            Twin(*row)  # type: ignore[arg-type]  # texts, by the schema
+            for image_id in ids
+            for row in self._manifest.rows(
+                "SELECT other.image_id, other.variant, other.path FROM files AS mine JOIN files AS other"
+                " ON other.xxh3_128 = mine.xxh3_128 AND other.state = 'present'"
+                " WHERE mine.image_id = ? AND mine.sha256 = other.sha256",
+                [image_id],
+            )
+            if row[0] not in ids
+        }
+        return sorted(found, key=lambda twin: twin.path)
+
+    def _packages(self, veil: Veil, ids: Sequence[str]) -> list[Package]:
+        first: list[int] = []
+        for image_id in ids:
+            first += [
+                int(row[0] or 0)
+                for row in self._manifest.rows(
+                    "SELECT first_seen FROM photos WHERE image_id IN (?, ?)",
+                    [image_id, veil.pseudonym(image_id)],
+                )
+            ]
+        if not first:
+            return []
+        found = self._manifest.rows(
+            "SELECT bag_id, destination, made_at FROM deliveries WHERE made_at >= ? ORDER BY id",
+            [min(first)],
+        )
+        return [Package(*row) for row in found]  # type: ignore[arg-type]  # by the schema
+
+    def _places(self, ids: Sequence[str]) -> Iterator[str]:
+        """Yield every place at which a file of these photos may stand, by rows and by names."""
+        recorded: set[str] = set()
+        for image_id in ids:
+            for row in self._manifest.rows(
+                "SELECT path, moving_to FROM files WHERE image_id = ?", [image_id]
+            ):
+                recorded |= {str(path) for path in row if path is not None}
+            for variant in VARIANTS:
+                part = place(image_id, variant)
+                recorded |= {part, f"{part}.resume", f"{part}.resume.new"}
+        yield from recorded
+        names = _names(ids, self._layouts)
+        with translated(self._tree.name("")):
+            for start in ("", _TRASH):
+                for folder, found in inventory.walk(self._tree, start):
+                    for name in found:
+                        path = f"{folder}/{name}" if folder else name
+                        inner = path.removeprefix(f"{_TRASH}/").partition("/")[2] if start else path
+                        is_ours = names.fullmatch(inner) and path not in recorded
+                        if is_ours and not self._is_of_another(path, ids):
+                            yield path
+
+    def _is_of_another(self, path: str, ids: Sequence[str]) -> bool:
+        rows = self._manifest.rows(
+            "SELECT image_id FROM files WHERE folder = ? AND path = ?", [split(path)[0], path]
+        )
+        return any(row[0] not in ids for row in rows)
+
+    def _unlink(self, places: Iterable[str], gone: Gone) -> None:
+        seen: set[int] = set()
+        folders: set[str] = set()
+        with translated(self._tree.name("")):
+            for path in places:
+                there = self._tree.stat(path)
+                if there is None:
+                    continue
+                self._tree.remove(path)
+                folders.add(split(path)[0])
+                gone.files += 1
+                gone.bytes += 0 if there.inode in seen else there.size
+                seen.add(there.inode)
+            for folder in sorted(folders):
+                self._tree.sync_folder(folder)
+                if folder != PARTIAL:
+                    self._tree.prune(folder)
+
+    def _remove_copies(self, ids: Sequence[str], gone: Gone) -> None:
+        """Remove the copies of older and of damaged manifests, beside this one, that name a photo."""
+        folder = self._manifest.path.parent
+        with translated(str(folder)):
+            for path in sorted(folder.glob(f"{NAME}.*-*")):
+                if _holds(path, ids):
+                    path.unlink()
+                    gone.copies.append(path.name)
+
+    def _record(self, veil: Veil, ids: Sequence[str], places: Sequence[str], gone: Gone) -> None:
+        manifest = self._manifest
+        for image_id in ids:
+            both = [veil.pseudonym(image_id), image_id]
+            gone.photos += manifest.change(
+                "UPDATE OR REPLACE photos SET image_id = ?, width = NULL, height = NULL WHERE image_id = ?",
+                both,
+            )
+            manifest.change(
+                "UPDATE OR REPLACE files SET image_id = ?, state = 'forgotten', path = NULL, folder = NULL, url = NULL,"
+                " size = NULL, xxh3_128 = NULL, sha256 = NULL, etag = NULL, last_modified = NULL, attempts = 0,"
+                " error = NULL, fetched_at = NULL, moving_to = NULL, verified_at = NULL WHERE image_id = ?",
+                both,
+            )
+        names = _names(ids, self._layouts)
+        # Not by the places alone: a crash may have come after their files went.
+        named = [
+            str(row[0])
+            for row in manifest.each("SELECT path FROM named")
+            if ids and names.fullmatch(str(row[0]))
+        ]
+        manifest.change_each("DELETE FROM named WHERE path = ?", [(path,) for path in named])
+        touch(manifest, (path for path in (*places, *named) if path.isascii()))
+        self._veil_reports(veil, ids)
+        manifest.change_each(
+            "INSERT INTO forgotten VALUES (?, ?, 0) ON CONFLICT DO UPDATE SET erased = 0",
+            [(one, now()) for one in sorted(veil.digests - Veil.of(manifest).digests)],
+        )
+        if gone.photos:
+            manifest.change("UPDATE forgotten SET erased = 0")
+        # what the last pass counted is not what there is any more
+        manifest.set_meta({_SALT: veil.salt, "balance": None})
+
+    def _veil_reports(self, veil: Veil, ids: Sequence[str]) -> None:
+        """Take the ids out of what earlier passes reported."""
+        for image_id in ids:
+            written = json.dumps(image_id)
+            self._manifest.change(
+                "UPDATE passes SET report = replace(report, ?, ?) WHERE instr(report, ?)",
+                [written, json.dumps(veil.pseudonym(image_id)), written],
+            )
+
+    def _erase(self) -> bool:
+        """Leave nothing of what was deleted in the manifest's file or log; False while a reader keeps us from it."""
+        manifest = self._manifest
+        manifest.rows("VACUUM")
+        if manifest.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
+            return False  # the next pass does it
+        manifest.change("UPDATE forgotten SET erased = 1")
+        manifest.checkpoint()
+        return True
+
+
+def _names(ids: Iterable[str], layouts: Iterable[Layout]) -> re.Pattern[str]:
+    """Return an expression for every path, without the trash's own folders, that these layouts give these photos.
+
+    The name of a photo is part of a path; only as a whole, where a layout has it, does it tell whose file it is.
+    """
+    name = f"(?:{'|'.join(re.escape(safe_name(one)) for one in ids)})"
+    tokens = _TOKENS | {"{image_id}": name}
+    paths = {
+        "/".join(
+            "".join(tokens.get(token, re.escape(token)) for token in component)
+            for component in components
+        )
+        for layout in layouts
+        for components in (layout.dated, layout.undated)
+    }
+    return re.compile(f"(?:{'|'.join(sorted(paths))}){_BEHIND}", re.ASCII)
+
+
+def _holds(path: Path, ids: Sequence[str]) -> bool:
+    """Whether a file holds one of these ids, in memory that does not grow with it. Raises OSError."""
+    sought = [one.encode("utf-8", "surrogatepass") for one in ids]
+    kept = b""
+    with path.open("rb") as file:
+        while sought and (chunk := file.read(_CHUNK)):
+            data = kept + chunk
+            if any(one in data for one in sought):
+                return True
+            kept = data[-max(map(len, sought)) :]
+    return False

@@ -1,0 +1,243 @@
+"""One run of `forget` over its events: which hold the photos, what is removed, and what is said of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TextIO
+
+import click
+import trio
+from msgspec import Struct, field, structs
+
+from ninepic_mirror.archive import lock, sums
+from ninepic_mirror.archive.files import Tree
+from ninepic_mirror.archive.forgotten import Gone, Oblivion, Veil
+from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.root import Root
+from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli.console import command, is_terminal
+from ninepic_mirror.cli.inspection import locked
+from ninepic_mirror.cli.outcome import Code, code_of, fail, worst
+from ninepic_mirror.cli.status import when
+from ninepic_mirror.cli.summary import SHOWN, count
+from ninepic_mirror.errors import EventBusyError, MirrorError, NotMirroredError, UsageError
+from ninepic_mirror.progress import format_size, plain
+from ninepic_mirror.sync.mirror import LOCK_WAIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ninepic_mirror.cli.console import Console
+    from ninepic_mirror.config import Config
+
+
+class Holder(Struct, frozen=True):
+    """An event that is to forget photos.
+
+    Args:
+        event_id: The event.
+        name: As last heard.
+        held: Of the photos, those that it knows.
+        ahead: Those that it never saw, or has forgotten already.
+        files: How many files it has of them.
+    """
+
+    event_id: int
+    name: str | None
+    held: tuple[str, ...]
+    ahead: tuple[str, ...]
+    files: int
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"{plain(self.name or f'event {self.event_id}')} (event {self.event_id})"
+
+
+class Erasure(Struct):
+    """One run.
+
+    Args:
+        console: Where to say things.
+        config: The settings.
+        ids: The photos.
+        event_id: The only event, None for all that hold one of them.
+        json: Print one object instead of text.
+        words: Flags for commands that people are to type next.
+        holders: The events, once `look` has found them.
+        entries: What `--json` prints of each.
+        codes: How each ended.
+    """
+
+    console: Console
+    config: Config
+    ids: tuple[str, ...]
+    event_id: int | None
+    json: bool
+    words: Sequence[str] = ()
+    holders: list[Holder] = field(default_factory=list)
+    entries: list[object] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)
+
+    @property
+    def code(self) -> int:
+        """The exit code so far."""
+        return worst(self.codes)
+
+    def look(self) -> bool:
+        """Find the events that hold the photos; False where one could not be read, so that nothing is begun.
+
+        Raises:
+            UsageError: A photo is known to none.
+            StorageError: The root cannot be read.
+        """
+        if self.json:
+            self.console.document = {"events": self.entries}
+        root = mirrors.root_of(self.config)
+        there = mirrors.require_root(root)
+        if self.event_id is not None and self.event_id not in there:
+            raise NotMirroredError(self.event_id, str(root.path))
+        known: set[str] = set()
+        looked = there if self.event_id is None else [self.event_id]
+        for event_id in looked:
+            try:
+                holder, forgotten = self._holder(event_id)
+            except MirrorError as error:
+                self.codes.append(fail(self.console, error))
+                continue
+            known |= {*holder.held, *forgotten}
+            if holder.held or forgotten or self.event_id is not None:
+                self.holders.append(holder)
+        unknown = [one for one in self.ids if one not in known]
+        if unknown and self.event_id is None and not self.codes:
+            events = ", ".join(map(str, looked)) or "none is mirrored here"
+            raise UsageError(
+                f"{', '.join(map(plain, unknown))}: in none of the events that were looked through ({events});"
+                " nothing was removed",
+                "look at the id; with --event EVENT_ID a photo is kept from coming that was never seen there",
+            )
+        return not self.codes
+
+    def _holder(self, event_id: int) -> tuple[Holder, list[str]]:
+        with mirrors.opened(mirrors.root_of(self.config), event_id) as (manifest, _):
+            veil, name = Veil.of(manifest), manifest.meta("name")
+            held = [
+                one
+                for one in self.ids
+                if manifest.rows("SELECT 1 FROM photos WHERE image_id = ?", [one])
+            ]
+            forgotten = [one for one in self.ids if veil.hides(one)]
+            asked = self.event_id is not None
+            ahead = [one for one in self.ids if one not in held and (asked or one in forgotten)]
+            files = sum(
+                manifest.count(
+                    "SELECT count(*) FROM files WHERE image_id = ? AND path IS NOT NULL", [one]
+                )
+                for one in held
+            )
+        title = name if isinstance(name, str) else None
+        return Holder(event_id, title, tuple(held), tuple(ahead), files), forgotten
+
+    def confirm(self, stdin: TextIO | None) -> None:
+        """Ask whether it is meant.
+
+        Raises:
+            UsageError: There is nobody to ask.
+            click.Abort: It is not.
+        """
+        if not is_terminal(stdin):
+            raise UsageError(
+                "forget removes files for good, and there is no terminal to ask at", "give --yes"
+            )
+        for one in self.holders:
+            photos = count(len(one.held), "photo")
+            self.console.say(
+                f"{one.title}: {photos}, {count(one.files, 'file')}, and what the trash has of them"
+            )
+        click.confirm("Remove them for good", abort=True, err=True)
+
+    async def run(self, stopping: trio.Event) -> int:
+        """Forget; return the exit code. What a signal or a fault leaves is finished by the next run or pass."""
+        for holder in self.holders:
+            if stopping.is_set():
+                break
+            try:
+                gone = await self._forget(holder)
+            except Exception as error:  # noqa: BLE001  one event must not keep the others from forgetting
+                fail(self.console, error)
+                self.codes.append(code_of(error))
+                self.entries.append(_entry(holder, Gone(), str(error)))
+                continue
+            self.codes.append(Code.WHOLE)
+            self.entries.append(_entry(holder, gone))
+            if not gone.erased:
+                self.console.warn(
+                    f"event {holder.event_id}: somebody reads the manifest, so that its free pages still hold the id;"
+                    " the next sync overwrites them"
+                )
+            if not self.json:
+                for line in self._lines(holder, gone):
+                    self.console.print(line)
+        return self.code
+
+    async def _forget(self, holder: Holder) -> Gone:
+        event_id = holder.event_id
+        settings = self.config.mirror_for(event_id)
+        root = Root(settings.root, settings.state_dir, require_mount=settings.require_mount)
+        await trio.to_thread.run_sync(lambda: root.prepare(make=False))
+        folder = root.folder_of(event_id)
+        if folder is None:
+            raise NotMirroredError(event_id, str(root.path))
+        with lock.opened(folder / lock.PATH) as held:
+            if not await locked(held, trio.current_time() + LOCK_WAIT):
+                raise EventBusyError(event_id, held.holder())
+            durable = settings.durability == "batch"
+            ids = (*holder.held, *holder.ahead)
+
+            def work() -> Gone:
+                path = root.manifest_path(folder)
+                with (
+                    Tree(folder, durable=durable) as tree,
+                    Manifest.open(path, durable=durable) as manifest,
+                ):
+                    oblivion = Oblivion(manifest, tree, settings.layout)
+                    oblivion.remember(ids)
+                    gone = oblivion.finish(ids)
+                    sums.write_stale(tree, manifest)
+                    manifest.checkpoint()
+                    return gone
+
+            return await trio.to_thread.run_sync(work)
+
+    def _lines(self, holder: Holder, gone: Gone) -> Iterator[str]:
+        size = f", {format_size(gone.bytes)}" if gone.files else ""
+        yield f"{holder.title}: {count(gone.photos, 'photo')} forgotten, {count(gone.files, 'file')} removed{size}"
+        if holder.ahead:
+            yield f"  {count(len(holder.ahead), 'photo')} not known here, or forgotten before: kept from coming back"
+        for copy in gone.copies:
+            yield f"  {copy}, a copy of an older manifest, named them and was removed"
+        for twin in gone.twins[:SHOWN]:
+            yield f"  the same bytes stand in {plain(twin.path)}, another photo's: {plain(twin.image_id)} {twin.variant}"
+        if len(gone.twins) > SHOWN:
+            yield f"  … and in {len(gone.twins) - SHOWN:,} more files; --json names them"
+        for package in gone.packages:
+            yield (
+                f"  the package {plain(package.bag_id)}, made {when(package.made_at)} at {plain(package.destination)},"
+                " may hold them: whoever has it is to be told"
+            )
+        yield f"  check it: {command('verify', str(holder.event_id), *self.words, console=self.console)}"
+
+
+def _entry(holder: Holder, gone: Gone, error: str | None = None) -> dict[str, object]:
+    return {
+        "event_id": holder.event_id,
+        "name": holder.name,
+        "forgotten": list(holder.held),
+        "ahead": list(holder.ahead),
+        "files": gone.files,
+        "bytes": gone.bytes,
+        "erased": gone.erased and error is None,
+        "manifest_copies": gone.copies,
+        "same_bytes": [structs.asdict(one) for one in gone.twins],
+        "packages": [structs.asdict(one) for one in gone.packages],
+        "error": error,
+    }

@@ -1,0 +1,327 @@
+"""`forget` as people run it: nothing of the photo is left, and nothing brings it back."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import pty
+import random
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, TypedDict, cast
+
+import pytest
+
+from tests.oracle import rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.system.conftest import Commands, Outcome, Serve, Service
+
+
+class Erased(TypedDict):
+    """What `forget --json` prints of one event."""
+
+    event_id: int
+    forgotten: list[str]
+    ahead: list[str]
+    files: int
+    bytes: int
+    erased: bool
+    same_bytes: list[dict[str, str]]
+    packages: list[dict[str, str]]
+    error: str | None
+
+
+def erased(done: Outcome) -> Erased:
+    """Return the only entry of `forget --json`."""
+    return cast("Erased", done.entry)
+
+
+def sync(commands: Commands, service: Service, *more: object) -> Outcome:
+    """Make a pass over the event."""
+    return commands.run("sync", 456, *service.flags, "--root", "m", "--json", *more)
+
+
+def folder_of(commands: Commands) -> Path:
+    """Return the event's folder."""
+    (found,) = (commands.folder / "m").glob("456*")
+    return found
+
+
+def victim(commands: Commands) -> str:
+    """Return a photo's id."""
+    return sorted(path.stem for path in folder_of(commands).rglob("*/large/*.jpg"))[5]
+
+
+def traces(commands: Commands, image_id: str) -> list[str]:
+    """Return every file of the root that names a photo or is named by it."""
+    return [
+        str(path)
+        for path in (commands.folder / "m").rglob("*")
+        if image_id in path.name or (path.is_file() and image_id.encode() in path.read_bytes())
+    ]
+
+
+def forget(commands: Commands, *words: object) -> Outcome:
+    """Forget photos without a question."""
+    return commands.run("forget", *words, "--root", "m", "--yes", "--json")
+
+
+def test_nothing_is_left_and_nothing_comes_back(commands: Commands, service: Service) -> None:
+    """Files, trash, sums and manifest know it no more; a sync, a repair and a rebuild leave it out and are whole."""
+    service.fault(kind="404", variant="large", count=1)  # so that a report names a photo
+    first = sync(commands, service)
+    name = first.entry["failures"][0]["image_id"]
+    service.order("POST", "456/replace", {"image_id": name})
+    assert sync(commands, service, "--recheck").code == 0
+    assert len(traces(commands, name)) >= 5
+
+    done = forget(commands, name)
+
+    assert done.code == 0, done.err
+    entry = erased(done)
+    assert (entry["event_id"], entry["forgotten"], entry["ahead"]) == (456, [name], [])
+    assert (entry["files"], entry["erased"], entry["packages"]) == (3, True, [])
+    assert entry["bytes"] > 0
+    assert traces(commands, name) == []
+    for _ in range(2):
+        again = sync(commands, service, "--full")
+        assert again.code == 0, again.err
+        assert (again.entry["photos"], again.entry["files"]["present"]) == (60, 118)
+        assert again.entry["forgotten"] == 1
+        assert traces(commands, name) == []
+    status = commands.run("status", "--root", "m", "--json")
+    assert (status.code, status.entry["forgotten"]) == (0, 1)
+    assert "1 photo forgotten" in commands.run("status", "--root", "m").out
+    assert commands.run("verify", "--root", "m").code == 0
+
+    for path in (folder_of(commands) / ".ninepic-mirror").glob("manifest.sqlite3*"):
+        path.unlink()
+    repair = commands.run("verify", 456, *service.flags, "--root", "m", "--repair", "--json")
+    assert repair.code == 0, repair.err
+    assert traces(commands, name) == []
+    assert sync(commands, service).entry["files"]["present"] == 118
+
+
+def test_a_file_that_somebody_puts_back_is_left_and_listed(
+    commands: Commands, service: Service
+) -> None:
+    """A stray of a forgotten photo is not adopted, not even by a repair."""
+    sync(commands, service)
+    name = victim(commands)
+    path = next(folder_of(commands).rglob(f"large/{name}.jpg"))
+    content = path.read_bytes()
+    forget(commands, name)
+    path.write_bytes(content)
+
+    repair = commands.run("verify", 456, *service.flags, "--root", "m", "--repair", "--json")
+
+    damaged = repair.entry["damaged"]
+    assert [(one["fault"], one["repaired"]) for one in damaged] == [("stray", False)]
+    assert sync(commands, service, "--full").entry["files"]["present"] == 118
+    assert path.read_bytes() == content
+    again = forget(commands, name)
+    assert erased(again)["files"] == 1
+    assert traces(commands, name) == []
+
+
+def test_hard_links_of_other_photos_stay(commands: Commands, serve: Serve) -> None:
+    """Another photo with the very same bytes keeps its file, and is named."""
+    service = serve("--photos", 40)
+    sync(commands, service)
+    files = sorted(folder_of(commands).rglob("large/*.jpg"))
+    one, other = files[0], files[1]
+    other.unlink()
+    os.link(one, other)
+    digest = hashlib.sha256(one.read_bytes()).hexdigest()
+    with closing(
+        sqlite3.connect(folder_of(commands) / ".ninepic-mirror/manifest.sqlite3")
+    ) as opened:
+        row = opened.execute(
+            "SELECT xxh3_128, size FROM files WHERE image_id = ? AND variant = 'large'", [one.stem]
+        ).fetchone()
+        opened.execute(
+            "UPDATE files SET xxh3_128 = ?, size = ?, sha256 = ? WHERE image_id = ? AND variant = 'large'",
+            [*row, digest, other.stem],
+        )
+        opened.commit()
+
+    done = forget(commands, one.stem)
+
+    (twin,) = erased(done)["same_bytes"]
+    assert (twin["image_id"], twin["variant"]) == (other.stem, "large")
+    assert other.is_file()
+    assert not one.exists()
+    assert commands.run("verify", "--root", "m").code == 0
+
+
+def test_an_unknown_id(commands: Commands, service: Service) -> None:
+    """A mistyped id ends with 2 and touches nothing; with --event it is kept from coming."""
+    sync(commands, service)
+    name = victim(commands)
+    refused = forget(commands, name, "no-such-photo")
+    assert refused.code == 2
+    assert "456" in refused.err
+    assert "no-such-photo" in refused.err
+    assert next(folder_of(commands).rglob(f"large/{name}.jpg")).is_file()
+    assert not (folder_of(commands) / ".ninepic-mirror/forgotten").exists()
+
+    ahead = forget(commands, "comes-later", "--event", 456)
+    assert ahead.code == 0
+    assert erased(ahead)["ahead"] == ["comes-later"]
+    service.order("POST", "456/add_raw", {"image_id": "comes-later", "hour": 1768777200})
+    later = sync(commands, service)
+    assert (later.code, later.entry["photos"], later.entry["files"]["present"]) == (0, 61, 120)
+    assert traces(commands, "comes-later") == []
+    assert forget(commands, name, "--event", 457).code == 9
+
+
+def test_packages_are_named(commands: Commands, service: Service) -> None:
+    """A package made since the photo was known may hold it."""
+    sync(commands, service)
+    name = victim(commands)
+    with closing(
+        sqlite3.connect(folder_of(commands) / ".ninepic-mirror/manifest.sqlite3")
+    ) as opened:
+        opened.execute("INSERT INTO deliveries VALUES (1, 'before', NULL, '/old', 5, 1, 1)")
+        opened.execute(
+            "INSERT INTO deliveries VALUES (2, 'after', NULL, '/disk', 4000000000, 1, 1)"
+        )
+        opened.commit()
+
+    done = commands.run("forget", name, "--root", "m", "--yes")
+
+    assert done.code == 0
+    assert "the package after, made 2096-10-02" in done.out
+    assert "/disk" in done.out
+    assert "before" not in done.out
+    again = commands.run("forget", name, "--root", "m", "--yes")
+    assert again.code == 0
+    assert "1 photo not known here, or forgotten before: kept from coming back" in again.out
+    assert "the package after" in again.out
+
+
+def test_another_holds_the_event(commands: Commands, service: Service) -> None:
+    """It waits for a pass, 10 s at most, then ends with 7 and has done nothing."""
+    sync(commands, service)
+    name = victim(commands)
+    with (folder_of(commands) / ".ninepic-mirror/lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = forget(commands, name)
+    assert done.code == 7
+    assert erased(done)["error"]
+    assert len(traces(commands, name)) > 2
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 2)])
+def test_a_person_is_asked(commands: Commands, service: Service, answer: str, code: int) -> None:
+    """At a terminal it asks; without one, and without --yes, it refuses."""
+    sync(commands, service)
+    name = victim(commands)
+    refused = commands.run("forget", name, "--root", "m")
+    assert refused.code == 2
+    assert refused.says_one_line_and_cure()
+    keyboard, terminal = pty.openpty()
+    process = commands.start("forget", name, "--root", "m", stdin=terminal)
+    os.write(keyboard, f"{answer}\n".encode())
+    _, told = process.communicate(timeout=60)
+    os.close(keyboard)
+    os.close(terminal)
+    assert process.returncode == code
+    assert "1 photo, 2 files" in told
+    assert bool(list(folder_of(commands).rglob(f"{name}.jpg"))) == (code != 0)
+
+
+def test_the_list_is_documented(commands: Commands, service: Service) -> None:
+    """The hash is what `printf %s%s SALT ID | sha256sum` says; a damaged list is never taken for an empty one."""
+    sync(commands, service)
+    name = victim(commands)
+    forget(commands, name)
+    path = folder_of(commands) / ".ninepic-mirror/forgotten"
+    head, salt, digest = path.read_text().splitlines()
+    assert head.startswith("#")
+    assert hashlib.sha256((salt.removeprefix("salt ") + name).encode()).hexdigest() == digest
+    path.write_text("nonsense\n")
+    broken = sync(commands, service)
+    assert broken.code == 6
+    assert "forgotten" in json.dumps(broken.document)
+    path.unlink()
+    assert sync(commands, service).code == 0
+    assert path.read_text().splitlines() == [head, salt, digest]
+
+
+@pytest.mark.parametrize("odd", ["", "a\nb", "a\x1bb"])
+def test_what_is_no_id(commands: Commands, odd: str) -> None:
+    """Ids are printable."""
+    assert forget(commands, odd).code == 2
+
+
+KILLED = """
+import os, select, signal, sys, time
+import trio, click, msgspec, sqlite3, xxhash
+from ninepic_mirror.cli import erasure, forget, program
+
+for line in sys.stdin:
+    seconds, image_id = line.split()
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os._exit(program.start(["forget", image_id, "--root", "m", "--yes", "--json"]))
+    watch, began = os.pidfd_open(child), time.monotonic()
+    if not select.select([watch], [], [], float(seconds))[0]:
+        os.kill(child, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(watch)
+    print(status, time.monotonic() - began, flush=True)
+"""
+
+
+def test_it_may_be_killed(commands: Commands, service: Service) -> None:
+    """Killed at random moments it leaves true rows; what was begun is finished by the next sync."""
+    sync(commands, service)
+    names = sorted(path.stem for path in folder_of(commands).rglob("*/large/*.jpg"))
+    draw, kills, begun, span = random.Random(20260119), 0, 0, 60.0
+    environment = {name: value for name, value in commands.environ.items() if "COV" not in name}
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=commands.folder,
+        env=environment,
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        done = 0
+        for name in names[:16]:
+            print(draw.uniform(0.0, span) if done else span, name, file=server.stdin, flush=True)
+            status, seconds = server.stdout.readline().split()
+            assert status in {"-9", "0"}
+            if not done:
+                span = float(seconds)
+            kills += status == "-9"
+            for row in rows(folder_of(commands)):
+                path = folder_of(commands) / row.path
+                if row.image_id in {*names[:16]} and not path.exists():
+                    continue  # on its way out
+                assert hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
+            remembered = (folder_of(commands) / ".ninepic-mirror/forgotten").read_text().count(
+                "\n"
+            ) - 2
+            begun += remembered > done
+            after = sync(commands, service)
+            assert after.code == 0, after.err
+            assert bool(traces(commands, name)) == (remembered == done)
+            assert after.entry["files"]["present"] == 120 - 2 * remembered
+            done = remembered
+        server.stdin.close()
+    print(f"{kills} killed, {begun} begun")
+    assert kills >= 5
+    assert begun >= 5
+    assert commands.run("verify", "--root", "m").code == 0

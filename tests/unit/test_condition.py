@@ -1,0 +1,32 @@
+"""The condition under which a photo is sent that is here already."""
+
+from __future__ import annotations
+
+import pytest
+
+from ninepic_mirror.model import Known
+from ninepic_mirror.ninepic.condition import condition
+
+DATE = "Mon, 19 Jan 2026 06:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("known", "field"),
+    [
+        (None, None),
+        (Known(), None),
+        (Known('"a"', DATE), ("If-None-Match", '"a"')),
+        (Known('W/"a"'), ("If-None-Match", 'W/"a"')),
+        (Known(None, DATE), ("If-Modified-Since", DATE)),
+        (Known("no tag", DATE), ("If-Modified-Since", DATE)),
+        (Known('"a"\r\nX: y'), None),
+        (Known('"a", "b"'), None),
+        (Known(None, f"{DATE}\r\nX: y"), None),
+        (Known(None, "some day"), None),
+        (Known(None, "Mon, 99 Jan 2026 06:00:00 GMT"), None),
+        (Known(None, "1 " * 40), None),
+    ],
+)
+def test_conditions(known: Known | None, field: tuple[str, str] | None) -> None:
+    """The ETag first, else the date; what could not stand in a header is no condition."""
+    assert condition(known) == field

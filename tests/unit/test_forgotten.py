@@ -1,0 +1,316 @@
+"""Photos that are to be forgotten: nothing of them is left, whatever interrupts it, and nothing else is touched."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ninepic_mirror.archive import forgotten, inventory
+from ninepic_mirror.archive.balance import balance, counted
+from ninepic_mirror.archive.files import Tree
+from ninepic_mirror.archive.forgotten import FILE, Oblivion, Veil, _names
+from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.partial import place
+from ninepic_mirror.archive.placement import Layout
+from ninepic_mirror.archive.schema import VERSION_1, VERSION_2
+from ninepic_mirror.config import DEFAULT_LAYOUT
+from ninepic_mirror.errors import StorageError
+from tests.shelf import SIX, VARIANTS, Shelf, jpeg, open_shelf, photo, window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAME = "victim-of-fame"
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    """An event folder."""
+    with open_shelf(tmp_path) as found:
+        yield found
+
+
+def fill(shelf: Shelf) -> None:
+    """Have three photos, one of them in every corner of the folder."""
+    shelf.have(window(SIX), NAME, f"{NAME}-2", "other")
+    tree, folder = shelf.tree, shelf.folder
+    for path in (
+        place(NAME, "large"),
+        f"{place(NAME, 'large')}.resume",
+        f".ninepic-mirror/trash/2026-01-01/2026-01-18/05/large/{NAME}.jpg",
+        f".ninepic-mirror/trash/2026-01-01/2026-01-18/05/large/{NAME}.jpg.1",
+        f"undated/large/{NAME}.png",
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"x")
+    (folder / ".ninepic-mirror/manifest.sqlite3.version-1").write_bytes(
+        b"x" * 2_000_000 + NAME.encode()
+    )
+    (folder / ".ninepic-mirror/manifest.sqlite3.corrupt-1").write_bytes(b"innocent")
+    shelf.manifest.change("INSERT INTO named VALUES (?, 'x')", [f"undated/large/{NAME}.png"])
+    number = shelf.manifest.begin_pass("quick")
+    report: dict[str, object] = {"failures": [{"image_id": NAME}, {"image_id": "other"}]}
+    shelf.manifest.end_pass(number, "quick", report, whole=False)
+    assert tree.stat(f"undated/large/{NAME}.png") is not None
+
+
+def oblivion(shelf: Shelf) -> Oblivion:
+    """Return what forgets."""
+    return Oblivion(shelf.manifest, shelf.tree, shelf.layout)
+
+
+def traces(shelf: Shelf, image_id: str = NAME) -> list[str]:
+    """Return what still names the photo, and not another whose name begins with its."""
+    exact = image_id.encode()
+    found = []
+    for path in shelf.folder.rglob("*"):
+        name = path.name.replace(f"{image_id}-2", "")
+        content = path.read_bytes().replace(exact + b"-2", b"") if path.is_file() else b""
+        if image_id in name or exact in content:
+            found.append(path.relative_to(shelf.folder).as_posix())
+    return found
+
+
+def check(shelf: Shelf) -> None:
+    """Assert that the photo is gone in every respect, and nothing else is."""
+    assert traces(shelf) == []
+    assert counted_rows(shelf) == {"forgotten": 2, "present": 4}
+    shelf.check()
+    assert len([path for path in shelf.files() if path.endswith(".jpg")]) == 4
+    assert (shelf.folder / ".ninepic-mirror/manifest.sqlite3.corrupt-1").exists()
+    there = balance(shelf.manifest, VARIANTS)
+    assert (there.photos, there.present, there.missing) == (3, 4, 0)
+    assert shelf.manifest.rows("SELECT erased FROM forgotten") == [(1,)]
+    assert shelf.manifest.rows("PRAGMA integrity_check") == [("ok",)]
+
+
+def counted_rows(shelf: Shelf) -> dict[object, object]:
+    """Return how many file rows there are of each state."""
+    return dict(shelf.manifest.rows("SELECT state, count(*) FROM files GROUP BY state"))  # type: ignore[arg-type]  # pairs
+
+
+def test_every_trace_goes(shelf: Shelf) -> None:
+    """Places, parts, trash, sums, older manifests, reports, rows; a photo with a longer name keeps everything."""
+    fill(shelf)
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    gone = forget.finish([NAME])
+    assert (gone.photos, gone.files, gone.erased) == (1, 7, True)
+    assert gone.copies == ["manifest.sqlite3.version-1"]
+    assert (gone.twins, gone.packages) == ([], [])
+    assert counted(shelf.manifest, VARIANTS) is None
+    check(shelf)
+    again = oblivion(shelf).finish([NAME])
+    assert (again.photos, again.files) == (0, 0)
+
+
+class Killed(BaseException):
+    """The end of the process."""
+
+
+@contextmanager
+def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Let the program die at the so many-th thing that it does to disk or manifest."""
+    done: list[str] = []
+
+    def dying(kind: type, name: str) -> None:
+        real = getattr(kind, name)
+
+        def die(*words: object, **more: object) -> object:
+            done.append(name)
+            if len(done) == step:
+                raise Killed
+            return real(*words, **more)
+
+        patched.setattr(kind, name, die)
+
+    with monkeypatch.context() as patched:
+        for name in ("remove", "move", "sync_folder", "prune"):
+            dying(Tree, name)
+        for name in ("change", "change_each", "rows"):
+            dying(Manifest, name)
+        yield done
+
+
+def test_a_crash_anywhere_is_finished_by_the_next_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off at any step, the photo is either all there and unforgotten, or the next `finish` forgets it."""
+    steps = undone = 0
+    while True:
+        steps += 1
+        with open_shelf(tmp_path / str(steps)) as shelf:
+            fill(shelf)
+            forget = oblivion(shelf)
+            died = True
+            with killed_at(steps, monkeypatch):
+                try:
+                    forget.remember([NAME])
+                    forget.finish([NAME])
+                    died = False
+                except Killed:
+                    pass
+            gone = oblivion(shelf).finish()
+            if (shelf.folder / FILE).exists():
+                check(shelf)
+            else:
+                assert gone.photos == 0
+                assert counted_rows(shelf) == {"present": 6}
+                undone += 1
+            if not died:
+                break
+    assert steps > 40
+    assert undone < 10
+
+
+def test_a_listing_is_veiled(shelf: Shelf) -> None:
+    """The service goes on naming it: it is counted, in its hour, and nothing is fetched or recorded of it."""
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    assert forget.finish([NAME]).photos == 0
+    shelf.have(window(SIX), "other")
+    for _ in range(2):
+        shelf.next_pass()
+        assert shelf.read(window(SIX), [photo(NAME), photo("other")]) == []
+    assert counted_rows(shelf) == {"forgotten": 2, "present": 2}
+    assert shelf.manifest.rows(
+        "SELECT count(*), count(url) FROM files WHERE state = 'forgotten'"
+    ) == [(2, 0)]
+    assert shelf.manifest.rows("SELECT count(*), count(width), max(hour) FROM photos") == [
+        (2, 1, SIX)
+    ]
+    assert traces(shelf) == []
+    there = balance(shelf.manifest, VARIANTS)
+    assert (there.photos, there.missing) == (2, 0)
+
+
+def test_equal_bytes_of_another_photo_stay(shelf: Shelf) -> None:
+    """The name of the forgotten one goes, the other name of the same inode stays and is told."""
+    shelf.have(window(SIX), NAME, "other", body=jpeg("equal"))
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    gone = forget.finish([NAME])
+    assert {(twin.image_id, twin.variant) for twin in gone.twins} == {
+        ("other", "large"),
+        ("other", "thumbnail"),
+    }
+    assert (gone.files, gone.bytes) == (2, len(jpeg("equal")))
+    shelf.check()
+    assert counted_rows(shelf) == {"forgotten": 2, "present": 2}
+
+
+def test_a_place_of_another_row_stays(shelf: Shelf) -> None:
+    """Whatever a name looks like: what another photo's row has as its place is that photo's."""
+    shelf.have(window(SIX), "other")
+    (path,) = shelf.files("2026-01-19/06/large")
+    named = path.replace("other", NAME)
+    (shelf.folder / path).rename(shelf.folder / named)
+    shelf.manifest.change("UPDATE files SET path = ? WHERE variant = 'large'", [named])
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    assert forget.finish([NAME]).files == 0
+    shelf.check()
+
+
+def test_packages_since_it_was_known(shelf: Shelf) -> None:
+    """Those made before cannot hold it."""
+    shelf.have(window(SIX), NAME)
+    for number, made_at in enumerate((1, 4_000_000_000)):
+        shelf.manifest.change(
+            "INSERT INTO deliveries VALUES (?, ?, NULL, '/disk', ?, 1, 1)",
+            [number, f"bag {number}", made_at],
+        )
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    assert [one.bag_id for one in forget.finish([NAME]).packages] == ["bag 1"]
+
+
+def test_a_new_manifest_reads_the_list(tmp_path: Path) -> None:
+    """The list beside the photos outlives the manifest, and the manifest the list."""
+    with open_shelf(tmp_path) as shelf:
+        oblivion(shelf).remember([NAME])
+        for path in (shelf.folder / ".ninepic-mirror").glob("manifest*"):
+            path.unlink()
+    with (
+        Tree(shelf.folder, durable=False) as tree,
+        Manifest.open(shelf.root.manifest_path(shelf.folder), durable=False) as manifest,
+    ):
+        text = (shelf.folder / FILE).read_text()
+        assert Oblivion(manifest, tree, DEFAULT_LAYOUT).finish().erased
+        assert Veil.of(manifest).hides(NAME)
+        assert forgotten.counted(manifest) == 1
+        (shelf.folder / FILE).unlink()
+        Oblivion(manifest, tree, DEFAULT_LAYOUT).finish()
+        assert (shelf.folder / FILE).read_text() == text
+        manifest.set_meta({"forgotten_salt": "0" * 32})
+        with pytest.raises(StorageError, match="its salt"):
+            Oblivion(manifest, tree, DEFAULT_LAYOUT).finish()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense\n", f"{'0' * 64}\n", f"salt {'0' * 32}\nsalt {'1' * 32}\n"]
+)
+def test_a_damaged_list_is_not_taken_for_an_empty_one(shelf: Shelf, text: str) -> None:
+    """Forgotten photos would come back."""
+    (shelf.folder / FILE).write_text(text)
+    with pytest.raises(StorageError, match="cannot be understood"):
+        oblivion(shelf).finish()
+
+
+def test_a_reader_keeps_the_log(shelf: Shelf) -> None:
+    """While somebody reads, the log cannot be emptied: it says so, and the next pass does it."""
+    fill(shelf)
+    with Manifest.open(shelf.manifest.path, durable=False) as reader:
+        reader.rows("BEGIN")
+        reader.rows("SELECT count(*) FROM files")
+        shelf.manifest.rows("PRAGMA busy_timeout = 50")
+        forget = oblivion(shelf)
+        forget.remember([NAME])
+        assert not forget.finish([NAME]).erased
+        reader.rows("ROLLBACK")
+    assert oblivion(shelf).finish().erased
+    check(shelf)
+
+
+def test_an_older_schema_knows_nothing(tmp_path: Path) -> None:
+    """A manifest that is only read may be of an older version."""
+    with Manifest.open(tmp_path / "m", migrations=(VERSION_1, VERSION_2)) as manifest:
+        assert (Veil.of(manifest), forgotten.counted(manifest)) == (Veil(), 0)
+
+
+def test_the_hash_is_the_documented_one() -> None:
+    """SHA-256 of the salt and the id."""
+    assert Veil("ab").digest("c") == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [DEFAULT_LAYOUT, "{image_id}/{variant}/{hour}{ext}", "{date}_{image_id}-{variant}{ext}"],
+)
+@pytest.mark.parametrize("image_id", ["06", "large", "a-b", "A b"])
+def test_names_are_told_exactly(layout: str, image_id: str) -> None:
+    """By its layout a path tells whose it is, though the id be an hour's number or a variant's name."""
+    made = Layout.parse(layout)
+    names = _names([image_id], [made])
+    for taken in (None, SIX):
+        for variant in VARIANTS:
+            own = made.stem(taken, ZoneInfo("UTC"), variant, image_id)
+            assert names.fullmatch(f"{own}.jpg")
+            assert names.fullmatch(f"{own}.jpg.3")
+            for other in ("07", "thumbnail", f"{image_id}b", f"b{image_id}"):
+                assert not names.fullmatch(
+                    made.stem(taken, ZoneInfo("UTC"), variant, other) + ".jpg"
+                )
+
+
+def test_only_below_a_folder(shelf: Shelf) -> None:
+    """`walk` may begin anywhere."""
+    (shelf.folder / "a/b").mkdir(parents=True)
+    (shelf.folder / "a/b/c").write_bytes(b"")
+    (shelf.folder / "d").write_bytes(b"")
+    assert list(inventory.walk(shelf.tree, "a")) == [("a/b", ["c"])]
