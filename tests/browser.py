@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
 
 if TYPE_CHECKING:
@@ -161,10 +162,32 @@ class Browser:
         width, height = cast("list[int]", self.run(size))
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
         taken = self._order("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        OUTPUT.mkdir(exist_ok=True)
-        path = OUTPUT / f"{name}.png"
-        path.write_bytes(base64.b64decode(str(taken["data"])))
-        return path
+        return _written(OUTPUT / f"{name}.png", taken)
+
+    def keep_screen(self, path: Path) -> Path:
+        """Keep a picture of what is on the screen now, as a JPEG or PNG as the path is called."""
+        kind = {"format": "jpeg", "quality": 80} if path.suffix == ".jpg" else {"format": "png"}
+        return _written(path, self._order("Page.captureScreenshot", **kind))
+
+    def press(self, *keys: str) -> None:
+        """Press keys one after the other, wherever the focus is."""
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def swipe(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """Move a finger over the screen, between two points in CSS pixels."""
+        across, down = end[0] - start[0], end[1] - start[1]
+        for step in range(6):
+            at = {"x": start[0] + across * step / 5, "y": start[1] + down * step / 5}
+            kind = "touchMove" if step else "touchStart"
+            self._order("Input.dispatchTouchEvent", type=kind, touchPoints=[at])
+        self._order("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def told(self) -> list[tuple[str, str]]:
+        """Return role and name of everything that a screen reader is told of."""
+        tree = cast("list[dict[str, object]]", self._order("Accessibility.getFullAXTree")["nodes"])
+        return [
+            (_value(node, "role"), _value(node, "name")) for node in tree if not node["ignored"]
+        ]
 
     def _log(self, kind: str) -> list[dict[str, str]]:
         found = self.driver.get_log(kind)  # type: ignore[no-untyped-call]  # selenium's
@@ -172,6 +195,16 @@ class Browser:
 
     def _order(self, command: str, **parameters: object) -> dict[str, object]:
         return cast("dict[str, object]", self.driver.execute_cdp_cmd(command, parameters) or {})
+
+
+def _value(node: dict[str, object], key: str) -> str:
+    return str(cast("dict[str, object]", node.get(key, {})).get("value", ""))
+
+
+def _written(path: Path, taken: dict[str, object]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(base64.b64decode(str(taken["data"])))
+    return path
 
 
 @contextmanager

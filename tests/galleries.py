@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+KINDS: Final = 12  # of pictures, drawn once
 TITLE: Final = "Mumbai Marathon 2026"
 PHOTOGRAPHERS: Final = ("Asha Kulkarni", "Björn Ångström", "Chen Wei", "Dilnoza Karimova", None)
 HOURS: Final = {  # how the photos of a race spread
@@ -35,9 +36,10 @@ HOSTILE: Final = (
 )
 
 
-def crowd(count: int, *, undated: int = 12) -> Gallery:
+def crowd(count: int) -> Gallery:
     """Return an event of a few days whose photos spread as those of a race do."""
     random = Random(7)
+    undated = count // 400
     slots = [(day, hour) for day, hours in HOURS.items() for hour in hours]
     weights = [weight for hours in HOURS.values() for weight in hours.values()]
     taken: list[tuple[str | None, str | None]] = sorted(
@@ -56,8 +58,7 @@ def picture(number: int, day: str | None, hour: str | None, random: Random) -> P
     return Picture(
         image_id, f"{image_id}.jpg", day, hour, random.choice(PHOTOGRAPHERS),
         *((800, 1200) if portrait else (1200, 800)),
-        *(f"{above}/{variant}/{image_id}.jpg" for variant in ("thumbnail", "large")),
-        None,
+        f"{above}/thumbnail/{image_id}.jpg", f"{above}/large/{image_id}.jpg", None,
     )  # fmt: skip
 
 
@@ -91,7 +92,7 @@ def lay(folder: Path, gallery: Gallery) -> Path:
             if above not in made:
                 (folder / above).mkdir(parents=True, exist_ok=True)
                 made.add(above)
-            os.link(_source(folder, variant, number % 24, portrait), folder / target)
+            os.link(_source(folder, variant, number % KINDS, portrait), folder / target)
     return folder / "index.html"
 
 

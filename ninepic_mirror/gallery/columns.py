@@ -81,7 +81,8 @@ def _files(named: Iterable[tuple[str, str | None]], folders: _Table) -> dict[str
         above, _, last = (path or "").rpartition("/")
         # "./": whatever a folder is called, it is neither a scheme nor a host
         folder.append(folders.index("./" + _encoded(above + "/" if above else "")) if path else -1)
-        file.append(0 if last in {name, ""} else _encoded(last))
+        known = not path or (last == name and well_formed(name) == name)
+        file.append(0 if known else _encoded(last))
     return {"folder": folder, "file": file}
 
 

@@ -6,6 +6,7 @@ const NUMBER = new Intl.NumberFormat("en");
 const DATES = Object.fromEntries(
   Object.entries({
     long: { weekday: "long", day: "numeric", month: "long", year: "numeric" },
+    medium: { weekday: "short", day: "numeric", month: "short", year: "numeric" },
     short: { weekday: "short", day: "numeric", month: "short" },
   }).map(([kind, options]) => [kind, new Intl.DateTimeFormat("en-GB", { ...options, timeZone: "UTC" })]),
 );

@@ -74,10 +74,11 @@
     moved: follow,
     closed(photo) {
       grid.focus(photo);
-      if (read().photo === undefined) return; // Back has closed it
-      if (pushed) history.back();
-      else replace(filterOf(read()));
+      const own = pushed;
       pushed = false;
+      if (read().photo === undefined) return; // Back has closed it
+      if (own) history.back();
+      else replace(filterOf(read()));
     },
   });
 
@@ -109,7 +110,7 @@
     go({ day, hour, by: by.value === "*" ? undefined : by.value.slice(1) });
   });
   find("all").addEventListener("click", () => {
-    by.focus();
+    histogram.focus();
     go({});
   });
 

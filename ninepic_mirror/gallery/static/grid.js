@@ -4,6 +4,7 @@
 const GAP = 6; // pixels between photos
 const HEADING = 56;
 const TALL = { phone: 130, desk: 210 }; // pixels: what rows may be high at most
+const NARROW = 600; // pixels
 const AHEAD = 0.75; // screens above and below that are kept ready
 
 class Grid {
@@ -108,7 +109,7 @@ class Grid {
 
   #layout() {
     const focused = this.element.contains(document.activeElement);
-    const most = this.#width < 600 ? TALL.phone : TALL.desk;
+    const most = this.#width < NARROW ? TALL.phone : TALL.desk;
     this.#rows = [];
     let [top, place] = [0, 0];
     const add = (height, to, section) => {
@@ -160,6 +161,7 @@ class Grid {
     const first = this.#rowAt(top - AHEAD * innerHeight);
     const last = this.#rowAt(top + (1 + AHEAD) * innerHeight);
     const edge = this.#rowAt(this.#edge());
+    // while nothing here has the focus, Tab leads to what is on the screen
     if (!this.element.contains(document.activeElement)) this.#activate(this.#rows[edge].from);
     const wanted = new Set([this.#rowOf(this.#active)]);
     for (let row = first; row <= last; row += 1) wanted.add(row);
@@ -190,7 +192,7 @@ class Grid {
       element.append(
         make("div", { role: "rowheader" }, [
           make("h2", {}, [
-            make("bdi", { textContent: say.day(row.section.day) }),
+            make("bdi", { textContent: say.day(row.section.day, this.#width < NARROW ? "medium" : "long") }),
             make("span", { textContent: say.hour(row.section.hour) }),
           ]),
           make("span", { className: "quiet", textContent: say.count(row.section.photos.length) }),
@@ -235,26 +237,16 @@ class Grid {
   }
 
   #go(place) {
-    this.#activate(place);
-    const row = this.#rows[this.#rowOf(place)];
-    const top = this.#top() + row.top - this.above.offsetHeight - GAP;
+    const index = this.#rowOf(place);
+    const row = this.#rows[index];
+    const first = this.#rows[index - 1]?.section ? this.#rows[index - 1] : row; // with its heading
+    const top = this.#top() + first.top - this.above.offsetHeight - GAP;
     const bottom = this.#top() + row.top + row.height + GAP - innerHeight;
     if (scrollY > top) scrollTo({ top, behavior: "instant" });
     else if (scrollY < bottom) scrollTo({ top: bottom, behavior: "instant" });
-    this.#activate(place);
     this.#draw();
-    const tile = this.#tile(place) ?? this.#reveal(place);
-    tile.focus({ preventScroll: true });
-  }
-
-  // `draw` lets the place to be reached follow the screen while nothing here has the focus
-  #reveal(place) {
-    this.#active = place;
-    const row = this.#rowOf(place);
-    const element = this.#made(row);
-    this.#drawn.set(row, element);
-    this.element.append(element);
-    return this.#tile(place);
+    this.#activate(place);
+    this.#tile(place).focus({ preventScroll: true });
   }
 
   #click(event) {

@@ -6,11 +6,14 @@ const MANY = 240; // hours: with more, only the chosen day shows its hours
 class Histogram {
   #bars = [];
   #shape = null;
+  #kind; // how days are said: with the year where there are several
 
   /** @param choose is called with {day, hour}, each undefined for all */
   constructor(element, photos, choose) {
     Object.assign(this, { element, photos, choose });
     this.days = this.#days();
+    const years = new Set(this.days.filter(({ day }) => day !== null).map(({ day }) => day.slice(0, 4)));
+    this.#kind = years.size > 1 ? "medium" : "short";
     element.addEventListener("click", (event) => this.#click(event.target.closest("button")));
     element.addEventListener("keydown", (event) => this.#key(event));
     element.addEventListener("focusin", (event) => this.#reach(event.target));
@@ -40,12 +43,25 @@ class Histogram {
       bar.button.ariaPressed = String(filter.day !== undefined && chosen);
       bar.button.ariaLabel = `${bar.label}: ${say.count(count)}`;
       bar.button.title = bar.button.ariaLabel;
-      bar.button.classList.toggle("within", filter.day === bar.day && filter.hour === undefined && filter.day !== undefined);
+      bar.button.classList.toggle("within", filter.day !== undefined && filter.day === bar.day && filter.hour === undefined);
       if (bar.fill) bar.fill.style.height = count ? `max(3px, ${(100 * count) / most}%)` : "0";
       if (bar.number) bar.number.textContent = NUMBER.format(count);
     });
     const chosen = this.#bars.find((bar) => bar.button.ariaPressed === "true");
     if (!this.element.contains(document.activeElement)) this.#reach((chosen ?? this.#bars[0])?.button);
+    if (chosen) this.#uncover(chosen.button);
+  }
+
+  /** Give the focus to the button that Tab reaches. */
+  focus() {
+    this.#bars.find((bar) => bar.button.tabIndex === 0)?.button.focus();
+  }
+
+  /** Scroll the strip, and nothing else, until a button is seen whole. */
+  #uncover(button) {
+    const [strip, box] = [this.element.getBoundingClientRect(), button.getBoundingClientRect()];
+    if (box.left < strip.left) this.element.scrollLeft += box.left - strip.left;
+    else if (box.right > strip.right) this.element.scrollLeft += box.right - strip.right;
   }
 
   #build(open, folded) {
@@ -61,20 +77,20 @@ class Histogram {
   #unfolded(day, slots) {
     const number = make("span", { className: "quiet" });
     const head = make("button", { type: "button", className: "day-name" }, [
-      make("bdi", { textContent: say.day(day, "short") }), number,
+      make("bdi", { textContent: say.day(day, this.#kind) }), number,
     ]);
     this.#bars.push({ button: head, day, slots, number, label: say.day(day) });
     const bars = make("div", { className: "bars" });
     for (const { hour, slot } of this.#hours(slots)) {
       if (!slot) bars.append(make("span", { className: "empty", textContent: hour, ariaHidden: "true" }));
-      else if (day !== null) bars.append(this.#bar(day, slot.hour, [slot], slot.hour ?? "", say.slot(slot)));
+      else if (day !== null) bars.append(this.#bar(day, slot.hour ?? undefined, [slot], slot.hour ?? "", say.slot(slot)));
     }
     if (day === null) bars.append(this.#bar(null, undefined, slots, "", say.day(null)));
     return make("div", { className: "day", role: "group", ariaLabel: say.day(day) }, [head, bars]);
   }
 
   #folded(day, slots) {
-    const bar = this.#bar(day, undefined, slots, say.day(day, "short"), say.day(day));
+    const bar = this.#bar(day, undefined, slots, say.day(day, this.#kind), say.day(day));
     return make("div", { className: "day folded" }, [make("div", { className: "bars" }, [bar])]);
   }
 

@@ -103,7 +103,7 @@ class Viewer {
     this.image.alt = say.isolated(this.photos.name(photo));
     this.image.classList.toggle("small", source === thumbnail);
     if (source === null) this.image.removeAttribute("src");
-    else if (large.complete || thumbnail === null) this.image.src = source;
+    else if ((large.complete && large.naturalWidth) || thumbnail === null) this.image.src = source;
     else {
       this.image.src = thumbnail;
       large.decode().then(
