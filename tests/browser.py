@@ -84,7 +84,9 @@ for (const heading of document.querySelectorAll("h1, h2, h3, h4, h5, h6")) {
 const named = (element) => {
   const other = element.getAttribute("aria-labelledby");
   const label = other ? document.getElementById(other)?.textContent : element.getAttribute("aria-label");
-  return (label || element.getAttribute("alt") || element.textContent || "").trim();
+  const within = element.querySelector("img, [role=img]"); // a link may be a picture
+  const text = element.textContent.trim() || within?.alt || within?.ariaLabel;
+  return (label || element.getAttribute("alt") || text || "").trim();
 };
 for (const element of document.querySelectorAll("a, button, summary, input, select, img, [role=img], section, article"))
   say(named(element), `no name: ${element.outerHTML.slice(0, 80)}`);
@@ -144,6 +146,13 @@ class Browser:
             if event["method"] == "Network.requestWillBeSent"
         ]
 
+    def work(self) -> float:
+        """Return how many seconds the page's scripts, styles and layout have taken so far."""
+        self._order("Performance.enable")
+        listed = cast("list[dict[str, object]]", self._order("Performance.getMetrics")["metrics"])
+        found = {str(one["name"]): cast("float", one["value"]) for one in listed}
+        return sum(found[f"{part}Duration"] for part in ("Script", "RecalcStyle", "Layout"))
+
     def faint_texts(self) -> list[str]:
         """Return the visible texts that are too faint to be read by everybody."""
         return cast("list[str]", self.run(_FAINT))
@@ -170,8 +179,14 @@ class Browser:
         return _written(path, self._order("Page.captureScreenshot", **kind))
 
     def press(self, *keys: str) -> None:
-        """Press keys one after the other, wherever the focus is."""
-        ActionChains(self.driver).send_keys(*keys).perform()
+        """Press keys one after the other, wherever the focus is; several in one text are held together."""
+        actions = ActionChains(self.driver)
+        for chord in keys:
+            for key in chord:
+                actions.key_down(key)
+            for key in reversed(chord):
+                actions.key_up(key)
+        actions.perform()
 
     def swipe(self, start: tuple[int, int], end: tuple[int, int]) -> None:
         """Move a finger over the screen, between two points in CSS pixels."""

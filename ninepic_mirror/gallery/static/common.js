@@ -25,7 +25,7 @@ const say = {
     if (!year) return day;
     const moment = new Date(0);
     moment.setUTCFullYear(year, month - 1, date); // Date.UTC takes years below 100 for others
-    return DATES[kind].format(moment);
+    return DATES[kind].format(moment).replace(",", ""); // which versions of browsers set or not
   },
 
   /** An hour such as 06, with its end. */

@@ -22,7 +22,7 @@
     const state = {};
     const day = said.get("day") === UNDATED ? null : said.get("day");
     if (said.has("day") && known.days.has(day)) state.day = day;
-    if (state.day && known.hours.has(said.get("hour"))) state.hour = said.get("hour");
+    if (state.day && said.has("hour") && known.hours.has(said.get("hour"))) state.hour = said.get("hour");
     if (said.has("by") && known.by.has(said.get("by"))) state.by = said.get("by");
     if (/^\d+$/.test(said.get("photo") ?? "")) state.photo = Number(said.get("photo"));
     return state;
@@ -62,8 +62,8 @@
       pushed = true;
       go({ ...read(), photo });
     },
-    moved(slot) {
-      find("place").textContent = slot ? say.slot(slot, "short") : "";
+    moved(said) {
+      find("place").textContent = said;
     },
   });
   const histogram = new Histogram(find("days"), photos, (choice) => go({ by: read().by, ...choice }));

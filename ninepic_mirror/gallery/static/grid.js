@@ -5,7 +5,7 @@ const GAP = 6; // pixels between photos
 const HEADING = 56;
 const TALL = { phone: 130, desk: 210 }; // pixels: what rows may be high at most
 const NARROW = 600; // pixels
-const AHEAD = 0.75; // screens above and below that are kept ready
+const AHEAD = 640; // pixels above and below the screen that are kept ready
 
 class Grid {
   #sections = [];
@@ -15,12 +15,13 @@ class Grid {
   #drawn = new Map();
   #active = 0; // the place that Tab reaches
   #width = 0;
+  #said = null;
 
   /**
    * @param element the empty grid
    * @param above what stays on the screen above it
    * @param open is called with the photo that is to be seen large
-   * @param moved is called with the slot at the top of the screen
+   * @param moved is called with day and hour of what is at the top of the screen, in words
    */
   constructor(element, above, photos, { open, moved }) {
     Object.assign(this, { element, above, photos, open, moved });
@@ -158,8 +159,8 @@ class Grid {
   #draw() {
     if (!this.#rows.length) return;
     const top = scrollY - this.#top();
-    const first = this.#rowAt(top - AHEAD * innerHeight);
-    const last = this.#rowAt(top + (1 + AHEAD) * innerHeight);
+    const first = this.#rowAt(top - AHEAD);
+    const last = this.#rowAt(top + innerHeight + AHEAD);
     const edge = this.#rowAt(this.#edge());
     // while nothing here has the focus, Tab leads to what is on the screen
     if (!this.element.contains(document.activeElement)) this.#activate(this.#rows[edge].from);
@@ -180,7 +181,13 @@ class Grid {
       }
       after = element;
     }
-    this.moved(this.#edge() > 0 ? this.photos.slotOf(this.#list[this.#rows[edge].from]) : null);
+    this.#tell(this.#edge() > 0 ? this.#list[this.#rows[edge].from] : null);
+  }
+
+  #tell(photo) {
+    const said = photo === null ? "" : say.slot(this.photos.slotOf(photo), "short");
+    if (said !== this.#said) this.moved(said);
+    this.#said = said;
   }
 
   #made(index) {
@@ -213,11 +220,11 @@ class Grid {
       tabIndex: place === this.#active ? 0 : -1,
     });
     link.dataset.place = place;
+    link.dataset.name = name; // the style shows it where one points at it
     link.append(
       thumbnail === null
         ? make("span", { role: "img", className: "none", ariaLabel: described, textContent: "No preview" })
         : make("img", { src: thumbnail, alt: described, dir: "auto", decoding: "async", loading: "lazy", draggable: false }),
-      make("span", { className: "name", ariaHidden: "true", textContent: name, dir: "auto" }),
     );
     const cell = make("div", { role: "gridcell", ariaColIndex: place - row.from + 1 }, [link]);
     cell.style.width = `${this.photos.ratio(photo) * row.height}px`;
