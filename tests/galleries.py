@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-KINDS: Final = 12  # of pictures, drawn once
+KINDS: Final = 6  # of pictures for each light, drawn once
+LIGHTS: Final = (5.8, 9.0, 18.6)  # hours of dawn, day and dusk
 TITLE: Final = "Mumbai Marathon 2026"
 PHOTOGRAPHERS: Final = ("Asha Kulkarni", "Björn Ångström", "Chen Wei", "Dilnoza Karimova", None)
 HOURS: Final = {  # how the photos of a race spread
@@ -92,8 +93,14 @@ def lay(folder: Path, gallery: Gallery) -> Path:
             if above not in made:
                 (folder / above).mkdir(parents=True, exist_ok=True)
                 made.add(above)
-            os.link(_source(folder, variant, number % KINDS, portrait), folder / target)
+            kind = number % KINDS + KINDS * _light(one.hour)
+            os.link(_source(folder, variant, kind, portrait), folder / target)
     return folder / "index.html"
+
+
+def _light(hour: str | None) -> int:
+    number = int(hour) if hour and hour.isdecimal() else 12
+    return 0 if number < 6 else 1 if number < 18 else 2
 
 
 def _source(folder: Path, variant: str, seed: int, portrait: bool) -> Path:
@@ -105,9 +112,9 @@ def _source(folder: Path, variant: str, seed: int, portrait: bool) -> Path:
 
 @cache
 def _jpeg(variant: str, seed: int, portrait: bool) -> bytes:
-    hour = 5 + seed % 6
+    hour = LIGHTS[seed // KINDS]
     scene = drawing.Scene(
-        seed, 1_768_780_800 + 3600 * hour, (f"{1200 + 37 * seed}", "88"), portrait, TITLE
+        seed, 1_768_780_800 + round(3600 * hour), (f"{1200 + 37 * seed}", "88"), portrait, TITLE
     )
     return drawing.jpeg(scene, variant)
 

@@ -138,7 +138,7 @@
   };
 
   find("fallback").remove();
-  for (const id of ["when", "controls", "grid"]) find(id).hidden = false;
+  for (const id of ["when", "controls", "grid"]) find(id).hidden = photos.size === 0 && id !== "controls";
   history.scrollRestoration = "manual";
   addEventListener("hashchange", apply);
   addEventListener("scroll", later(remember), { passive: true });
