@@ -1,1 +1,1 @@
-"""Pages from rows: a gallery that any browser opens from a disk, without a network and without this program."""
+"""Pages from rows: a gallery that a browser opens from a disk, without a network and without this program."""
