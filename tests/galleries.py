@@ -100,7 +100,7 @@ def lay(folder: Path, gallery: Gallery) -> Path:
 
 def _light(hour: str | None) -> int:
     number = int(hour) if hour and hour.isdecimal() else 12
-    return 0 if number < 6 else 1 if number < 18 else 2
+    return 0 if number < 7 else 1 if number < 18 else 2
 
 
 def _source(folder: Path, variant: str, seed: int, portrait: bool) -> Path:

@@ -28,7 +28,11 @@ MANY: Final = 20_000
 NODES: Final = 1_500  # texts, comments and attributes' owners, all of them
 OPENS: Final = 3.0  # seconds
 PICTURES: Final = Path(__file__).parents[2] / "docs/pictures"
-PUBLISHED: Final = ("race-desk-light-grid", "race-desk-dark-viewer", "race-phone-dark-grid")
+PUBLISHED: Final = {
+    "race-desk-light-chosen": "gallery-desk",
+    "race-desk-dark-viewer": "gallery-viewer",
+    "race-phone-dark-grid": "gallery-phone",
+}
 PUBLISH: Final = "NINEPIC_PICTURES"
 """Set in the environment, the README's pictures are made anew."""
 
@@ -442,7 +446,7 @@ def test_links_lead_to_the_files(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_a_finger_turns_the_page(browser: Browser, race: str) -> None:
-    """A swipe brings the next photo or the one before, a short one nothing; a tap opens."""
+    """A swipe brings the next photo or the one before; a short one does nothing, nor one while the page is zoomed."""
     pictures = crowd(MANY).pictures
     browser.look(width=PHONE[0], height=PHONE[1])
     show(browser, f"{race}#photo=3")
@@ -456,6 +460,27 @@ def test_a_finger_turns_the_page(browser: Browser, race: str) -> None:
         wait(browser, "return document.getElementById('shot').style.transform === ''")
         assert text(browser, "viewer-text") == pictures[place].name
     wait(browser, "return location.hash === '#photo=4'")
+    browser.driver.execute_cdp_cmd("Emulation.setPageScaleFactor", {"pageScaleFactor": 2})
+    wait(browser, "return document.getElementById('stage').className === 'stage zoomed'")
+    browser.swipe((300, 300), (80, 300))
+    assert text(browser, "viewer-text") == pictures[4].name
+    browser.driver.execute_cdp_cmd("Emulation.setPageScaleFactor", {"pageScaleFactor": 1})
+
+
+def test_a_tap_opens(browser: Browser, race: str) -> None:
+    """A finger on a photo opens it, and Back, which phones have, closes it."""
+    browser.look(width=PHONE[0], height=PHONE[1])
+    show(browser, race)
+    box = browser.run(
+        "const box = document.querySelector('[data-place=\"3\"]').getBoundingClientRect();"
+        "return [Math.round(box.x + 9), Math.round(box.y + 9)]"
+    )
+    at = cast("tuple[int, int]", tuple(cast("list[int]", box)))
+    browser.swipe(at, at)
+    wait(browser, "return document.getElementById('viewer').open")
+    assert address(browser) == "photo=3"
+    browser.driver.back()
+    wait(browser, "return !document.getElementById('viewer').open")
 
 
 # --- what others wrote
@@ -471,6 +496,11 @@ def test_names_are_shown_not_run(browser: Browser, awkward: str) -> None:
     assert browser.run("return document.scripts.length") == 7
     assert "run" not in browser.driver.title[:3]
     assert "\u202e" not in browser.driver.title
+    directed = browser.run(
+        "return [...document.querySelectorAll('bdi, [dir=auto]:not(select)')]"
+        ".map((one) => getComputedStyle(one).unicodeBidi)"
+    )
+    assert set(cast("list[str]", directed)) == {"isolate"}
     assert text(browser, "count") == f"{len(HOSTILE) + 1} photos"
     shown = str(browser.run("return document.querySelector('main').textContent"))
     assert SCRIPT in shown
@@ -553,7 +583,7 @@ def test_seen_by_everybody(
         assert unnamed(browser) == [], part
         browser.keep_screen(OUTPUT / f"gallery/{label}-{part}.png")
         if f"{label}-{part}" in PUBLISHED and os.environ.get(PUBLISH):
-            browser.keep_screen(PICTURES / f"gallery-{'phone' if size == PHONE else part}.jpg")
+            browser.keep_screen(PICTURES / f"{PUBLISHED[f'{label}-{part}']}.jpg")
 
 
 def unnamed(browser: Browser) -> list[str]:

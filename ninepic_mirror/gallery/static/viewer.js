@@ -139,12 +139,16 @@ class Viewer {
     this.#to(target);
   }
 
-  /** The picture follows a finger sideways, and changes if it went far enough. */
+  /** The picture follows a finger sideways, and changes if it went far enough; a page that is zoomed is moved instead. */
   #swipe() {
     let start = null;
+    const zoomed = () => visualViewport.scale > 1.01;
+    visualViewport.addEventListener("resize", () => this.stage.classList.toggle("zoomed", zoomed()));
     const move = (distance) => (this.image.style.transform = distance ? `translateX(${distance}px)` : "");
     this.stage.addEventListener("pointerdown", (event) => {
-      start = event.pointerType === "mouse" || !event.isPrimary ? null : { id: event.pointerId, x: event.clientX };
+      const one = event.pointerType !== "mouse" && event.isPrimary && !zoomed();
+      start = one ? { id: event.pointerId, x: event.clientX } : null;
+      move(0);
     });
     this.stage.addEventListener("pointermove", (event) => {
       if (start?.id === event.pointerId) move(event.clientX - start.x);
