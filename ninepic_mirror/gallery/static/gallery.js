@@ -139,6 +139,7 @@
 
   find("fallback").remove();
   for (const id of ["when", "controls", "grid"]) find(id).hidden = photos.size === 0 && id !== "controls";
+  if (histogram.folded) find("when-title").textContent = "Photos per day";
   history.scrollRestoration = "manual";
   addEventListener("hashchange", apply);
   addEventListener("scroll", later(remember), { passive: true });

@@ -1,7 +1,7 @@
 "use strict";
 // Days and hours as bars that choose what is shown.
 
-const MANY = 240; // hours: with more, only the chosen day shows its hours
+const MANY = 120; // bars and gaps: with more, only the chosen day shows its hours
 
 class Histogram {
   #bars = [];
@@ -13,6 +13,7 @@ class Histogram {
     Object.assign(this, { element, photos, choose });
     this.days = this.#days();
     const years = new Set(this.days.filter(({ day }) => day !== null).map(({ day }) => day.slice(0, 4)));
+    this.folded = this.days.reduce((sum, { slots }) => sum + this.#hours(slots).length, 0) > MANY;
     this.#kind = years.size > 1 ? "medium" : "short";
     element.addEventListener("click", (event) => this.#click(event.target.closest("button")));
     element.addEventListener("keydown", (event) => this.#key(event));
@@ -31,9 +32,8 @@ class Histogram {
 
   /** Show the counts of a photographer, and what is chosen. */
   show(filter) {
-    const folded = this.photos.slots.length > MANY;
-    const shape = folded ? String(filter.day) : "";
-    if (shape !== this.#shape) this.#build(folded ? filter.day : undefined, folded);
+    const shape = this.folded ? String(filter.day) : "";
+    if (shape !== this.#shape) this.#build(filter.day);
     this.#shape = shape;
     const counts = this.#bars.map((bar) => bar.slots.reduce((sum, slot) => sum + this.photos.count(slot, filter.by), 0));
     const most = Math.max(1, ...counts.filter((_, index) => this.#bars[index].fill));
@@ -64,12 +64,12 @@ class Histogram {
     else if (box.right > strip.right) this.element.scrollLeft += box.right - strip.right;
   }
 
-  #build(open, folded) {
+  #build(open) {
     const place = this.#bars.findIndex((bar) => bar.button === document.activeElement);
     const held = place >= 0 ? this.#bars[place].day : undefined;
     this.#bars = [];
     this.element.replaceChildren(
-      ...this.days.map(({ day, slots }) => (folded && day !== open ? this.#folded(day, slots) : this.#unfolded(day, slots))),
+      ...this.days.map(({ day, slots }) => (this.folded && day !== open ? this.#folded(day, slots) : this.#unfolded(day, slots))),
     );
     if (place >= 0) this.#bars.find((bar) => bar.day === held)?.button.focus();
   }
@@ -91,7 +91,8 @@ class Histogram {
 
   #folded(day, slots) {
     const bar = this.#bar(day, undefined, slots, say.day(day, this.#kind), say.day(day));
-    return make("div", { className: "day folded" }, [make("div", { className: "bars" }, [bar])]);
+    bar.classList.add("folded");
+    return bar;
   }
 
   #bar(day, hour, slots, text, label) {
