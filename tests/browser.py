@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ for (const heading of document.querySelectorAll("h1, h2, h3, h4, h5, h6")) {
 const named = (element) => {
   const other = element.getAttribute("aria-labelledby");
   const label = other ? document.getElementById(other)?.textContent : element.getAttribute("aria-label");
-  return (label || element.getAttribute("alt") || element.textContent || "").trim();
+  const within = element.querySelector("img, [role=img]"); // a link may be a picture
+  const text = element.textContent.trim() || within?.alt || within?.ariaLabel;
+  return (label || element.getAttribute("alt") || text || "").trim();
 };
 for (const element of document.querySelectorAll("a, button, summary, input, select, img, [role=img], section, article"))
   say(named(element), `no name: ${element.outerHTML.slice(0, 80)}`);
@@ -143,6 +146,13 @@ class Browser:
             if event["method"] == "Network.requestWillBeSent"
         ]
 
+    def work(self) -> float:
+        """Return how many seconds the page's scripts, styles and layout have taken so far."""
+        self._order("Performance.enable")
+        listed = cast("list[dict[str, object]]", self._order("Performance.getMetrics")["metrics"])
+        found = {str(one["name"]): cast("float", one["value"]) for one in listed}
+        return sum(found[f"{part}Duration"] for part in ("Script", "RecalcStyle", "Layout"))
+
     def faint_texts(self) -> list[str]:
         """Return the visible texts that are too faint to be read by everybody."""
         return cast("list[str]", self.run(_FAINT))
@@ -161,10 +171,38 @@ class Browser:
         width, height = cast("list[int]", self.run(size))
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
         taken = self._order("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        OUTPUT.mkdir(exist_ok=True)
-        path = OUTPUT / f"{name}.png"
-        path.write_bytes(base64.b64decode(str(taken["data"])))
-        return path
+        return _written(OUTPUT / f"{name}.png", taken)
+
+    def keep_screen(self, path: Path) -> Path:
+        """Keep a picture of what is on the screen now, as a JPEG or PNG as the path is called."""
+        kind = {"format": "jpeg", "quality": 80} if path.suffix == ".jpg" else {"format": "png"}
+        return _written(path, self._order("Page.captureScreenshot", **kind))
+
+    def press(self, *keys: str) -> None:
+        """Press keys one after the other, wherever the focus is; several in one text are held together."""
+        actions = ActionChains(self.driver)
+        for chord in keys:
+            for key in chord:
+                actions.key_down(key)
+            for key in reversed(chord):
+                actions.key_up(key)
+        actions.perform()
+
+    def swipe(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """Move a finger over the screen, between two points in CSS pixels."""
+        across, down = end[0] - start[0], end[1] - start[1]
+        for step in range(6):
+            at = {"x": start[0] + across * step / 5, "y": start[1] + down * step / 5}
+            kind = "touchMove" if step else "touchStart"
+            self._order("Input.dispatchTouchEvent", type=kind, touchPoints=[at])
+        self._order("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def told(self) -> list[tuple[str, str]]:
+        """Return role and name of everything that a screen reader is told of."""
+        tree = cast("list[dict[str, object]]", self._order("Accessibility.getFullAXTree")["nodes"])
+        return [
+            (_value(node, "role"), _value(node, "name")) for node in tree if not node["ignored"]
+        ]
 
     def _log(self, kind: str) -> list[dict[str, str]]:
         found = self.driver.get_log(kind)  # type: ignore[no-untyped-call]  # selenium's
@@ -172,6 +210,16 @@ class Browser:
 
     def _order(self, command: str, **parameters: object) -> dict[str, object]:
         return cast("dict[str, object]", self.driver.execute_cdp_cmd(command, parameters) or {})
+
+
+def _value(node: dict[str, object], key: str) -> str:
+    return str(cast("dict[str, object]", node.get(key, {})).get("value", ""))
+
+
+def _written(path: Path, taken: dict[str, object]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(base64.b64decode(str(taken["data"])))
+    return path
 
 
 @contextmanager
