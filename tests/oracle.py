@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 OWN = ".ninepic-mirror"
 WRITTEN = {"SHA256SUMS", "event.json"}  # ours, and no photo
+VARIANTS = ("thumbnail", "large", "original")
 
 
 class Row(NamedTuple):
@@ -93,7 +94,7 @@ def check_truth(
     for name, path in final_files(folder).items():
         if path.stat().st_ino in damaged:
             continue
-        variant = "thumbnail" if "thumbnail" in name else "large"
+        variant = next(one for one in VARIANTS if one in name)
         image_id = path.stem.removesuffix(f"_{variant}")
         assert path.read_bytes() == body(image_id, variant), f"under a final name: {name}"
     return len(present)
