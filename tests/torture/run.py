@@ -34,6 +34,7 @@ PROJECT: Final = Path(__file__).parents[2]
 LEDGER: Final = PROJECT / "test-output" / "torture" / "ledger.jsonl"
 MODULES: Final[tuple[str, ...]] = (
     "cancel_steps",
+    "model",
 )  # each offers EXPERIMENT; in the order of the document
 
 
