@@ -69,7 +69,10 @@ class Reply:
         """
         for piece in self.pieces:
             await stream.send_all(piece)
-            await (breathe() if breathe else trio.sleep(self.pause))
+            if breathe is None:
+                await trio.sleep(self.pause)
+            else:
+                await breathe()
         if self.then == "hold":
             await trio.sleep_forever()
         if self.then == "reset":

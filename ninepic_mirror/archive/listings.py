@@ -227,7 +227,10 @@ class Listings:
                         changes.append((image_id, variant, kept, state, queued))
                     continue
                 if state is not None and queued == self._pass and state != "gone":
-                    continue  # already on its way
+                    # already on its way, perhaps by an older address: the next pass has the new one
+                    if old_url != kept:
+                        changes.append((image_id, variant, kept, state, queued))
+                    continue
                 changes.append((image_id, variant, kept, "pending", self._pass))
                 yield Job(
                     image_id, variant, taken[image_id], url, photo.width, photo.height,

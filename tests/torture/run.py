@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 PROJECT: Final = Path(__file__).parents[2]
 LEDGER: Final = PROJECT / "test-output" / "torture" / "ledger.jsonl"
 MODULES: Final[tuple[str, ...]] = (
+    "http_faults",
+    "storms",
+    "races",
     "cancel_steps",
     "model",
 )  # each offers EXPERIMENT; in the order of the document
