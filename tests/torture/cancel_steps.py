@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ninepic_mirror.sync.session import Session
 
-STRIDE: Final = 12  # the steps are shared out to so many rounds of each work
+STRIDE: Final = 24  # the steps are shared out to so many rounds of each work
 WORKS: Final = ("sync", "originals", "repair")
 IDLE: Final = 4  # threads that trio keeps for a while
 
@@ -55,7 +55,7 @@ class _Damaged(Case):
 
 
 def play(seed: int, folder: Path) -> dict[str, int]:
-    """Cancel one work at every twelfth step."""
+    """Cancel one work at every twenty-fourth step."""
     work, first = WORKS[seed % len(WORKS)], 1 + seed // len(WORKS)
     Case(folder / "warm").sync()
     threads, files = threading.active_count(), _open_files()

@@ -36,6 +36,7 @@ MODULES: Final[tuple[str, ...]] = (
     "http_faults",
     "storms",
     "races",
+    "clock_jumps",
     "cancel_steps",
     "model",
 )  # each offers EXPERIMENT; in the order of the document
