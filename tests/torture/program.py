@@ -109,8 +109,9 @@ class Program:
             "lock_wait": self.lock_wait,
         }
         assert self.process.stdin is not None
-        await self.process.stdin.send_all(json.dumps(order).encode() + b"\n")
-        self.child = int(await self._line())
+        with trio.CancelScope(shield=True):
+            await self.process.stdin.send_all(json.dumps(order).encode() + b"\n")
+            self.child = int(await self._line())
         try:
             code = int(await self._line())
         except trio.Cancelled:

@@ -39,6 +39,7 @@ MODULES: Final[tuple[str, ...]] = (
     "clock_jumps",
     "cancel_steps",
     "model",
+    "soak",
 )  # each offers EXPERIMENT; in the order of the document
 
 
