@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 OWN = ".ninepic-mirror"
 WRITTEN = {"SHA256SUMS", "event.json"}  # ours, and no photo
+VARIANTS = ("thumbnail", "large", "original")
 
 
 class Row(NamedTuple):
@@ -76,7 +77,7 @@ def check_truth(
     """
     check_count(folder)
     present = rows(folder)
-    moving = {row.path: row for row in _journal(folder)}
+    moving = {row.path: row for row in moves(folder)}
     for row in present:
         path = folder / row.path
         if not path.exists() and row.path in moving:
@@ -93,7 +94,7 @@ def check_truth(
     for name, path in final_files(folder).items():
         if path.stat().st_ino in damaged:
             continue
-        variant = "thumbnail" if "thumbnail" in name else "large"
+        variant = next(one for one in VARIANTS if one in name)
         image_id = path.stem.removesuffix(f"_{variant}")
         assert path.read_bytes() == body(image_id, variant), f"under a final name: {name}"
     return len(present)
@@ -135,7 +136,8 @@ class Move(NamedTuple):
     target: str
 
 
-def _journal(folder: Path) -> list[Move]:
+def moves(folder: Path) -> list[Move]:
+    """Return the moves that the journal names, of files that are under way to another place."""
     path = folder / OWN / "manifest.sqlite3"
     if not path.exists():
         return []
@@ -158,7 +160,7 @@ def _unvouched(folder: Path) -> set[str]:
 def check_settled(folder: Path, damaged: Collection[int] = ()) -> None:
     """Assert what a pass that ran to its end leaves: no journal, nothing partial, true SHA256SUMS and event.json."""
     assert check_count(folder)
-    assert not _journal(folder)
+    assert not moves(folder)
     assert not [path for path in (folder / OWN / "partial").rglob("*") if path.is_file()]
     present = {row.path: row.sha256 for row in rows(folder)}
     for top in {path.rpartition("/")[0].partition("/")[0] for path in present}:

@@ -25,7 +25,7 @@ from ninepic_mirror.ninepic.pool import Pool
 from ninepic_mirror.ninepic.transport import FastLane
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 OK: Final = b"HTTP/1.1 200 OK\r\n"
 PHOTO: Final = random.Random(1).randbytes(3_000)
@@ -47,10 +47,41 @@ class Reply:
     Args:
         pieces: Sent one after the other, each when the client has taken what came before.
         then: `keep` the connection; `close` it properly, `cut` it without TLS's goodbye, `reset` it, or `hold` it.
+        pause: Seconds between two pieces, where `serve` is not told otherwise.
     """
 
-    pieces: list[bytes]
+    pieces: Iterable[bytes]
     then: str = "keep"
+    pause: float = 0.0
+
+    async def serve(
+        self,
+        stream: trio.abc.Stream,
+        raw: trio.SocketStream,
+        breathe: Callable[[], Awaitable[None]] | None = None,
+    ) -> bool:
+        """Do it; say whether another request may follow.
+
+        Args:
+            stream: The connection.
+            raw: What is under it, where it is TLS.
+            breathe: Waits between two pieces.
+        """
+        for piece in self.pieces:
+            await stream.send_all(piece)
+            if breathe is None:
+                await trio.sleep(self.pause)
+            else:
+                await breathe()
+        if self.then == "hold":
+            await trio.sleep_forever()
+        if self.then == "reset":
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if self.then in {"reset", "cut"}:
+            raw.socket.close()
+        if self.then == "close":
+            await stream.aclose()
+        return self.then == "keep"
 
 
 @dataclass
@@ -89,19 +120,9 @@ class Server:
         self.requests.append(request.decode())
         found = self.replies.pop(0)
         reply = found if isinstance(found, Reply) else found(self.requests[-1])
-        for piece in reply.pieces:
-            await stream.send_all(piece)
-            await wait_all_tasks_blocked()
-        if reply.then == "hold":
-            await trio.sleep_forever()
-        if reply.then == "reset":
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if reply.then in {"reset", "cut"}:
-            raw.socket.close()
-        if reply.then == "close":
-            await stream.aclose()
+        goes_on = await reply.serve(stream, raw, wait_all_tasks_blocked)
         self.replied.set()
-        return reply.then == "keep"
+        return goes_on
 
     @asynccontextmanager
     async def running(

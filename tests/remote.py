@@ -95,6 +95,7 @@ class Remote:
         signed: Addresses need a query, and so are stored nowhere.
         missing: Photos whose files answer 404.
         breaks: So many photo requests break off in the middle from now on.
+        expires: So many requests for originals find that their link has expired.
         refuses: So many API requests end with a fault that retries did not cure.
         failure: Raised by every photo request instead of an answer.
         meanwhile: What happens before each API request's answer from now on, in order; None: nothing.
@@ -110,6 +111,7 @@ class Remote:
     signed: bool = False
     missing: set[str] = field(default_factory=set)
     breaks: int = 0
+    expires: int = 0
     refuses: int = 0
     failure: BaseException | None = None
     meanwhile: list[Callable[[], object] | None] = field(default_factory=list)
@@ -228,6 +230,9 @@ class Remote:
         await trio.lowlevel.checkpoint()
         if self.failure is not None:
             raise self.failure
+        if variant == "original" and self.expires:
+            self.expires -= 1
+            raise PhotoError("the link has expired", 403, expired=True)
         picture = self.pictures.get(image_id)
         if picture is None or image_id in self.missing:
             raise PhotoError("404 from the photo origin")

@@ -254,7 +254,10 @@ class Listings:
                         changes.append((image_id, variant, kept, state, queued))
                     continue
                 if state is not None and queued == self._pass and state != "gone":
-                    continue  # already on its way
+                    # already on its way, perhaps by an older address: the next pass has the new one
+                    if old_url != kept:
+                        changes.append((image_id, variant, kept, state, queued))
+                    continue
                 changes.append((image_id, variant, kept, "pending", self._pass))
                 yield Job(
                     image_id, variant, taken[image_id], url, photo.width, photo.height,
@@ -328,8 +331,9 @@ def unaddressed(
 ) -> frozenset[int | None]:
     """Return the hours (None: undated) of wanted files whose address must be asked for again.
 
-    An address that needs its query is not stored (DESIGN §5), so a later pass knows it only from the listing; but an
-    original's is leased, whatever the listing says.
+    An address that needs its query is not stored (DESIGN §5), so a later pass knows it only from the listing; and one
+    by which a file could not be had may have been changed by the service. But an original's is leased, whatever the
+    listing says.
 
     Args:
         manifest: The manifest.
@@ -338,7 +342,7 @@ def unaddressed(
     """
     found = manifest.rows(
         "SELECT DISTINCT photos.hour FROM files JOIN photos USING (image_id)"
-        " WHERE state IN ('pending', 'failed') AND files.url IS NULL AND photos.gone_since IS NULL"
+        " WHERE (state = 'failed' OR state = 'pending' AND files.url IS NULL) AND photos.gone_since IS NULL"
         f" AND variant IN ({_marks(variants)}) AND variant <> 'original' AND NOT {IS_RESTING}",
         [*variants, clock(patient=patient)],
     )

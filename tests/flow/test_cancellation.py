@@ -1,11 +1,13 @@
-"""A pass that ends early: at any step, by the operator's wish, or because a stage failed. Nothing lies afterwards."""
+"""A pass that ends early, by the operator's wish, or because a stage failed: nothing lies afterwards.
+
+At any step of the scheduler: `tests/torture/cancel_steps`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sqlite3
-import threading
 from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,7 +16,6 @@ import pytest
 import trio
 import trio.testing
 
-from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import (
     EventBusyError,
     KeyRefusedError,
@@ -26,104 +27,21 @@ from ninepic_mirror.sync.context import Options
 from ninepic_mirror.sync.mirror import LOCK_WAIT, sync_event
 from ninepic_mirror.sync.pipeline import GRACE
 from ninepic_mirror.sync.session import StoppedError
+from tests.case import Case
 from tests.oracle import check_settled, check_truth, final_files, rows
-from tests.remote import EVENT, AtSteps, Remote, cancel_at, session_of, wait_until
+from tests.remote import EVENT, AtSteps, session_of, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from ninepic_mirror.sync.report import PassReport
     from ninepic_mirror.sync.session import Session
-
-RATE = 20  # virtual seconds a second
-STRIDE = 9  # the steps are shared out to so many tests, each of which stays short
-
-
-class Case:
-    """Six photos and an empty root."""
-
-    def __init__(self, root: Path) -> None:
-        self.remote = Remote().fill(6)
-        self.settings = Mirror(root, min_free=0, durability="none", connections=3)
-
-    def body(self, image_id: str, variant: str) -> bytes:
-        """Return the bytes of the service."""
-        return self.remote.pictures[image_id].body("large" if variant == "large" else "thumbnail")
-
-    @property
-    def folder(self) -> Path:
-        """The event folder."""
-        (found,) = self.settings.root.glob(f"{EVENT}*")
-        return found
-
-    def run(
-        self, work: Callable[[Session], Awaitable[None]], *watchers: trio.abc.Instrument
-    ) -> None:
-        """Run something with a session, on a clock that runs ahead: one that jumps would do so under working threads."""
-
-        async def main() -> None:
-            with trio.fail_after(60 * RATE):  # a deadlock ends here
-                await work(session_of(self.remote, self.settings))
-
-        trio.run(main, clock=trio.testing.MockClock(rate=RATE), instruments=watchers)
-
-    def sync(self) -> PassReport:
-        """Make an undisturbed pass."""
-        reports: list[PassReport] = []
-
-        async def work(session: Session) -> None:
-            reports.append(await sync_event(session, EVENT))
-
-        self.run(work)
-        return reports[0]
-
-    def check_next(self) -> None:
-        """Assert that nothing lies now and that the next pass ends whole and fetches nothing that stands here."""
-        here: set[str] = set()
-        if list(self.settings.root.glob(f"{EVENT}*")):
-            check_truth(self.folder, self.body)
-            here = {
-                path.stem + "/" + path.parent.name for path in final_files(self.folder).values()
-            }
-        self.remote.asked.clear()
-        assert self.sync().whole
-        assert not {f"{image_id}/{variant}" for image_id, variant in self.remote.asked} & here
-        assert check_truth(self.folder, self.body) == 12
-        check_settled(self.folder)
 
 
 @pytest.fixture
 def case(tmp_path: Path) -> Case:
     """Return six photos and an empty root."""
     return Case(tmp_path / "mirror")
-
-
-def _open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-@pytest.mark.parametrize("offset", range(STRIDE))
-def test_a_pass_may_be_cancelled_at_any_step(tmp_path: Path, offset: int) -> None:
-    """Cancelled at any step of the scheduler, a pass leaves no lie and no open file, and the next one is whole."""
-    Case(tmp_path / "warm").sync()
-    threads, files = threading.active_count(), _open_files()
-    steps, number = 10**9, 1 + 8 * offset
-    while number < steps:
-        case = Case(tmp_path / f"at-{number}")
-        scope = trio.CancelScope()
-        watcher = cancel_at(scope, number)
-
-        async def work(session: Session, scope: trio.CancelScope = scope) -> None:
-            with scope:
-                await sync_event(session, EVENT)
-
-        case.run(work, watcher)
-        steps = watcher.steps if not scope.cancelled_caught else steps
-        assert _open_files() == files
-        assert threading.active_count() <= threads + 4  # trio keeps idle threads for a while
-        case.check_next()
-        number += 8 * STRIDE  # every eighth step: a pass has some hundreds
 
 
 @pytest.mark.parametrize("begun", [1, 2, 3, 5, 7])

@@ -32,7 +32,15 @@ if TYPE_CHECKING:
 
 PROJECT: Final = Path(__file__).parents[2]
 LEDGER: Final = PROJECT / "test-output" / "torture" / "ledger.jsonl"
-MODULES: Final[tuple[str, ...]] = ()  # each offers EXPERIMENT; in the order of the document
+MODULES: Final[tuple[str, ...]] = (
+    "http_faults",
+    "storms",
+    "races",
+    "clock_jumps",
+    "cancel_steps",
+    "model",
+    "soak",
+)  # each offers EXPERIMENT; in the order of the document
 
 
 def experiments() -> dict[str, Experiment]:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ninepic_mirror.archive.listings import (
     Listings,
@@ -297,6 +298,18 @@ def test_present_files_give_no_jobs_but_learn_their_address(shelf: Shelf) -> Non
     assert shelf.read(window(SIX), [other]) == []
     found = shelf.manifest.rows("SELECT url, state FROM files ORDER BY variant")
     assert found == [("https://other.example/a", "present"), (None, "present")]
+
+
+def test_files_that_are_on_their_way_learn_their_address(shelf: Shelf) -> None:
+    """What a pass tries by an address of an earlier one is tried by the next pass where the listing says now."""
+    shelf.read(window(SIX), [photo("a")])
+    shelf.next_pass()
+    assert len(list(shelf.holdings.want(("large",)))) == 1
+    moved = structs.replace(photo("a"), large_url="https://other.example/a")
+    assert [job.variant for job in shelf.read(window(SIX), [moved])] == ["thumbnail"]
+    shelf.next_pass()
+    (job,) = shelf.holdings.want(("large",))
+    assert job.url == "https://other.example/a"
 
 
 def test_addresses_that_are_not_stored_are_asked_for_again(shelf: Shelf) -> None:
