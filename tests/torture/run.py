@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 PROJECT: Final = Path(__file__).parents[2]
 LEDGER: Final = PROJECT / "test-output" / "torture" / "ledger.jsonl"
-MODULES: Final[tuple[str, ...]] = ()  # each offers EXPERIMENT; in the order of the document
+MODULES: Final[tuple[str, ...]] = (  # each offers EXPERIMENT; in the order of the document
+    "kills",
+    "kill_calls",
+    "power",
+    "calls_fail",
+)
 
 
 def experiments() -> dict[str, Experiment]:
