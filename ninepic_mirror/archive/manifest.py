@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from ninepic_mirror.archive.faults import storage_error, translated
+from ninepic_mirror.archive.files import release
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.errors import StorageError
 
@@ -315,7 +316,7 @@ def _shared(path: Path, lock: Path) -> Iterator[None]:
             ) from error
         yield
     finally:
-        os.close(held)
+        release(held)
 
 
 def _connect(path: Path, address: str) -> sqlite3.Connection:

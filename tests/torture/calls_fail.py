@@ -26,7 +26,7 @@ WAYS: Final = [
     ("write", shim.HALF, False),
     ("write", shim.HALF, True),
 ]
-PARTS: Final = 10  # the numbers of each way are shared out to so many rounds
+PARTS: Final = 20  # the numbers of each way are shared out to so many rounds
 HANG: Final = 30.0  # seconds
 
 
@@ -59,7 +59,7 @@ def fail_at(case: Mirrored, fault: tuple[int, ...], counts: Counter[str]) -> boo
         assert case.wanted() <= case.have(), said
     counts["faults"] += 1
     counts["borne" if code == 0 else "told"] += 1
-    case.finish()
+    case.settle()
     return True
 
 
@@ -70,7 +70,7 @@ EXPERIMENT = Experiment(
     " bytes: the command bears it (0, and is whole) or says so (6) within 30 s, nothing lies, and the next run makes it"
     " whole.",
     rounds=len(WAYS) * PARTS,
-    small=0,
+    small=1,
     play=play,
     lacks=shim.lacks,
 )

@@ -30,7 +30,7 @@ _MAKE: Final = {
 }  # fmt: skip
 # ext4 commits nothing of its own accord; exFAT is not in every kernel, so it comes by FUSE
 _MOUNT: Final = {
-    "ext4": ["mount", "-o", "loop,commit=300"], "xfs": ["mount", "-o", "loop"], "exfat": ["mount.exfat-fuse"],
+    "ext4": ["mount", "-o", "loop,commit=300,errors=remount-ro"], "xfs": ["mount", "-o", "loop"], "exfat": ["mount.exfat-fuse"],
     "btrfs": ["mount", "-o", "loop"],
 }  # fmt: skip
 
@@ -107,14 +107,16 @@ class Disk:
 
     def break_down(self) -> None:
         """Let the kernel find an error of the file system: it makes it read-only at once (ext4)."""
-        with self.device().open("w") as trigger:
-            trigger.write("1")
+        assert is_mounted(self.place)
+        number = self.place.stat().st_dev
+        device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve().name
+        Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("1")
 
-    def device(self) -> Path:
-        """Return what triggers errors of it."""
-        number = os.stat(self.place).st_dev
-        name = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve().name
-        return Path(f"/sys/fs/ext4/{name}/trigger_fs_error")
+    def mend(self) -> None:
+        """Come up again after an error: the file system is checked (ext4)."""
+        self.unmount()
+        _run("e2fsck", "-fy", self.image, fine=2)  # 1 and 2: errors were mended (e2fsck(8))
+        self.mount()
 
 
 def is_mounted(path: Path) -> bool:
@@ -188,8 +190,8 @@ def _take_away(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)  # another process may be doing the same
 
 
-def _run(*words: object) -> None:
+def _run(*words: object, fine: int = 0) -> None:
     environ = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False, env=environ)
-    if done.returncode:
+    if done.returncode > fine:
         raise OSError(f"{' '.join(map(str, words))}: {done.stderr.strip() or done.stdout.strip()}")

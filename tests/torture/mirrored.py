@@ -173,6 +173,14 @@ class Mirrored:
         """Return the seconds in which a command is to be disturbed."""
         return self.seconds.get(_kind(words), max(self.seconds.values(), default=2.0))
 
+    def settle(self) -> None:
+        """Make one undisturbed pass, and assert that the mirror is whole and nothing is left over."""
+        self.run("sync", EVENT)
+        self.check()
+        (folder,) = self.folders
+        check_settled(folder)
+        assert self.wanted() <= self.have(), self.wanted() - self.have()
+
     def finish(self) -> None:
         """Let everything come to its end undisturbed, and assert that the mirror is whole and nothing is left over."""
         if self.spoilt and self.folders:
@@ -183,17 +191,13 @@ class Mirrored:
         self.run("sync", EVENT, "--full", "--accept-removals")
         self.spoilt = False
         self._deleted.clear()
-        self.check()
+        self.settle()
         (folder,) = self.folders
-        check_settled(folder)
-        assert self.wanted() <= self.have(), self.wanted() - self.have()
         at: dict[Name, str] = {}
         for path in final_files(folder):
             if named(path) in self._strays:
                 continue
             assert at.setdefault(named(path), path) == path, (at[named(path)], path)
-        self.run("sync", EVENT)
-        assert not self._asked() & self.safe
 
     # --- what happens --------------------------------------------------------------------------------------------
 

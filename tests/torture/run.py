@@ -37,6 +37,8 @@ MODULES: Final[tuple[str, ...]] = (  # each offers EXPERIMENT; in the order of t
     "kill_calls",
     "power",
     "calls_fail",
+    "disk_full",
+    "disk_errors",
 )
 
 
