@@ -84,7 +84,14 @@ class Disk:
 
     def mount(self) -> None:
         """Mount it."""
-        _run(*_MOUNT[self.kind], self.image, self.place)
+        if self.kind != "exfat":
+            _run(*_MOUNT[self.kind], self.image, self.place)
+            return
+        device = _run("losetup", "--find", "--show", self.image)  # exfat-fuse takes no file
+        try:
+            _run(*_MOUNT[self.kind], device, self.place)
+        finally:
+            _run("losetup", "--detach", device)  # once it is unmounted
 
     def unmount(self, *options: str) -> None:
         """Take it away, where it is mounted."""
@@ -190,8 +197,9 @@ def _take_away(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)  # another process may be doing the same
 
 
-def _run(*words: object, fine: int = 0) -> None:
+def _run(*words: object, fine: int = 0) -> str:
     environ = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False, env=environ)
     if done.returncode > fine:
         raise OSError(f"{' '.join(map(str, words))}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout.strip()

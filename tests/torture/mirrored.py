@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ninepic_mirror.archive.placement import safe_name
 from ninepic_mirror.sandbox import EventSpec, Sandbox
 from tests.oracle import check_settled, check_truth, final_files, named, rows
 from tests.torture.forks import KEY, Fork, Forks, forking
@@ -91,6 +92,7 @@ class Mirrored:
     spoilt: bool = False
     _deleted: set[str] = field(default_factory=set)
     _strays: set[Name] = field(default_factory=set)
+    _ids: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.canary = self.work / "canary"
@@ -129,6 +131,15 @@ class Mirrored:
             for row in rows(folder, state)
             if row.path is not None
         }
+
+    def file(self, path: str) -> Name:
+        """Return which file stands under a final name."""
+        name, variant = named(path)
+        return self._ids.get(name, name), variant
+
+    def body(self, image_id: str, variant: str) -> bytes:
+        """Return the bytes of the service for an id, or for the name that stands for it."""
+        return self.event.body(self._ids.get(image_id, image_id), variant)
 
     # --- what is done --------------------------------------------------------------------------------------------
 
@@ -195,9 +206,9 @@ class Mirrored:
         (folder,) = self.folders
         at: dict[Name, str] = {}
         for path in final_files(folder):
-            if named(path) in self._strays:
+            if self.file(path) in self._strays:
                 continue
-            assert at.setdefault(named(path), path) == path, (at[named(path)], path)
+            assert at.setdefault(self.file(path), path) == path, (at[self.file(path)], path)
 
     # --- what happens --------------------------------------------------------------------------------------------
 
@@ -223,17 +234,22 @@ class Mirrored:
     def _hour(self) -> int:
         return self.event.spec.first_hour + self.draw.randrange(30) * HOUR
 
+    def add(self, image_id: str) -> None:
+        """Let a photo come with an id of our own."""
+        self.event.add_raw(image_id=image_id, hour=self.event.spec.first_hour)
+        self._ids[safe_name(image_id)] = image_id
+
     def spoil(self) -> None:
         """Damage some files that the service can still give: cut them short, or delete them."""
         wanted = self.wanted()
         for folder in self.folders:
             inodes = {name: path.stat().st_ino for name, path in final_files(folder).items()}
-            lost = {inode for name, inode in inodes.items() if named(name) not in wanted}
+            lost = {inode for name, inode in inodes.items() if self.file(name) not in wanted}
             whole = sorted(name for name, inode in inodes.items() if inode not in lost)
             for name in self.draw.sample(whole, min(4, len(whole))):
                 self.spoilt = True
                 path = folder / name
-                self.safe -= {named(other) for other in whole if inodes[other] == inodes[name]}
+                self.safe -= {self.file(other) for other in whole if inodes[other] == inodes[name]}
                 if self.draw.random() < 0.3:
                     path.unlink()
                     self._deleted.add(name)
@@ -256,7 +272,7 @@ class Mirrored:
         """
         wanted = self.wanted()
         self.safe &= wanted
-        self._strays |= {named(path) for folder in self.folders for path in final_files(folder)} - wanted
+        self._strays |= {self.file(path) for folder in self.folders for path in final_files(folder)} - wanted
         for folder in self.folders:
             for path in (folder / ".ninepic-mirror").glob("manifest.sqlite3*"):
                 path.unlink()
@@ -279,7 +295,7 @@ class Mirrored:
                 for path in final_files(folder).values()
                 if path.stat().st_size == CUT
             }
-            check_truth(folder, self.event.body, damaged, self._deleted)
+            check_truth(folder, self.body, damaged, self._deleted)
             self.safe |= {
                 (row.image_id, row.variant)
                 for row in rows(folder)

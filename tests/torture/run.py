@@ -39,6 +39,8 @@ MODULES: Final[tuple[str, ...]] = (  # each offers EXPERIMENT; in the order of t
     "calls_fail",
     "disk_full",
     "disk_errors",
+    "compound",
+    "targets",
 )
 
 
