@@ -14,7 +14,7 @@ from tests.torture.kill_calls import SIX
 from tests.torture.mirrored import EVENT, Mirrored, mirrored
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 CALLS: Final = ("open", "write", "fsync", "rename", "link", "mkdir", "close", "read")
@@ -22,7 +22,10 @@ ERRORS: Final = (
     errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EMFILE, errno.ESTALE,
 )  # fmt: skip
 WAYS: Final = [
-    *((call, error, always) for call, error, always in itertools.product(CALLS, ERRORS, (False, True))),
+    *(
+        (call, error, always)
+        for call, error, always in itertools.product(CALLS, ERRORS, (False, True))
+    ),
     ("write", shim.HALF, False),
     ("write", shim.HALF, True),
 ]
@@ -41,7 +44,7 @@ def play(seed: int, folder: Path) -> Mapping[str, int]:
     return counts
 
 
-def fail_at(case: Mirrored, fault: tuple[int, ...], counts: Counter[str]) -> bool:
+def fail_at(case: Mirrored, fault: Sequence[int], counts: Counter[str]) -> bool:
     """Let a first pass meet a fault; return whether it did."""
     case.begin_anew()
     began = time.monotonic()

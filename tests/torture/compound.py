@@ -90,7 +90,9 @@ def failing_calls(case: Mirrored, _disk: Disk, words: tuple[object, ...]) -> Non
     """Let calls fail, once or from then on."""
     draw = case.draw
     always = draw.random() < 0.5
-    fault = shim.fault([draw.choice(CALLS)], draw.randint(1, 150), draw.choice(ERRORS), for_ever=always)
+    fault = shim.fault(
+        [draw.choice(CALLS)], draw.randint(1, 150), draw.choice(ERRORS), for_ever=always
+    )
     fork = case.start(*words, fault=fault)
     code = fork.ended(30)
     said = f"{words} with {fault} ended with {code}: {fork.err[-3000:]}"

@@ -24,7 +24,9 @@ def play(seed: int, folder: Path) -> Mapping[str, int]:
     """Fill a disk by a typed sync, then by a daemon, which goes on by itself when there is room."""
     with (
         disks.memory(ROOM) as disk,
-        mirrored(seed, folder, root=disk / "mirror", min_free="100kB" if seed % 4 == 3 else "0") as case,
+        mirrored(
+            seed, folder, root=disk / "mirror", min_free="100kB" if seed % 4 == 3 else "0"
+        ) as case,
     ):
         disks.resize(disk, narrow(case, seed))
         for _ in range(2):

@@ -24,7 +24,12 @@ MEMORY: Final = Path("/dev/shm")
 PREFIX: Final = "ninepic-disk-"
 _SHUTDOWN: Final = 0x8004587D  # FS_IOC_SHUTDOWN, linux/fs.h
 _NO_FLUSH: Final = 2  # ... the journal is not flushed
-_SIZES: Final = {"ext4": 96 << 20, "xfs": 300 << 20, "exfat": 64 << 20, "btrfs": 128 << 20}  # mkfs.xfs makes none smaller
+_SIZES: Final = {
+    "ext4": 96 << 20,
+    "xfs": 300 << 20,
+    "exfat": 64 << 20,
+    "btrfs": 128 << 20,
+}  # mkfs.xfs makes none smaller
 _MAKE: Final = {
     "ext4": ["mkfs.ext4", "-qF"], "xfs": ["mkfs.xfs", "-qf"], "exfat": ["mkfs.exfat"], "btrfs": ["mkfs.btrfs", "-q"],
 }  # fmt: skip
@@ -41,7 +46,12 @@ def lacks(*kinds: Kind) -> str | None:
         return "only root may mount"
     if not MEMORY.is_dir():
         return "there is no /dev/shm"
-    packages = {"xfs": "xfsprogs", "exfat": "exfat-fuse and exfatprogs", "btrfs": "btrfs-progs", "ext4": "e2fsprogs"}
+    packages = {
+        "xfs": "xfsprogs",
+        "exfat": "exfat-fuse and exfatprogs",
+        "btrfs": "btrfs-progs",
+        "ext4": "e2fsprogs",
+    }
     for kind in kinds:
         for program in (_MAKE[kind][0], _MOUNT[kind][0]):
             if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
@@ -199,7 +209,9 @@ def _take_away(path: Path) -> None:
 
 def _run(*words: object, fine: int = 0) -> str:
     environ = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False, env=environ)
+    done = subprocess.run(
+        list(map(str, words)), capture_output=True, text=True, check=False, env=environ
+    )
     if done.returncode > fine:
         raise OSError(f"{' '.join(map(str, words))}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout.strip()

@@ -102,7 +102,9 @@ class Fork:
         path = self.folder / "told"
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         whole = [line for line in lines if line.endswith(b"\n")]
-        return {(image_id, variant) for image_id, variant in json.loads(whole[-1])} if whole else set()
+        return (
+            {(image_id, variant) for image_id, variant in json.loads(whole[-1])} if whole else set()
+        )
 
 
 class Forks:
@@ -254,7 +256,9 @@ def _tell(root: Path, path: str) -> None:
     def tell(self: Silent, files: int, size: int) -> None:
         done(self, files, size)
         try:
-            present = [(row.image_id, row.variant) for path in root.glob("456*") for row in rows(path)]
+            present = [
+                (row.image_id, row.variant) for path in root.glob("456*") for row in rows(path)
+            ]
         except (OSError, sqlite3.Error):
             return  # the disk is gone
         with Path(path).open("a") as file:

@@ -129,7 +129,7 @@ class Mirrored:
             for folder in self.folders
             for state in ("pending", "gone")
             for row in rows(folder, state)
-            if row.path is not None
+            if row.path
         }
 
     def file(self, path: str) -> Name:
@@ -272,7 +272,9 @@ class Mirrored:
         """
         wanted = self.wanted()
         self.safe &= wanted
-        self._strays |= {self.file(path) for folder in self.folders for path in final_files(folder)} - wanted
+        self._strays |= {
+            self.file(path) for folder in self.folders for path in final_files(folder)
+        } - wanted
         for folder in self.folders:
             for path in (folder / ".ninepic-mirror").glob("manifest.sqlite3*"):
                 path.unlink()

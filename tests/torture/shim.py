@@ -39,7 +39,9 @@ def build(folder: Path) -> Path:
     return library
 
 
-def fault(calls: Collection[str], number: int, action: int, *, for_ever: bool = False) -> Sequence[int]:
+def fault(
+    calls: Collection[str], number: int, action: int, *, for_ever: bool = False
+) -> Sequence[int]:
     """Return what `Forks.start` takes.
 
     Args:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KINDS: Final = ("ext4", "xfs", "tmpfs", "overlay", "exfat")
+SPEC: Final = EventSpec(
+    EVENT, photos=20, look="cheap", thumb_kb=2, large_kb=6, original_mb=(0.01, 0.1), hours=3, undated=2, duplicates=3
+)  # fmt: skip
+SCENES: Final = ("first pass", "changes", "damage")
 SYNC: Final = ("sync", EVENT, "--full", "--accept-removals")
 ALIKE: Final = ("Twin", "tWIN", "twin")  # one name, to a file system without regard to case
 
@@ -26,18 +30,16 @@ def play(seed: int, folder: Path) -> Mapping[str, int]:
     counts = Counter[str]()
     with (
         target(kind) as place,
-        mirrored(
-            seed, folder, root=place / "mirror", spec=EventSpec(
-                EVENT, photos=20, look="cheap", thumb_kb=2, large_kb=6, original_mb=(0.01, 0.1), hours=3, undated=2,
-                duplicates=3, seed=seed,
-            ),
-        ) as case,
-    ):  # fmt: skip
+        mirrored(seed, folder, root=place / "mirror", spec=SPEC) as case,
+    ):
         for image_id in ALIKE:
             case.add(image_id)
         case.seconds[" ".join(map(str, SYNC))] = 1.5
-        for happens in (lambda: None, case.change, case.spoil):
-            happens()
+        for scene in SCENES:
+            if scene == "changes":
+                case.change()
+            elif scene == "damage":
+                case.spoil()
             words = ("verify", EVENT, "--repair") if case.spoilt else SYNC
             for _ in range(2):
                 counts["kills"] += case.kill(*words)
