@@ -216,7 +216,10 @@ class Tree:
                 raise OSError(errno.EINVAL, "is no regular file", self.name(path))
             yield descriptor
         finally:
-            os.close(descriptor)
+            if flags & (os.O_WRONLY | os.O_RDWR):
+                os.close(descriptor)  # a network file system may say only now that there is no room
+            else:
+                release(descriptor)
 
     def stat(self, path: str) -> Found | None:
         """Look at an entry without following a link; None when nothing is there. Raises OSError."""

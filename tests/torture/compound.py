@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -89,10 +90,10 @@ def cuts(case: Mirrored, disk: Disk, words: tuple[object, ...]) -> None:
 def failing_calls(case: Mirrored, _disk: Disk, words: tuple[object, ...]) -> None:
     """Let calls fail, once or from then on."""
     draw = case.draw
-    always = draw.random() < 0.5
-    fault = shim.fault(
-        [draw.choice(CALLS)], draw.randint(1, 150), draw.choice(ERRORS), for_ever=always
-    )
+    call, error, always = draw.choice(CALLS), draw.choice(ERRORS), draw.random() < 0.5
+    if call in {"open", "read"} and error == errno.EIO:
+        case.safe.clear()  # what cannot be read is fetched anew
+    fault = shim.fault([call], draw.randint(1, 150), error, for_ever=always)
     fork = case.start(*words, fault=fault)
     code = fork.ended(30)
     said = f"{words} with {fault} ended with {code}: {fork.err[-3000:]}"
