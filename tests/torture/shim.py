@@ -27,7 +27,9 @@ def lacks() -> str | None:
     """Say what the shim needs and is not here."""
     if sys.platform != "linux":
         return "only Linux loads a library before the others in this way"
-    return None if shutil.which("gcc") else "gcc is not installed"
+    if not shutil.which("gcc") or not Path("/usr/include/dlfcn.h").exists():
+        return "gcc or the C library's headers are not installed (Debian: gcc libc6-dev)"
+    return None
 
 
 def build(folder: Path) -> Path:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-KINDS: Final = ("ext4", "xfs", "tmpfs", "overlay", "exfat")
+KINDS: Final = ("exfat", "overlay", "ext4", "xfs", "tmpfs")
 SPEC: Final = EventSpec(
     EVENT, photos=20, look="cheap", thumb_kb=2, large_kb=6, original_mb=(0.01, 0.1), hours=3, undated=2, duplicates=3
 )  # fmt: skip
@@ -69,7 +69,7 @@ EXPERIMENT = Experiment(
     "Mirrors on ext4, XFS, tmpfs, an overlay, and exFAT by FUSE (no links, names without regard to case), with ids that"
     " differ by case only, killed, changed, damaged and repaired: the same holds everywhere.",
     rounds=50,
-    small=5,
+    small=2,
     play=play,
     lacks=lambda: disks.lacks("ext4", "xfs", "exfat"),
 )
