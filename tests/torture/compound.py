@@ -29,7 +29,7 @@ NETWORK: Final = (
     Fault(kind="short", probability=0.1),
     Fault(kind="html", probability=0.1),
     Fault(kind="truncated", probability=0.1),
-    Fault(kind="404", probability=0.05),
+    Fault(kind="404", origin="photos", probability=0.05),
 )
 
 
