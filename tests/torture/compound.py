@@ -77,14 +77,7 @@ def kills_at_calls(case: Mirrored, _disk: Disk, words: tuple[object, ...]) -> No
 
 def cuts(case: Mirrored, disk: Disk, words: tuple[object, ...]) -> None:
     """Cut the power at a random moment."""
-    fork = case.start(*words)
-    fork.wait(case.draw.uniform(0, case.moment(*words)))
-    disk.cut()
-    code = fork.ended(30)
-    assert code in {0, 6, 8}, f"{words} ended with {code}: {fork.err[-3000:]}"
-    assert "Traceback" not in fork.err, fork.err[-3000:]
-    disk.restart()
-    case.check(fork)
+    case.cut(disk, *words)
 
 
 def failing_calls(case: Mirrored, _disk: Disk, words: tuple[object, ...]) -> None:

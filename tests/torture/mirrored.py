@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ninepic_mirror.sandbox.events import Event
+    from tests.torture.disks import Disk
 
 EVENT: Final = 456
 HOUR: Final = 3600
@@ -179,6 +180,25 @@ class Mirrored:
         assert code in {-9, 0, 4, 8}, f"{words} ended with {code}: {fork.err[-3000:]}"
         self.check(fork)
         return code == -9
+
+    def cut(self, disk: Disk, *words: object) -> Fork:
+        """Cut the power of a disk while a command runs on it, and start it again.
+
+        Raises:
+            AssertionError: The command did not say so, or something lies.
+        """
+        fork = self.start(*words)
+        fork.wait(self.draw.uniform(0, self.moment(*words)))
+        disk.cut()
+        code = fork.ended(30)
+        assert code in {0, 6, 8}, f"{words} ended with {code}: {fork.err[-3000:]}"
+        assert "Traceback" not in fork.err, fork.err[-3000:]
+        disk.restart()
+        if code:
+            # on a disk that is gone no file can be found again, so it was asked for, in vain
+            self.sandbox.clear_requests()
+        self.check(fork)
+        return fork
 
     def moment(self, *words: object) -> float:
         """Return the seconds in which a command is to be disturbed."""

@@ -48,15 +48,7 @@ def play(seed: int, folder: Path) -> Mapping[str, int]:
 
 def cut(case: Mirrored, disk: Disk) -> Mapping[str, int]:
     """Cut the power of a pass at a random moment; after the start nothing lies and nothing told is lost."""
-    fork = case.start(*SYNC)
-    fork.wait(case.draw.uniform(0, case.moment(*SYNC)))
-    disk.cut()
-    code = fork.ended(30)
-    assert code in {0, 6}, f"ended with {code}: {fork.err[-3000:]}"
-    assert "Traceback" not in fork.err, fork.err[-3000:]
-    told = fork.told
-    disk.restart()
-    case.check(fork)
+    told = case.cut(disk, *SYNC).told
     lost = told & case.wanted() - case.have() - case.moving()
     assert not lost, f"{len(lost)} files were told to be safe and are not here: {sorted(lost)[:3]}"
     return {"cuts": 1, "files told": len(told)}
