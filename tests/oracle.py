@@ -61,6 +61,13 @@ def final_files(folder: Path) -> dict[str, Path]:
     }
 
 
+def named(path: str) -> tuple[str, str]:
+    """Return the photo and variant of a file under a final name, in any layout that names them."""
+    variant = next((one for one in ("thumbnail", "original") if one in path), "large")
+    stem = path.rpartition("/")[2].rpartition(".")[0]
+    return stem.removesuffix(f"_{variant}"), variant
+
+
 def check_truth(
     folder: Path, body: Body, damaged: Collection[int] = (), deleted: Collection[str] = ()
 ) -> int:
@@ -94,8 +101,7 @@ def check_truth(
     for name, path in final_files(folder).items():
         if path.stat().st_ino in damaged:
             continue
-        variant = next(one for one in VARIANTS if one in name)
-        image_id = path.stem.removesuffix(f"_{variant}")
+        image_id, variant = named(name)
         assert path.read_bytes() == body(image_id, variant), f"under a final name: {name}"
     return len(present)
 

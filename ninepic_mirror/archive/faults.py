@@ -55,6 +55,11 @@ _CURES: Final = {
         "mount it again, then run sync again",
     ),
 }
+# What a disk says that cannot read a file, or a file system whose checksum of it is wrong (btrfs, ZFS: EIO; ext4:
+# EBADMSG, EUCLEAN). Anything else, a missing permission above all, says nothing about the file, and ends the run.
+UNREADABLE: Final = frozenset({errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)})
+# What it says where a file is none, or none of ours
+ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO})
 
 
 def storage_error(error: OSError, path: str) -> StorageError:

@@ -42,6 +42,15 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def release(descriptor: int) -> None:
+    """Give back a descriptor of a folder, a lock or a file that was synced or only read.
+
+    What close(2) says of such a one is no news: nothing is lost, and it is closed all the same.
+    """
+    with suppress(OSError):
+        os.close(descriptor)
+
+
 class Found(Struct, frozen=True):
     """One entry of a folder as `Tree.stat` saw it."""
 
@@ -99,7 +108,7 @@ class Tree:
     def close(self) -> None:
         """Give the descriptor back. Idempotent."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            release(self._descriptor)
             self._descriptor = -1
 
     @property
@@ -145,11 +154,11 @@ class Tree:
                 except OSError as error:
                     error.filename = self.name("/".join(parts[:number]))
                     raise
-                os.close(current)
+                release(current)
                 current = below
             yield current
         finally:
-            os.close(current)
+            release(current)
 
     def _step(self, above: int, part: str, *, make: bool) -> int:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -208,7 +217,10 @@ class Tree:
                 raise OSError(errno.EINVAL, "is no regular file", self.name(path))
             yield descriptor
         finally:
-            os.close(descriptor)
+            if flags & (os.O_WRONLY | os.O_RDWR):
+                os.close(descriptor)  # a network file system may say only now that there is no room
+            else:
+                release(descriptor)
 
     def stat(self, path: str) -> Found | None:
         """Look at an entry without following a link; None when nothing is there. Raises OSError."""
@@ -418,7 +430,7 @@ class HoldingTree(Tree):
     def close(self) -> None:
         """Give every descriptor back. Idempotent."""
         while self._held:
-            os.close(self._held.popitem()[1])
+            release(self._held.popitem()[1])
         super().close()
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.faults import translated
-from ninepic_mirror.archive.files import FILE_MODE
+from ninepic_mirror.archive.files import FILE_MODE, release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +82,7 @@ class Lock:
     def close(self) -> None:
         """Give the lock and the file back. Idempotent."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            release(self._descriptor)
             self._descriptor = -1
 
 

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import sqlite3
 import time
 from contextlib import closing, contextmanager, suppress
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from ninepic_mirror.archive.faults import storage_error, translated
+from ninepic_mirror.archive.files import release
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.errors import StorageError
 
@@ -93,9 +95,7 @@ class Manifest:
         )  # stays what it was where the file system has no shared memory
         # FULL, not NORMAL: with NORMAL a power cut took 40 of 40 acknowledged rows (RELIABILITY, measured)
         self.change(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
-        if (has_log or self._was_cut_off(version)) and self.rows("PRAGMA quick_check(1)") != [
-            ("ok",)
-        ]:
+        if (has_log or self._was_cut_off(version)) and self.damage(quick=True) is not None:
             raise ManifestError(str(self.path), "quick_check found damage", _REBUILD)
         if 0 < version < len(self._migrations):
             self._back_up(version)
@@ -121,6 +121,21 @@ class Manifest:
         if version < 0 or (version == 0 and self.count("SELECT count(*) FROM sqlite_master")):
             raise ManifestError(str(self.path), f"schema version {version} is none", _REBUILD)
         return version
+
+    def damage(self, *, quick: bool) -> str | None:
+        """Return what SQLite finds damaged, None where nothing is.
+
+        Args:
+            quick: Without a comparison of each row with the indexes: a row that is lost shows nowhere else.
+
+        Raises:
+            StorageError: A page could not be read, which SQLite tells here as it tells damage.
+        """
+        ((answer,),) = self.rows(f"PRAGMA {'quick_check' if quick else 'integrity_check'}(1)")
+        code = re.search(r"error code=(\d+)", str(answer))
+        if code is not None and int(code[1]) & 0xFF == sqlite3.SQLITE_IOERR:
+            raise storage_error(OSError(errno.EIO, str(answer)), str(self.path))
+        return None if answer == "ok" else str(answer)
 
     def _was_cut_off(self, version: int) -> bool:
         """Say whether the last pass did not end: killed, or stopped by damage that it met (RELIABILITY L7)."""
@@ -315,7 +330,7 @@ def _shared(path: Path, lock: Path) -> Iterator[None]:
             ) from error
         yield
     finally:
-        os.close(held)
+        release(held)
 
 
 def _connect(path: Path, address: str) -> sqlite3.Connection:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from ninepic_mirror.archive.faults import translated
-from ninepic_mirror.archive.files import Tree
+from ninepic_mirror.archive.files import Tree, release
 from ninepic_mirror.archive.manifest import NAME
 from ninepic_mirror.archive.placement import event_folder, is_folder_of
 from ninepic_mirror.errors import RootBusyError, StorageError, UsageError
@@ -178,7 +178,7 @@ class Root:
     def release(self) -> None:
         """Keep the root no longer. Idempotent."""
         if self._held >= 0:
-            os.close(self._held)
+            release(self._held)
             self._held = -1
 
     def _locked(self) -> int:
@@ -192,9 +192,9 @@ class Root:
         except BlockingIOError:
             pass
         except BaseException:
-            os.close(descriptor)
+            release(descriptor)
             raise
-        os.close(descriptor)
+        release(descriptor)
         return -1
 
     def _write_in_place(self, content: dict[str, object]) -> None:
@@ -239,7 +239,7 @@ class Root:
                 try:
                     self._write(pacers)
                 finally:
-                    os.close(held)
+                    release(held)
         except StorageError as error:
             return error
         return None
@@ -350,7 +350,7 @@ def _sync_upwards(folder: Path) -> None:
             try:
                 os.fsync(descriptor)
             finally:
-                os.close(descriptor)
+                release(descriptor)
 
 
 def _is_content(name: str) -> bool:

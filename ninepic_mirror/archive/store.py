@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
-from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.faults import ABSENT, UNREADABLE, storage_error, translated
 from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.flush import Flush
 from ninepic_mirror.archive.holdings import Placed
@@ -168,14 +168,21 @@ class Store:
 
         Returns:
             The file, its bytes read and checked; None when it is to be fetched.
+
+        Raises:
+            StorageError: It may not be read, or not now: that says nothing about the file.
         """
         places = [] if job.held is None else [Stray(job.held, job.sha256)]
         places += [] if stray is None else [stray]
         for known in places:
             try:
                 digest = read_hashes(self.tree, known.path, job.variant)
-            except (OSError, MirrorError):
-                continue  # gone, not readable, or not whole: it is fetched anew, and this one goes to the trash
+            except OSError as error:
+                if error.errno not in UNREADABLE | ABSENT:
+                    raise storage_error(error, self.tree.name(known.path)) from error
+                continue
+            except MirrorError:
+                continue  # not whole: it is fetched anew, and this one goes to the trash
             if known.sha256 in {None, digest.sha256}:
                 return Ready(job, known.path, digest)
         return None
@@ -364,5 +371,9 @@ class Store:
     def _is_file_of(self, move: Move, path: str) -> bool:
         try:
             return read_hashes(self.tree, path, move.variant).sha256 == move.sha256
-        except (OSError, MirrorError):
+        except OSError as error:
+            if error.errno not in UNREADABLE | ABSENT:
+                raise
+            return False
+        except MirrorError:
             return False

@@ -8,7 +8,6 @@ Nothing here writes, and nothing follows a link. All of it blocks: callers run i
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import math
 import os
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 
 from msgspec import Struct
 
-from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.faults import ABSENT, UNREADABLE, translated
 from ninepic_mirror.archive.files import split
 
 if TYPE_CHECKING:
@@ -44,10 +43,6 @@ _SMALL: Final = (
 _MOST: Final = 8  # small files read at once
 _FEW: Final = 4  # large files, where there are so many processors to hash them
 _TRIES: Final = 5  # looks at a row that changes each time; a pass changes it twice
-# What a disk says that cannot read a file, or a file system whose checksum of it is wrong (btrfs, ZFS: EIO; ext4:
-# EBADMSG, EUCLEAN). Anything else, a missing permission above all, says nothing about the file, and ends the run.
-_UNREADABLE: Final = frozenset({errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)})
-_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO})
 
 
 class Entry(Struct, frozen=True, gc=False):
@@ -287,9 +282,9 @@ def _look_at(tree: Tree, path: str, entry: Entry, eye: Eye) -> Look:
             _forget(descriptor)
             return Look(None if is_right else "content", read, note)
     except OSError as error:
-        if error.errno in _UNREADABLE:
+        if error.errno in UNREADABLE:
             return Look("content", read)
-        if error.errno in _ABSENT:
+        if error.errno in ABSENT:
             # what it is that keeps it from being opened; if that has just changed, the second look sees it
             return Look(_glance(tree, path, entry.size) or "missing")
         raise

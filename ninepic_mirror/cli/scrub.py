@@ -234,14 +234,12 @@ class Scrub(Struct):
                 return "the manifest is lost"
         try:
             with mirrors.opened(mirrors.root_of(self.config), event_id) as (manifest, _):
-                # The long one also compares each row with the indexes: a row that is lost shows nowhere else.
-                pragma = "quick_check" if self.asked.quick else "integrity_check"
-                (answer,) = manifest.rows(f"PRAGMA {pragma}(1)")
+                damage = manifest.damage(quick=self.asked.quick)
         except StorageError as error:
             if not _is_damage(error):
                 raise
             return error.text
-        return None if answer == ("ok",) else f"the manifest is damaged: {answer[0]}"
+        return None if damage is None else f"the manifest is damaged: {damage}"
 
     async def _set_aside(self, event_id: int, folder: Path, path: Path, fault: str) -> None:
         with lock.opened(folder / lock.PATH) as held:

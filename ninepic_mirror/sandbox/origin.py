@@ -161,7 +161,8 @@ def reporter(world: World) -> Callable[[Request, Exception], Awaitable[Response]
     """Return a handler of the sandbox's own faults: the client sees a 500, `running` raises them at its end."""
 
     async def report(_request: Request, error: Exception) -> Response:
-        world.crashes.append(error)
+        if not isinstance(error, ClientDisconnect):  # amid its request: the client's choice
+            world.crashes.append(error)
         return Response(_envelope(b"The sandbox is broken"), 500, media_type="application/json")
 
     return report

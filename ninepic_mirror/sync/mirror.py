@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import trio
 
 from ninepic_mirror.archive import lock, partial
+from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.manifest import Manifest, ManifestError, set_aside
 from ninepic_mirror.archive.placement import Layout
@@ -133,6 +134,10 @@ def _open_manifest(path: Path, session: Session, *, durable: bool) -> Manifest:
             f"{path} was damaged ({error.text}); it is kept as {aside.name} and rebuilt from the files",
         )
         manifest = Manifest.open(path, durable=durable)
-    with Tree(path.parent, durable=durable) as folder:
-        folder.sync_folder("")  # the file's own name, before anything is recorded in it
+    try:
+        with translated(str(path.parent)), Tree(path.parent, durable=durable) as folder:
+            folder.sync_folder("")  # the file's own name, before anything is recorded in it
+    except BaseException:
+        manifest.close()
+        raise
     return manifest

@@ -294,6 +294,21 @@ async def test_post_meets_faults_too(wire: Wire) -> None:
     assert len(answer.body) == int(answer.headers["content-length"]) // 2
 
 
+async def test_a_client_may_go_amid_its_request(wire: Wire) -> None:
+    """A request whose body never comes whole is the client's affair, and no fault of the sandbox."""
+    for _ in range(3):
+        stream = await wire.open("api")
+        head = "POST /api/v1/ext/903/event/456/original-photos HTTP/1.1\r\nHost: x\r\nX-API-Key: test-key\r\n"
+        await stream.send_all(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+        with trio.fail_after(5):
+            while not wire.sandbox.count("api"):  # noqa: ASYNC110  it sends no event
+                await trio.sleep(0.01)
+        await trio.aclose_forcefully(stream)
+        assert (await wire.ask()).body == wire.body
+        wire.sandbox.clear_requests()
+    assert not wire.sandbox.crashes
+
+
 async def test_a_connection_goes_on_after_an_honest_fault(wire: Wire) -> None:
     """A refusal leaves the connection open for the next request."""
     wire.sandbox.faults.add(Fault(kind="429", count=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import EventNotFoundError, KeyRefusedError, RejectedError, StorageError
 from ninepic_mirror.sandbox import Fault
@@ -243,6 +245,21 @@ async def test_half_written_files_are_cleared_before_the_manifest_is_opened(
             "large-y",
             "large-y.resume",
         }
+
+
+async def test_a_disk_that_fails_right_after_the_manifest_was_opened_is_told(
+    open_bench: OpenBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first sync of a pass is that of the manifest's own name: it may fail as any other."""
+    async with open_bench(photos=10) as bench:
+        await bench.sync()
+
+        def fail(_tree: Tree, _path: str) -> None:
+            raise OSError(errno.EIO, "I/O error")
+
+        monkeypatch.setattr(Tree, "sync_folder", fail)
+        with pytest.raises(StorageError, match="I/O error"):
+            await bench.sync()
 
 
 async def test_a_photo_that_is_gone_for_good_is_listed(open_bench: OpenBench) -> None:

@@ -1,16 +1,13 @@
 """A real ext4 whose power is cut: what a pass called present is there and whole, though no file was synced by itself.
 
-A loop device over a file in memory, mounted so that the kernel commits nothing of its own accord, and cut by
-FS_IOC_SHUTDOWN without flushing the journal (RELIABILITY, T3): what was not synced by then is gone.
+Here the cut comes at certain moments; at random ones, and again and again, it comes in `tests/torture/power.py`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,12 +22,14 @@ from ninepic_mirror.archive.store import Fetched
 from ninepic_mirror.errors import StorageError
 from tests.oracle import Row, check_settled, check_truth
 from tests.shelf import SIX, jpeg, open_shelf, photo, window
+from tests.torture import disks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ninepic_mirror.archive.records import Job
     from tests.conftest import Bench, OpenBench
+    from tests.torture.disks import Disk
 
 # Makes a pass, says after each commit which files have rows, and cuts the power at a given moment.
 PASS = """
@@ -91,54 +90,15 @@ os._exit(0)  # nothing more to that disk
 """
 
 
-class Disk:
-    """A small ext4 in memory, at `place` while it is mounted."""
-
-    def __init__(self, folder: Path) -> None:
-        self.image, self.place = folder / "image", folder / "disk"
-        self.place.mkdir()
-        with self.image.open("wb") as image:
-            image.truncate(96 << 20)
-
-    def make(self) -> str:
-        """Make the file system and mount it; return why that is not possible, or nothing."""
-        for words in (["mkfs.ext4", "-qF", str(self.image)], self._mount()):
-            try:
-                done = subprocess.run(words, capture_output=True, text=True, check=False)
-            except OSError as error:
-                return str(error)
-            if done.returncode:
-                return done.stderr.strip()
-        return ""
-
-    def _mount(self) -> list[str]:
-        return ["mount", "-o", "loop,commit=300", str(self.image), str(self.place)]
-
-    def unmount(self, *options: str) -> None:
-        """Take it away, as the power is already."""
-        if os.path.ismount(self.place):
-            subprocess.run(["umount", *options, self.place], check=True)
-
-    def restart(self) -> None:
-        """Come up again after the cut: the journal is replayed."""
-        self.unmount()
-        subprocess.run(self._mount(), check=True)
-
-
 @pytest.fixture
 def disk() -> Iterator[Disk]:
-    """Return a disk whose power can be cut; skipped where there is none to be had."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        made = Disk(Path(folder))
-        why = "only root may mount" if os.geteuid() else made.make()
-        if why:
-            print(f"no loop-mounted ext4 here: {why}")
-            pytest.skip(f"no loop-mounted ext4 here: {why}")
-        try:
-            yield made
-        finally:
-            made.unmount("-l")  # also when a test that failed has something open there
+    """Return an ext4 whose power can be cut; skipped where there is none to be had."""
+    why = disks.lacks("ext4")
+    if why:
+        print(why)
+        pytest.skip(why)
+    with disks.disk("ext4") as made:
+        yield made
 
 
 async def _cut(
@@ -238,7 +198,7 @@ def test_a_sync_that_fails_is_told_and_records_nothing(disk: Disk) -> None:
         ready = shelf.store.write([_came(job) for job in jobs])
         assert can_sync_all(shelf.folder.stat().st_dev)
         store = shelf.store
-        _shut_down(disk.place)
+        disk.cut()
         with pytest.raises(OSError, match="Input/output error"):
             tree.sync_file_system()
         with pytest.raises(StorageError):
@@ -249,16 +209,6 @@ def test_a_sync_that_fails_is_told_and_records_nothing(disk: Disk) -> None:
 def _came(job: Job) -> Fetched:
     body = jpeg(job.image_id)
     return Fetched(job, body, content_of(body, job.variant))
-
-
-def _shut_down(place: Path) -> None:
-    import fcntl
-    import struct
-
-    assert os.path.ismount(place)  # never any disk but our own
-    descriptor = os.open(place, os.O_RDONLY)
-    fcntl.ioctl(descriptor, 0x8004587D, struct.pack("I", 2))
-    os.close(descriptor)
 
 
 def test_a_disk_without_a_place_for_one_more_file_is_told(

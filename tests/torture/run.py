@@ -32,7 +32,16 @@ if TYPE_CHECKING:
 
 PROJECT: Final = Path(__file__).parents[2]
 LEDGER: Final = PROJECT / "test-output" / "torture" / "ledger.jsonl"
-MODULES: Final[tuple[str, ...]] = (
+MODULES: Final[tuple[str, ...]] = (  # each offers EXPERIMENT; in the order of the document
+    "kills",
+    "recheck_kills",
+    "kill_calls",
+    "power",
+    "calls_fail",
+    "disk_full",
+    "disk_errors",
+    "compound",
+    "targets",
     "http_faults",
     "storms",
     "races",
@@ -40,7 +49,7 @@ MODULES: Final[tuple[str, ...]] = (
     "cancel_steps",
     "model",
     "soak",
-)  # each offers EXPERIMENT; in the order of the document
+)
 
 
 def experiments() -> dict[str, Experiment]:

@@ -49,6 +49,25 @@ def put(tree: Tree, path: str, data: bytes = b"photo") -> Path:
     return place
 
 
+def test_what_close_says_counts_only_where_something_was_written(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network file system may refuse what was written as late as that; of a file that was read it says nothing."""
+    put(tree, "a/b.jpg")
+    close = os.close
+
+    def fail(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EDQUOT, "quota")
+
+    monkeypatch.setattr(os, "close", fail)
+    assert tree.read("a/b.jpg", 10) == b"photo"
+    with pytest.raises(OSError, match="quota"):
+        tree.create("a/c.jpg", b"new", None)
+    with pytest.raises(OSError, match="quota"), tree.opened("a/b.jpg", os.O_WRONLY):
+        pass
+
+
 class Calls:
     """Records the system calls that matter to durability, in order, as `name path`.
 

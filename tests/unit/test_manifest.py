@@ -19,8 +19,10 @@ from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from ninepic_mirror.archive.manifest import Value
 
 needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tmpfs needs root")
 NEXT = (*MIGRATIONS, "ALTER TABLE hours ADD COLUMN note TEXT")
@@ -178,6 +180,31 @@ def test_a_log_left_behind_has_the_file_checked(path: Path) -> None:
     path.with_name(f"{NAME}-wal").write_bytes(b"x" * 100)
     with pytest.raises(ManifestError, match="quick_check"):
         Manifest.open(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(266, StorageError), (10, StorageError), (11, ManifestError), (523, ManifestError)],
+)
+def test_a_page_that_cannot_be_read_is_no_damage(
+    path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: type[StorageError]
+) -> None:
+    """SQLite tells a read error among the damage; the manifest must not be given up for it."""
+    with Manifest.open(path) as manifest:
+        manifest.begin_pass("quick")  # and is not ended
+    plain = Manifest.rows
+
+    def rows(
+        manifest: Manifest, query: str, values: Iterable[Value] = ()
+    ) -> list[tuple[Value, ...]]:
+        if "quick_check" not in query:
+            return plain(manifest, query, values)
+        return [(f"Tree 2 page 2: unable to get the page. error code={code}",)]
+
+    monkeypatch.setattr(Manifest, "rows", rows)
+    with pytest.raises(StorageError) as raised:
+        Manifest.open(path)
+    assert type(raised.value) is error
 
 
 def test_damage_met_later_is_named(path: Path) -> None:

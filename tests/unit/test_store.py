@@ -760,6 +760,21 @@ def test_what_cannot_be_looked_at_is_fetched(shelf: Shelf, monkeypatch: pytest.M
     assert shelf.store.find(job, Stray(f"{DAY}/large/a.jpg")) is None
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.ESTALE])
+def test_what_may_not_be_looked_at_is_not_fetched(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A fault that says nothing about the file ends the pass; otherwise a whole event would be fetched again."""
+    job = wanted(shelf)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(StorageError, match=r"large/a\.jpg"):
+        shelf.store.find(job, None)
+
+
 def test_a_link_in_a_photos_place_is_not_read(shelf: Shelf) -> None:
     """A link, even to the right bytes, is no photo (RELIABILITY L8)."""
     job = wanted(shelf)
