@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ninepic_mirror.archive.manifest import NAME, Manifest, ManifestError, now, reading, set_aside
+from ninepic_mirror.archive.manifest import (
+    NAME,
+    Manifest,
+    ManifestError,
+    UnreadableError,
+    now,
+    reading,
+    set_aside,
+)
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.errors import StorageError
 
@@ -187,6 +195,26 @@ def test_damage_met_later_is_named(path: Path) -> None:
         damage(path, path.stat().st_size // 4096 - 40)
         with pytest.raises(ManifestError, match="malformed") as raised:
             list(manifest.each("SELECT * FROM meta"))
+    assert "run sync" in raised.value.cure
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE meta SET value = CAST(x'22ff22' AS TEXT)", "UTF-8"),
+        ("UPDATE meta SET value = '{'", "JSON"),
+        ("ALTER TABLE meta RENAME TO mets", "no such table"),
+        ("ALTER TABLE meta RENAME COLUMN value TO valse", "no such column"),
+    ],
+)
+def test_what_makes_no_sense_is_damage(path: Path, statement: str, says: str) -> None:
+    """A changed text or name is sound to SQLite's checks, and no bug of ours."""
+    with Manifest.open(path) as manifest:
+        manifest.set_meta({"a": 1})
+        manifest.change(statement)
+        assert manifest.rows("PRAGMA integrity_check(1)") == [("ok",)]
+        with pytest.raises(UnreadableError, match=says) as raised:
+            manifest.meta("a")
     assert "run sync" in raised.value.cure
 
 
