@@ -211,7 +211,7 @@ class Manifest:
         """
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UnreadableError(str(self.path), f"no JSON: {error}", _REBUILD) from error
 
     def set_meta(self, values: dict[str, object]) -> None:
@@ -362,23 +362,37 @@ def _translated(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if _code(error) in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}:
             raise ManifestError(str(path), str(error), _REBUILD) from error
-        if _makes_no_sense(error):
+        if _makes_no_sense(path, error):
             raise UnreadableError(str(path), str(error), _REBUILD) from error
         if not isinstance(error, sqlite3.OperationalError):
             raise
         raise _storage(path, error) from error
+    except UnicodeDecodeError as error:  # out of the message that SQLite has for a damaged schema
+        raise UnreadableError(str(path), "the schema is damaged", _REBUILD) from error
 
 
-def _makes_no_sense(error: sqlite3.DatabaseError) -> bool:
+def _makes_no_sense(path: Path, error: sqlite3.DatabaseError) -> bool:
     """Say whether texts or names of the file are damaged, which SQLite's own checks do not look at.
 
     A text that is no UTF-8 is told by Python's module, without a code. All statements are fixed, so a table or column
     that is not there was there.
     """
     code, text = _code(error), str(error)
-    return (not code and text.startswith("Could not decode")) or (
-        code == "SQLITE_ERROR" and text.startswith(_NONSENSE)
+    return (
+        (not code and text.startswith("Could not decode"))
+        or (code == "SQLITE_ERROR" and text.startswith(_NONSENSE))
+        or (code == "SQLITE_READONLY" and _is_of_another_format(path))
     )
+
+
+def _is_of_another_format(path: Path) -> bool:
+    """Whether the file says that only a newer SQLite may write to it (fileformat2.html §1.3.3); there is no such one."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(20)
+    except OSError:
+        return False
+    return len(head) == 20 and head[18] > 2
 
 
 def _code(error: BaseException | None) -> str:

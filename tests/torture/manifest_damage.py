@@ -209,7 +209,7 @@ class Trials:
         assert asked <= damaged, "photos were fetched that stood there whole"
         self.check_files()
         last = self.run("sync", 456, *flags)
-        assert (last.code, last.entry["whole"]) == (0, True)
+        assert (last.code, last.entry["whole"]) == (0, True), last
         assert last.entry["requests"]["photos"] == 0
         assert self.promised() == self.hashes
         check_settled(self.mirror.folder)
@@ -235,7 +235,8 @@ class Trials:
 def damages(pages: int, seed: int) -> Iterator[tuple[str, Damage]]:
     """Yield what a round does: a part of the head, one way for a quarter of the pages, and the file as a whole."""
     for at in range(seed * 5 % HEAD, seed * 5 % HEAD + 5):
-        yield f"byte {at}", partial(flip_byte, at)
+        if not 60 <= at < 64:  # the schema's version: a newer one is refused, see `Trials.refuse`
+            yield f"byte {at}", partial(flip_byte, at)
     way = (flip, zero, cut)[seed % 3]
     for number in range(seed // 3 % 4, pages, 4):
         yield f"{way.__name__} {number}", partial(spoil_page, way, number)

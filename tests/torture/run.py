@@ -35,6 +35,7 @@ LEDGER: Final = PROJECT / "test-output" / "torture" / "ledger.jsonl"
 MODULES: Final[tuple[str, ...]] = (
     "bit_rot",
     "manifest_damage",
+    "fuzzing",
     "planted_bugs",
 )  # each offers EXPERIMENT; in the order of the document
 
