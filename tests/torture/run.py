@@ -48,6 +48,10 @@ MODULES: Final[tuple[str, ...]] = (  # each offers EXPERIMENT; in the order of t
     "clock_jumps",
     "cancel_steps",
     "model",
+    "bit_rot",
+    "manifest_damage",
+    "fuzzing",
+    "planted_bugs",
     "soak",
 )
 
