@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import xxhash
@@ -54,6 +54,22 @@ class _Known(Struct, gc=False):
 
     place: Place
     reading: int
+
+
+class _File(NamedTuple):
+    """A file's row, as far as a listing may change it."""
+
+    state: str | None = None
+    path: str | None = None
+    url: str | None = None
+    sha256: str | None = None
+    queued: int | None = None
+    rests: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+_NEW: Final = _File()
 
 
 class Listings:
@@ -223,51 +239,48 @@ class Listings:
             f" WHERE image_id IN ({_marks(ids)})",
             [self._clock, *ids],
         )
-        rows = {(row[0], row[1]): row[2:] for row in found}
+        rows = {(row[0], row[1]): _File(*row[2:]) for row in found}  # type: ignore[arg-type]  # by the schema
         changes: list[Row] = []
         for image_id, photo in photos.items():
             for variant in self._variants:
+                old = rows.get((image_id, variant), _NEW)
                 url = photo.url(variant)
-                state, path, old_url, sha256, queued, rests, *known = rows.get(
-                    (image_id, variant), (None,) * 8
-                )
                 kept = storable(url)
-                if is_pseudonym(image_id):
-                    if state != "forgotten":
-                        changes.append((image_id, variant, None, "forgotten", self._pass))
-                    continue
-                if (
-                    self._recheck
-                    and state == "present"
-                    and queued != self._pass
-                    and url
-                    and kept is None
-                ):
-                    changes.append((image_id, variant, None, state, self._pass))
+                state, queued, is_wanted = self._decide(
+                    image_id, old, can_ask=bool(url) and not kept
+                )
+                if is_wanted or (state, kept) != (old.state, old.url):
+                    changes.append((image_id, variant, kept, state, queued))
+                if is_wanted:
+                    known = Known(old.etag, old.last_modified) if state == "present" else None
                     yield Job(
-                        image_id, variant, taken[image_id], url, photo.width, photo.height, str(path), str(sha256),
-                        Known(*known),  # type: ignore[arg-type]  # texts, by the schema
+                        image_id, variant, taken[image_id], url, photo.width, photo.height, old.path, old.sha256, known
                     )  # fmt: skip
-                    continue
-                if state in {"present", "forgotten"} or rests:
-                    if old_url != kept:
-                        changes.append((image_id, variant, kept, state, queued))
-                    continue
-                if state is not None and queued == self._pass and state != "gone":
-                    # already on its way, perhaps by an older address: the next pass has the new one
-                    if old_url != kept:
-                        changes.append((image_id, variant, kept, state, queued))
-                    continue
-                changes.append((image_id, variant, kept, "pending", self._pass))
-                yield Job(
-                    image_id, variant, taken[image_id], url, photo.width, photo.height,
-                    None if path is None else str(path), None if sha256 is None else str(sha256),
-                )  # fmt: skip
         self._manifest.change_each(
             "INSERT INTO files (image_id, variant, url, state, queued) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET url = excluded.url, state = excluded.state, queued = excluded.queued",
             changes,
         )
+
+    def _decide(
+        self, image_id: str, old: _File, *, can_ask: bool
+    ) -> tuple[str | None, int | None, bool]:
+        """Return what a file's row is to say: its state, the last pass that asks for it, and whether this one does.
+
+        Args:
+            image_id: Its photo.
+            old: The row.
+            can_ask: The listing gives an address that is not stored: a recheck knows it from here only.
+        """
+        if is_pseudonym(image_id):
+            return "forgotten", self._pass, False
+        if old.state == "present" and self._recheck and can_ask and old.queued != self._pass:
+            return "present", self._pass, True
+        # Already on its way, perhaps by an older address: the next pass has the new one.
+        is_under_way = old.state not in {None, "gone"} and old.queued == self._pass
+        if old.state in {"present", "forgotten"} or old.rests or is_under_way:
+            return old.state, old.queued, False
+        return "pending", self._pass, True
 
     def prove(self, listing: Listing, reading: int) -> None:
         """A reading of `listing` was whole: mark the photos that belong to it and that it does not name any more.
