@@ -55,6 +55,7 @@ _HEAD: Final = "# Photos that must not come back: SHA-256 of the salt and the id
 _LINE: Final = re.compile(r"#.*|salt (?P<salt>[0-9a-f]{32})|(?P<digest>[0-9a-f]{64})", re.ASCII)
 _LIMIT: Final = 64 << 20  # bytes of the file: a million photos
 _PSEUDONYM: Final = "forgotten~"
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 _SINCE: Final = 3  # the schema version that has the table
 _CHUNK: Final = 1 << 20
 # What may stand for a placeholder of a layout, and behind a name in the folders or the trash.
@@ -98,20 +99,25 @@ class Veil(Struct, frozen=True):
         return _PSEUDONYM + self.digest(image_id)
 
     def over(self, photos: Sequence[Photo]) -> Sequence[Photo]:
-        """Return rows of a listing in which forgotten photos have a pseudonym, and nothing else."""
-        if not self.digests:
-            return photos
+        """Return rows of a listing in which forgotten photos have a pseudonym, and nothing else.
+
+        An id that looks like a pseudonym is left out, so that the listing does not add up: no service gives one, and
+        taken for one it would count as forgotten without ever having been here.
+        """
         return [
             Photo(self.pseudonym(photo.image_id), None, None)
             if self.hides(photo.image_id)
             else photo
             for photo in photos
+            if not is_pseudonym(photo.image_id)
         ]
 
 
 def is_pseudonym(image_id: str) -> bool:
     """Whether an id of a row stands for a forgotten photo."""
-    return image_id.startswith(_PSEUDONYM)
+    return (
+        image_id.startswith(_PSEUDONYM) and _DIGEST.fullmatch(image_id, len(_PSEUDONYM)) is not None
+    )
 
 
 def counted(manifest: Manifest) -> int:

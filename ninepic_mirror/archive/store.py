@@ -303,30 +303,56 @@ class Store:
         ready = one.ready
         if ready.source == one.target:
             return
-        self._make_way(tree, one.target)
+        stands = tree.stat(one.target) is not None and self._keep(tree, one.target)
+        self._put(tree, one, over=stands)
         held = ready.job.held
         is_ours = held not in others
         if ready.was_fetched and held is not None and is_ours and not held.startswith(TRASH):
-            # damaged, or it would not have been fetched; its photo may have moved on
-            self._make_way(tree, held)
+            self._give_up(tree, held, one.target)
+
+    def _keep(self, tree: Tree, target: str) -> bool:
+        """Give what stands at a final name without being the photo a name in the trash, durably: nothing is deleted.
+
+        Returns:
+            Whether it stands there still, to be replaced in one step, so that no crash leaves the name without a file;
+            a folder, and where there are no links a file, has moved.
+        """
+        place = self.trash_place(target)
+        try:
+            tree.link(target, place)
+            stands = True
+        except OSError:
+            tree.move(target, place)
+            stands = False
+        tree.sync_folder(split(place)[0])
+        return stands
+
+    def _put(self, tree: Tree, one: _Settling, *, over: bool) -> None:
+        """Give a file its final name, `over` what stands there."""
+        source, target = one.ready.source, one.target
         if one.twin is not None:
+            name = f"{source}.twin" if over else target
             try:
-                tree.link(one.twin, one.target)
+                tree.link(one.twin, name)
             except OSError:  # EMLINK, EPERM, EXDEV: this file system or file takes no (more) links
                 one.twin = None
                 self._sync(tree, [one])
             else:
-                tree.remove(ready.source)
+                if over:
+                    tree.move(name, target)
+                tree.remove(source)
                 return
-        if ready.was_fetched:
-            tree.place(ready.source, one.target)
+        if one.ready.was_fetched:
+            tree.place(source, target)
         else:
-            tree.move(ready.source, one.target)
+            tree.move(source, target)
 
-    def _make_way(self, tree: Tree, target: str) -> None:
-        """Whatever stands at a final name without being the photo goes to the trash: nothing is deleted."""
-        if tree.stat(target) is not None:
-            tree.move(target, self.trash_place(target))
+    def _give_up(self, tree: Tree, held: str, target: str) -> None:
+        """What stood at a photo's former place was damaged, or replaced, or it would not have been fetched."""
+        found, new = tree.stat(held), tree.stat(target)
+        # without regard to case both may be one name
+        if found is not None and new is not None and found.inode != new.inode:
+            tree.move(held, self.trash_place(held))
 
     def trash_place(self, path: str) -> str:
         """Return a free place in the trash for a file: a folder for each day, then the path it had."""

@@ -1,9 +1,9 @@
 """What comes of asking whether photos were replaced under their ids (`sync --recheck`, RELIABILITY N12).
 
 What is here is good until something else stands in its place: whatever goes wrong with a request is listed, and the
-row stays `present`. Changed bytes take the way of every other file. Before the old one is moved to the trash, its row
-leaves `present` in a transaction of its own; cut off from there on, the next pass finds the old file by its hash where
-it stood, or fetches the new one.
+row stays `present`. Changed bytes take the way of every other file. Before the old one gets a name in the trash and is
+replaced in one step, its row leaves `present` in a transaction of its own; cut off from there on, the next pass finds
+the old file by its hash where it stood, or fetches the new one again.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from ninepic_mirror.archive.placement import Layout
 from ninepic_mirror.archive.schema import VERSION_1, VERSION_2
 from ninepic_mirror.config import DEFAULT_LAYOUT
 from ninepic_mirror.errors import StorageError
+from ninepic_mirror.model import Photo
 from tests.shelf import SIX, VARIANTS, Shelf, jpeg, open_shelf, photo, window
 
 if TYPE_CHECKING:
@@ -314,3 +315,11 @@ def test_only_below_a_folder(shelf: Shelf) -> None:
     (shelf.folder / "a/b/c").write_bytes(b"")
     (shelf.folder / "d").write_bytes(b"")
     assert list(inventory.walk(shelf.tree, "a")) == [("a/b", ["c"])]
+
+
+def test_an_id_that_looks_like_a_pseudonym_is_no_photo() -> None:
+    """A listing that holds one does not add up; one that only begins so is a photo like any other."""
+    veil = Veil()
+    false, usual = Photo(veil.pseudonym("a"), "u", "u"), Photo("forgotten~x", "u", "u")
+    assert veil.over([false, usual]) == [usual]
+    assert Veil("ab", frozenset({Veil("ab").digest("c")})).over([false, usual]) == [usual]

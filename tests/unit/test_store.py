@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,17 +18,17 @@ from ninepic_mirror.archive.content import content_of
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.moves import Move
 from ninepic_mirror.archive.partial import FOLDER, Partial, sweep
-from ninepic_mirror.archive.records import Listing, Stray
+from ninepic_mirror.archive.records import Job, Listing, Stray
 from ninepic_mirror.archive.store import Fetched
 from ninepic_mirror.archive.sums import write_stale
 from ninepic_mirror.archive.survey import survey
 from ninepic_mirror.errors import StorageError
+from ninepic_mirror.model import Known
 from tests.shelf import SIX, Shelf, jpeg, photo, sha256, window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ninepic_mirror.archive.records import Job
     from ninepic_mirror.archive.store import Ready
 
 DAY = "2026-01-19/06"
@@ -355,6 +356,57 @@ def test_a_fault_at_any_call_loses_nothing(
     shelf.check()
     assert shelf.rows()["b", "large"] == ("present", f"{DAY}/large/b.jpg")
     assert b"in the way" in trash(shelf)
+
+
+@pytest.mark.parametrize("way", ["as it was", "equal to another", "elsewhere now", "without links"])
+@pytest.mark.parametrize("step", range(14))
+def test_a_file_is_replaced_in_one_step(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, step: int, way: str
+) -> None:
+    """Whichever call is the last one before a crash: the old file or the new one has its name, the old is not lost."""
+    old, new = jpeg("old"), jpeg("new")
+    shelf.have(window(SIX), "b", body=new)
+    shelf.have(window(SIX), "a", body=old)
+    target = shelf.folder / DAY / "large/a.jpg"
+    held = shelf.folder / DAY / "large/former.jpg" if way == "elsewhere now" else target
+    target.rename(held)
+    body = new if way == "equal to another" else jpeg("newer")
+    job = Job(
+        *("a", "large", SIX, None, None, None),
+        *(str(held.relative_to(shelf.folder)), sha256(old), Known()),
+    )
+    shelf.holdings.renounce([job])
+    ready = shelf.fetched(job, body)
+    left = [step]
+
+    def failing(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*args: object, **keywords: object) -> object:
+            if name == "link" and way == "without links":
+                raise OSError(errno.EPERM, "no links here")
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.EIO, "dead")
+            return real(*args, **keywords)
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("fsync", "rename", "link", "unlink", "mkdir"):
+        failing(name)
+    with suppress(StorageError):
+        shelf.settle([ready])
+    monkeypatch.undo()
+    standing = [place.read_bytes() for place in (held, target) if place.exists()]
+    assert old in standing or old in trash(shelf)
+    assert way == "without links" or standing
+    assert all(content in {old, body} for content in standing)
+    shelf.next_pass()
+    shelf.settle([shelf.fetched(job, body)])
+    shelf.check()
+    assert target.read_bytes() == body
+    assert old in trash(shelf)
+    assert held == target or not held.exists()
 
 
 def test_room_is_asked_for_first(shelf: Shelf) -> None:
