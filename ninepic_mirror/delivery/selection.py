@@ -133,14 +133,17 @@ def by_photographers(shots: Sequence[Shot], filters: Filters) -> list[Shot]:
 
 
 def split(shots: Iterable[Shot], by: str | None) -> list[tuple[str | None, list[Shot]]]:
-    """Return the photos of each photographer or day with its name, in the order of names; None: all together."""
+    """Return the photos of each photographer or day with its name, in the order of names; None: all together.
+
+    A name that is written in several ways is one, but for upper and lower case nothing is made equal.
+    """
     if by is None:
         return [(None, list(shots))]
-    parts: dict[str, list[Shot]] = {}
+    parts: dict[str, tuple[str | None, list[Shot]]] = {}
     for shot in shots:
         label = photographer(shot) if by == "photographer" else shot.day or "undated"
-        parts.setdefault(label, []).append(shot)
-    return sorted(parts.items())
+        parts.setdefault(label.casefold(), (label, []))[1].append(shot)
+    return [part for _, part in sorted(parts.items())]
 
 
 def pick(
