@@ -143,6 +143,8 @@ class Dispatch(Struct):
         if place in self.there:
             made.bag_id = self.there[place]
             self.console.say(f"{place} is there already, whole")
+            with Target(place, order.event_id) as target:
+                await trio.to_thread.run_sync(target.clean)
             recorded = await trio.to_thread.run_sync(self._recorded, made.bag_id)
             if recorded is not None:
                 return recorded

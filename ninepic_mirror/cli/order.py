@@ -14,7 +14,7 @@ from ninepic_mirror.model import Key, Variant  # noqa: TC001  as above
 from ninepic_mirror.sync.selection import span
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from zoneinfo import ZoneInfo
 
     from ninepic_mirror.delivery.catalogue import Delivery, Shot
@@ -146,7 +146,7 @@ class Parts(Struct, frozen=True):
 
 
 def parts(
-    order: Order, stock: Stock, shots: Sequence[Shot], bag_ids: Sequence[str], made_at: str
+    order: Order, stock: Stock, shots: Sequence[Shot], bag_ids: Iterable[str], made_at: str
 ) -> Parts:
     """Return the packages that are to be made.
 
@@ -154,7 +154,7 @@ def parts(
         order: What was asked for.
         stock: What there is.
         shots: The photos that fit all filters.
-        bag_ids: A fresh one for each part, at least as many as there are.
+        bag_ids: Fresh ones, as many as there may be parts.
         made_at: For people.
 
     Raises:

@@ -6,6 +6,7 @@ The decisions are `order`, `selection` and `plan`; what is written, and where: `
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import secrets
@@ -69,6 +70,7 @@ class Shipment(Struct):
         order: What was asked for.
         ledger: The event's manifest.
         stop: Set when the run is to end.
+        asking: Around what is asked of the service.
         entry: What `--json` prints of the event.
     """
 
@@ -77,6 +79,7 @@ class Shipment(Struct):
     order: Order
     ledger: Ledger
     stop: threading.Event = field(default_factory=threading.Event)
+    asking: trio.CancelScope = field(default_factory=trio.CancelScope)
     entry: dict[str, object] = field(default_factory=dict)
 
     @classmethod
@@ -111,6 +114,7 @@ class Shipment(Struct):
     async def _watch(self, stopping: trio.Event) -> None:
         await stopping.wait()
         self.stop.set()
+        self.asking.cancel()
 
     # --- what there is -------------------------------------------------------------------------------------------
 
@@ -122,23 +126,18 @@ class Shipment(Struct):
             stock, shots = await self.ledger.ask(lambda manifest: self._stock(manifest, tree))
             self.entry["name"] = stock.facts.name
             filters = order.filters(stock.zone, found)
+            unknown = selection.unknown_ids(shots, filters)
+            strange = await self.ledger.ask(lambda manifest: _strange(manifest, unknown))
             shots = selection.at_times(selection.named(shots, filters), filters)
-            strange = (
-                await self.ledger.ask(
-                    lambda manifest: _strange(manifest, selection.unknown_ids(shots, filters))
-                )
-                if filters.ids is not None and not (filters.days or any(filters.span))
-                else []
-            )
             if not order.dry_run or order.photographers or order.split_by == "photographer":
                 shots = await self._with_cameras(stock, shots, tree)
-            nobodys = [shot for shot in shots if not shot.files] if order.photographers else []
-            shots = [
-                shot for shot in selection.by_photographers(shots, filters) if shot not in nobodys
-            ]
-            plan = parts(order, stock, shots, _bag_ids(order.event_id, len(shots)), _date(stock))
-            _, unknown = selection.pick(nobodys, stock.variants, {})
-            lacking = [*plan.lacking, *unknown, *strange, *stock.doubts]
+            # whose a photo is of which nothing is here, nobody knows
+            nobodys = [one for one in shots if not one.files] if order.photographers else []
+            known = [one for one in shots if one.files] if nobodys else shots
+            shots = selection.by_photographers(known, filters)
+            plan = parts(order, stock, shots, _bag_ids(order.event_id), _date(stock))
+            _, nowhere = selection.pick(nobodys, stock.variants, {})
+            lacking = [*plan.lacking, *nowhere, *strange, *stock.doubts]
             self.entry["missing"] = [structs.asdict(one) for one in lacking]
             if lacking and not order.allow_incomplete:
                 return self._refuse(stock, lacking)
@@ -182,14 +181,18 @@ class Shipment(Struct):
         """
         order = self.order
         assert order.key is not None  # noqa: S101  with --bib it is read
-        async with open_api(self.config.api, order.key) as client:
-            # a 403 of the search itself would not say whether the key is bad (API.md, Errors)
-            details = await client.details(order.event_id)
-            if details.flags.get("bib_search") is False:
-                raise FeatureOffError(order.event_id, "bibs")
-            return {
-                one for bib in order.bibs for one in await _photos_of(client, order.event_id, bib)
-            }
+        found: set[str] = set()
+        with self.asking:
+            async with open_api(self.config.api, order.key) as client:
+                # a 403 of the search itself would not say whether the key is bad (API.md, Errors)
+                details = await client.details(order.event_id)
+                if details.flags.get("bib_search") is False:
+                    raise FeatureOffError(order.event_id, "bibs")
+                for bib in order.bibs:
+                    found |= await _photos_of(client, order.event_id, bib)
+        if self.stop.is_set():
+            raise Stopped
+        return found
 
     # --- cameras -------------------------------------------------------------------------------------------------
 
@@ -295,13 +298,13 @@ class Shipment(Struct):
 # --- small decisions ---------------------------------------------------------------------------------------------
 
 
-def _bag_ids(event_id: int, most: int) -> list[str]:
-    """Return ids for packages: in the order of their making, no two alike on any machine."""
+def _bag_ids(event_id: int) -> Iterator[str]:
+    """Yield ids for packages: in the order of their making, no two alike on any machine."""
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    run = secrets.token_hex(4)
-    return [
-        f"ninepic-{event_id}-{moment}-{run}" + (f"-{n}" if n else "") for n in range(max(1, most))
-    ]
+    first = f"ninepic-{event_id}-{moment}-{secrets.token_hex(4)}"
+    yield first
+    for number in itertools.count(1):
+        yield f"{first}-{number}"
 
 
 def _date(stock: Stock) -> str:

@@ -6,15 +6,16 @@ import fcntl
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.files import split, write_all
+from ninepic_mirror.delivery.plan import MADE_THUMBNAIL
 from ninepic_mirror.delivery.source import chunks
-from ninepic_mirror.delivery.target import FICLONE, writing
+from ninepic_mirror.delivery.target import FICLONE, target_error, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.delivery.catalogue import File
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 # One hashes while another writes; more do not make a disk faster.
 _THREADS: Final = max(2, min(4, os.cpu_count() or 1))
+_GRAIN: Final = 2  # seconds: the coarsest time of a file system (FAT)
+# Bytes. Threads that copy small files wait for each other's turn at the interpreter more than for the disk: two take
+# twice as long as one (measured, files of 15 kB).
+LARGE: Final = 128 << 10
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -45,7 +50,7 @@ class Folder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
+        self._pool.shutdown(cancel_futures=True)
 
     def put(self, entries: Sequence[Entry]) -> list[File]:
         """Write some files, those that stand there whole excepted; return them as they were delivered, in their order.
@@ -64,7 +69,16 @@ class Folder:
                     entry.file, lambda file: self._put(mirror, tree, file, place)
                 )
 
-            return list(self._pool.map(work, entries))
+            large = {
+                entry.target: self._pool.submit(work, entry)
+                for entry in entries
+                if entry.file.size >= LARGE
+            }
+            small = {entry.target: work(entry) for entry in entries if entry.target not in large}
+            return [
+                large[entry.target].result() if entry.target in large else small[entry.target]
+                for entry in entries
+            ]
 
     def each(self, work: Callable[[int], object], count: int) -> None:
         """Call something with each number below `count`, several at once."""
@@ -83,23 +97,37 @@ class Folder:
                 pass
             self._tree.create(place, data, modified)
 
+    def kept(self, path: str, modified: float) -> bytes | None:
+        """Return a picture of our own that an interrupted run has written whole, None where it has not.
+
+        Args:
+            path: Where it would stand.
+            modified: The time that it would have; of another photo's it would be another.
+        """
+        place = f"{self._top}/{path}"
+        with writing(self._tree.name(place)):
+            found = self._tree.stat(place)
+            if found is None or not found.is_file or abs(found.mtime_ns / 1e9 - modified) > _GRAIN:
+                return None
+            data = self._tree.read(place, MADE_THUMBNAIL)
+        return data if data.endswith(b"\xff\xd9") else None
+
     def close(self) -> None:
         """Finish the bag; nothing is left to do for a folder."""
 
     def _put(self, mirror: Tree, tree: Tree, file: File, place: str) -> str | None:
         """Write one file; return what is wrong with the mirror's."""
-        with writing(tree.name(place)):
-            if tree.stat(place) is not None:
+        with writing(tree.name(place)), tree.folder(split(place)[0], make=True):
+            pass
+        how = self._linked if self._link else self._copied
+        try:
+            fault = how(mirror, tree, file, place)
+        except FileExistsError:  # an interrupted delivery has written it, whole or not
+            with writing(tree.name(place)):
                 if self._is_whole(tree, file, place):
                     return None
                 tree.remove(place)
-            with tree.folder(split(place)[0], make=True):
-                pass
-        fault = (
-            self._linked(mirror, tree, file, place)
-            if self._link
-            else self._copied(mirror, tree, file, place)
-        )
+            fault = how(mirror, tree, file, place)
         if fault is not None:
             with suppress(OSError):
                 tree.remove(place)
@@ -129,34 +157,53 @@ class Folder:
                 os.stat(old, dir_fd=from_, follow_symlinks=False)
         except OSError as error:
             return self._source.fault(error, file)
-        with writing(tree.name(place)), mirror.folder(below) as from_, tree.folder(above) as to:
+        with _making(tree.name(place)), mirror.folder(below) as from_, tree.folder(above) as to:
             os.link(old, new, src_dir_fd=from_, dst_dir_fd=to, follow_symlinks=False)
         return self._source.read(mirror, file, len)
 
     def _copied(self, mirror: Tree, tree: Tree, file: File, place: str) -> str | None:
+        name = tree.name(place)
         try:
-            with mirror.opened(file.path) as descriptor:
-                modified = os.fstat(descriptor).st_mtime_ns
-        except OSError as error:
+            with (
+                mirror.opened(file.path) as source,
+                _making(name),
+                tree.opened(place, _NEW) as target,
+            ):
+                sink = len if self._shared(source, target) else _Writer(target, name)
+                try:
+                    fault = self._source.pour(source, file, sink)
+                except OSError as error:
+                    return self._source.fault(error, file)
+                if fault is None:
+                    modified = os.fstat(source).st_mtime_ns
+                    os.utime(target, ns=(modified, modified))
+                return fault
+        except FileExistsError:
+            raise
+        except (
+            OSError
+        ) as error:  # only what comes of opening the mirror's: `_making` translates all else
             return self._source.fault(error, file)
-        with writing(tree.name(place)), tree.opened(place, _NEW) as target:
-            if self._clones and self._cloned(mirror, file, target):
-                fault = self._source.read(mirror, file, len)
-            else:
-                fault = self._source.read(mirror, file, _Writer(target, tree.name(place)))
-            if fault is None:
-                os.utime(target, ns=(modified, modified))
-        return fault
 
-    def _cloned(self, mirror: Tree, file: File, target: int) -> bool:
-        """Let a file share the blocks of the mirror's; False where the file system cannot."""
-        try:
-            with mirror.opened(file.path) as descriptor:
-                fcntl.ioctl(target, FICLONE, descriptor)
-        except OSError:
-            self._clones = False  # every errno means the same here: it is copied
-            return False
-        return True
+    def _shared(self, source: int, target: int) -> bool:
+        """Let a new file share the blocks of the mirror's; False where the file system cannot."""
+        if self._clones:
+            try:
+                fcntl.ioctl(target, FICLONE, source)
+            except OSError:
+                self._clones = False  # every errno means the same here: it is copied
+        return self._clones
+
+
+@contextmanager
+def _making(place: str) -> Iterator[None]:
+    """Turn an OSError of the destination's into a StorageError, but for what says that the file is there already."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise target_error(error, place) from error
 
 
 class _Writer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -19,6 +20,10 @@ _FAT: Final = frozenset({"vfat", "msdos", "exfat"})
 _SHORT_NAMES: Final = frozenset({"msdos"})
 _REFUSED: Final = frozenset('"*/:<>?\\|')  # by FAT, exFAT and NTFS
 _NAME_FREE: Final = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk"})
+# Microsoft, "FAT File System Specification": a folder has 2 MiB of entries of 32 bytes; a file takes one, and one more for
+# every 13 characters of its name.
+_MOST_ENTRIES: Final = 65_534
+_NAME_PIECE: Final = 13
 _LONGEST_NAME: Final = 255
 _LONGEST_WINDOWS_PATH: Final = 240  # of 260, less "D:\" and a folder's name
 
@@ -114,11 +119,25 @@ def _check_names(load: Load, ground: Ground) -> None:
         if fault is not None:
             text = f"the name {path} {fault}, which {load.place} ({ground.kind}) does not take"
             raise UsageError(text, "deliver with --names time, or as --format zip")
+    if ground.kind == "vfat":
+        _check_folders(load)
     if ground.kind in _FAT:
         twice = _first_twice(path.casefold() for path in load.sizes)
         if twice is not None:
             text = f"two files would be called {twice} without regard to case"
             raise UsageError(text, "deliver with --names time, or as --format zip")
+
+
+def _check_folders(load: Load) -> None:
+    entries: Counter[str] = Counter()
+    for path in load.sizes:
+        folder, _, name = path.rpartition("/")
+        entries[folder] += 1 + -(-len(name) // _NAME_PIECE)
+    for folder, count in entries.items():
+        if count > _MOST_ENTRIES:
+            text = f"{folder} would hold more files than a folder of FAT32 does"
+            cure = "format the disk as exFAT, or deliver less at once: --names time, --split-by, --format zip"
+            raise UsageError(text, cure)
 
 
 def _name_fault(path: str, ground: Ground) -> str | None:

@@ -23,7 +23,7 @@ from ninepic_mirror.archive.verify import Stopped
 from ninepic_mirror.delivery import bag, tags, thumbnails
 from ninepic_mirror.delivery.folder import Folder
 from ninepic_mirror.delivery.limits import Load
-from ninepic_mirror.delivery.plan import Entry, volume_name
+from ninepic_mirror.delivery.plan import MADE_THUMBNAIL, Entry, volume_name
 from ninepic_mirror.delivery.target import MARKER, keep_only, writing
 from ninepic_mirror.delivery.zipped import Zip
 
@@ -108,6 +108,10 @@ class Sink(Protocol):
         """Write a file of our own."""
         ...
 
+    def kept(self, path: str, modified: float) -> bytes | None:
+        """Return a file of our own that an interrupted run has written."""
+        ...
+
     def close(self) -> None:
         """Finish."""
         ...
@@ -123,7 +127,11 @@ def load(package: Package, place: str) -> Load:
         )
         for item in items:
             sizes |= {top + entry.target: entry.file.size for entry in item.entries}
-            spare += item.room - item.size
+            beside = item.source.size if item.source is not None else 0
+            beside = MADE_THUMBNAIL if item.is_thumbnail_made else beside
+            if beside:
+                sizes[top + item.thumbnail] = beside
+            spare += item.room - item.size - beside
         spare += overhead(package.facts)
     zipped = None
     if package.form == "zip":
@@ -186,7 +194,7 @@ def build(
 
 def _planned(package: Package, places: Sequence[str]) -> set[str]:
     if package.form == "zip":
-        return set()
+        return set(places)
     return {
         f"{place}/{path}"
         for place, items in zip(places, package.volumes, strict=True)
@@ -265,7 +273,7 @@ class _Volume:
             try:
                 with self._source.tree.opened(file.path) as descriptor:
                     modified = os.fstat(descriptor).st_mtime
-                    data = thumbnails.make(descriptor)
+                    data = sink.kept(item.thumbnail, modified) or thumbnails.make(descriptor)
             except OSError as error:
                 return self._source.fault(error, file)
             return None
@@ -283,6 +291,7 @@ class _Volume:
 
     def _texts(self) -> dict[str, bytes]:
         package, items = self._package, self._items
+        first = 1 + sum(map(len, package.volumes[: self._number - 1]))
         payload = {entry.target: entry.file for item in items for entry in item.entries}
         label = bag.Label(
             package.bag_id, package.made_at[:10], package.facts.title, package.facts.event_id,
@@ -293,7 +302,7 @@ class _Volume:
             bag.DECLARATION: bag.declaration(),
             bag.INFO: bag.info(label, [file.size for file in payload.values()]),
             bag.MANIFEST: bag.manifest({path: file.sha256 for path, file in payload.items()}),
-            tags.PHOTOS: tags.photos(items),
+            tags.PHOTOS: tags.photos(items, first),
             tags.EVENT: tags.event(package.facts, package.bag_id, items),
             tags.CHECKER: tags.checker(),
         }

@@ -105,22 +105,23 @@ class Source:
             StorageError: The mirror's disk said something that is no fault of this file's.
             Stopped: The run is to end.
         """
-        digest = hashlib.sha256()
         try:
             with tree.opened(file.path) as descriptor:
-                size = os.fstat(descriptor).st_size
-                if size != file.size:
-                    return f"has {size:,} bytes instead of {file.size:,}"
-                for chunk in self._chunks(descriptor):
-                    digest.update(chunk)
-                    sink(chunk)
+                return self.pour(descriptor, file, sink)
         except OSError as error:
             return self.fault(error, file)
-        return (
-            None
-            if digest.hexdigest() == file.sha256
-            else "is not what was recorded: its hash differs"
-        )
+
+    def pour(self, descriptor: int, file: File, sink: Callable[[memoryview], object]) -> str | None:
+        """Hand on the bytes of a file that is open; as `read`, but an `OSError` of the mirror's is the caller's."""
+        size = os.fstat(descriptor).st_size
+        if size != file.size:
+            return f"has {size:,} bytes instead of {file.size:,}"
+        digest = hashlib.sha256()
+        for chunk in chunks(descriptor, self.stop):
+            digest.update(chunk)
+            sink(chunk)
+        is_right = digest.hexdigest() == file.sha256
+        return None if is_right else "is not what was recorded: its hash differs"
 
     def fault(self, error: OSError, file: File) -> str:
         """Return what an error says of a file.
@@ -132,9 +133,6 @@ class Source:
         if text is None:
             raise storage_error(error, self.tree.name(file.path)) from error
         return text
-
-    def _chunks(self, descriptor: int) -> Iterator[memoryview]:
-        return chunks(descriptor, self.stop)
 
 
 _own = threading.local()

@@ -52,15 +52,20 @@ class Facts(Struct, frozen=True):
         return self.name or f"event {self.event_id}"
 
 
-def photos(items: Sequence[Item]) -> bytes:
+def photos(items: Sequence[Item], first: int = 1) -> bytes:
     """Return `photos.csv`: a line for each file.
 
-    `position` is the photo's place in the order of capture, `width` and `height` are what the service says.
+    `position` is the photo's place in the package, in the order of capture, `width` and `height` are what the service
+    says.
+
+    Args:
+        items: The photos of one volume.
+        first: The position of the first of them.
     """
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(COLUMNS)
-    for position, item in enumerate(items, 1):
+    for position, item in enumerate(items, first):
         shot = item.shot
         who = harmless((shot.camera.photographer if shot.camera else None) or "")
         for entry in item.entries:

@@ -252,6 +252,9 @@ class Target:
 
     def clean(self) -> None:
         """Take away what a package was built in, if nothing of it is left there."""
+        if self._marker >= 0:
+            os.close(self._marker)  # FUSE keeps a file that is open under another name
+            self._marker = -1
         with suppress(OSError):
             if set(os.listdir(self.partial)) <= {MARKER}:
                 (self.partial / MARKER).unlink(missing_ok=True)

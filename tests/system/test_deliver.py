@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypedDict
 import pytest
 
 from tests.oracle import rows
-from tests.system.conftest import KEY, Commands, serving
+from tests.system.conftest import KEY, PROGRAM, Commands, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -652,16 +652,38 @@ def test_a_full_destination(mirror: Mirror, small_disk: Callable[[str], Path], f
 
 def start_slowly(mirror: Mirror, place: Path, *words: object) -> subprocess.Popen[str]:
     """Start a delivery and halt it once it has begun to write photos."""
-    process = mirror.commands.start("deliver", 456, place, "--root", mirror.root, *words)
+    # A few milliseconds for each file, so that it does not end before it is halted: what is done once for each.
+    call = "lseek" if "zip" in words else "utimensat"
+    slowed = [
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        os.devnull,
+        "-e",
+        f"trace={call}",
+        "-e",
+        f"inject={call}:delay_exit=10000",
+    ]
+    process = subprocess.Popen(
+        ["strace", *slowed, *PROGRAM, *map(str, ["deliver", 456, place, "--root", mirror.root, *words])],
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=mirror.commands.folder,
+        env=mirror.commands.environ,
+    )  # fmt: skip
     partial = place.with_name(f".{place.name}.partial")
     wait_until(
         lambda: (
-            any(path.is_file() for path in partial.rglob("*.jpg"))
-            or (partial / place.name).is_file()
+            len(list(partial.rglob("*.jpg"))) > 4 or (partial / place.name).stat().st_size > 10_000
         )
     )
     os.kill(process.pid, signal.SIGSTOP)
+    tasks = Path(f"/proc/{process.pid}/task")
+    wait_until(lambda: all(_state(task) in "Tt" for task in tasks.iterdir()))
     return process
+
+
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(") ")[2][0]
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -694,6 +716,40 @@ def test_a_delivery_that_is_stopped(mirror: Mirror, number: int) -> None:
     now = {path.stat().st_ino for path in out.rglob("*.jpg")}
     assert len(kept & now) >= len(kept) - 4  # all but those that were being written
     assert not mirror.place(".out.partial").exists()
+
+
+def test_a_zip_that_is_killed(mirror: Mirror) -> None:
+    """The next run keeps the photos that are whole in it, and its bytes are those of one that was never stopped."""
+    place = mirror.place("out.zip")
+    partial = mirror.place(".out.zip.partial")
+    partial.mkdir()
+    mirror.entry(place, "--format", "zip")
+    whole = place.read_bytes()
+    partial.mkdir(exist_ok=True)
+    (partial / ".ninepic-delivery").write_text("{}")
+    with zipfile.ZipFile(place) as opened:
+        cut = opened.infolist()[50].header_offset + 2000  # amid a photo
+        photos = opened.infolist()[2 * PHOTOS].header_offset
+    torn = partial / "out.zip"
+    torn.write_bytes(whole[:cut])
+    inode = torn.stat().st_ino
+    place.unlink()
+    mirror.entry(place, "--format", "zip")
+    assert place.stat().st_ino == inode
+    assert place.read_bytes()[:photos] == whole[:photos]
+    subprocess.run(["unzip", "-tqq", place], check=True)
+    with zipfile.ZipFile(place) as opened:
+        opened.extractall(mirror.place("unpacked"))
+    check(mirror.place("unpacked") / "out")
+    # a flipped bit in what is there is seen, and a whole zip is cut and written on
+    for data in (whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:], whole + b"rest"):
+        partial.mkdir(exist_ok=True)
+        (partial / ".ninepic-delivery").write_text("{}")
+        torn.write_bytes(data)
+        place.unlink()
+        mirror.entry(place, "--format", "zip")
+        assert place.read_bytes()[:photos] == whole[:photos]
+        subprocess.run(["unzip", "-tqq", place], check=True)
 
 
 def test_a_destination_that_is_unmounted(mirror: Mirror, small_disk: Callable[[str], Path]) -> None:

@@ -66,6 +66,15 @@ def test_names_that_differ_by_case_alone() -> None:
     check(load("a.jpg", "b.jpg"), Ground("exfat", ROOMY))
 
 
+def test_a_folder_of_fat_holds_so_many_names() -> None:
+    """A long name takes several entries of the folder; exFAT has no such limit."""
+    names = [f"thumbnails/{number:036}.jpg" for number in range(13_107)]
+    check(load(*names[:-1]), Ground("vfat", ROOMY))
+    with pytest.raises(UsageError, match="more files than a folder of FAT32"):
+        check(load(*names), Ground("vfat", ROOMY))
+    check(load(*names), Ground("exfat", ROOMY))
+
+
 def test_room() -> None:
     """Whole blocks count; what an interrupted run wrote does not; links and reflinks take no room."""
     check(load("a", "b", tags=100), Ground("ext4", 8292))

@@ -44,6 +44,12 @@ def test_photos_are_listed() -> None:
     )
 
 
+def test_positions_go_on_in_the_next_volume() -> None:
+    """They are places in the package."""
+    lines = list(csv.DictReader(io.StringIO(tags.photos(ITEMS[1:], 41).decode())))
+    assert [line["position"] for line in lines] == ["41", "42"]
+
+
 def test_what_is_missing_is_listed() -> None:
     """With its reason; a doubt names no photo."""
     text = tags.missing([Lack("a", "large", "-404"), Lack("", None, "3 photos")]).decode()
