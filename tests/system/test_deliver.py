@@ -236,6 +236,25 @@ def test_each_volume_is_a_bag(mirror: Mirror, form: str) -> None:
     assert len(seen) == len(set(seen)) == PHOTOS
 
 
+def test_large_photos_in_a_zip(mirror: Mirror) -> None:
+    """What is too large to be held in memory is written as it is read; damage in it is seen all the same."""
+    row = next(row for row in mirror.rows() if row.variant == "large")
+    replace(mirror, row, more=6_000_000)
+    mirror.entry("out.zip", "--format", "zip")
+    with zipfile.ZipFile(mirror.place("out.zip")) as opened:
+        assert opened.testzip() is None
+        opened.extractall(mirror.place("unpacked"))
+    check(mirror.place("unpacked") / "out")
+    path = mirror.folder / row.path
+    data = bytearray(path.read_bytes())
+    data[5_500_000] ^= 1
+    path.write_bytes(data)
+    assert mirror.deliver("bad.zip", "--format", "zip").code == 8
+    path.unlink()
+    assert mirror.deliver("bad.zip", "--format", "zip").code == 8
+    assert nothing_looks_whole(mirror.place("bad.zip"))
+
+
 def test_a_photo_larger_than_a_volume(mirror: Mirror) -> None:
     """It is told before anything is written."""
     row = max(mirror.rows(), key=lambda row: row.size)
@@ -255,6 +274,25 @@ def test_links_are_the_mirrors_own_files(mirror: Mirror) -> None:
     check(out)
     row = mirror.rows()[0]
     assert (out / "data" / row.path).samefile(mirror.folder / row.path)
+
+
+def test_links_reach_no_other_disk(mirror: Mirror, small_disk: Callable[[str], Path]) -> None:
+    """It is told before anything is written."""
+    done = mirror.deliver(small_disk("size=64m") / "out", "--link")
+    assert (done.code, done.says_one_line_and_cure()) == (2, True)
+
+
+def test_a_mirror_of_an_older_version(mirror: Mirror) -> None:
+    """Its manifest is brought forward, and a copy of it is kept."""
+    mirror.change("DROP TABLE cameras")
+    mirror.change("DROP TABLE delivered")
+    for column in ("run", "label", "form", "photos", "volumes"):
+        mirror.change(f"ALTER TABLE deliveries DROP COLUMN {column}")
+    mirror.change("PRAGMA user_version = 2")
+    assert mirror.entry("--list")["packages"] == []
+    mirror.entry("out")
+    assert len(mirror.entry("--list")["packages"]) == 1
+    assert (mirror.folder / ".ninepic-mirror/manifest.sqlite3.version-2").is_file()
 
 
 def test_thumbnails_that_are_lacking_are_made(mirror: Mirror) -> None:
@@ -366,6 +404,11 @@ def test_hours_are_the_events(mirror: Mirror) -> None:
         (("--ids", "ids.txt"), "for example: "),
         (("--variant", "original", "--allow-incomplete"), "run sync"),
         (("--to", "noon"), ""),
+        (("--day", "19.1.2026"), ""),
+        (("--volume-size", "4"), ""),
+        (("--volume-size", "much"), ""),
+        (("--ids", "no-such-file"), ""),
+        (("--link", "--format", "zip"), "leave out one"),
     ],
 )
 def test_a_filter_that_matches_nothing(mirror: Mirror, words: tuple[str, ...], choice: str) -> None:
@@ -484,11 +527,11 @@ def test_only_what_is_new(mirror: Mirror) -> None:
     assert mirror.deliver("--list").out.count("\n") == 4
 
 
-def replace(mirror: Mirror, row: Row) -> None:
+def replace(mirror: Mirror, row: Row, more: int = 1) -> None:
     """Let the mirror have other bytes for a file, as a pass would that found it changed."""
     import hashlib
 
-    data = (mirror.folder / row.path).read_bytes() + b"\0"
+    data = (mirror.folder / row.path).read_bytes() + bytes(more)
     (mirror.folder / row.path).write_bytes(data)
     mirror.change(
         "UPDATE files SET sha256 = ?, size = ? WHERE path = ?",
@@ -614,16 +657,20 @@ def test_what_stands_there_is_left_alone(mirror: Mirror) -> None:
     assert (foreign / "thesis.txt").read_text() == "mine"
 
 
-def test_a_package_that_was_not_recorded(mirror: Mirror) -> None:
+@pytest.mark.parametrize("name", ["out", "out.zip"])
+def test_a_package_that_was_not_recorded(mirror: Mirror, name: str) -> None:
     """A run that was cut off between the rename and the record is made up for by the next."""
-    mirror.entry("out")
+    words = ("--format", "zip") if name.endswith("zip") else ()
+    first = mirror.entry(name, *words)
     mirror.change("DELETE FROM deliveries")
     mirror.change("DELETE FROM delivered")
-    entry = mirror.entry("out")
-    assert entry["packages"][0]["bag_id"] == info(mirror.place("out"))["External-Identifier"]
-    assert [one["bag_id"] for one in mirror.entry("--list")["packages"]] == [
-        entry["packages"][0]["bag_id"]
-    ]
+    mirror.place(f".{name}.partial").mkdir()
+    (mirror.place(f".{name}.partial") / ".ninepic-delivery").write_text("{}")
+    entry = mirror.entry(name, *words)
+    assert entry["packages"][0]["bag_id"] == first["packages"][0]["bag_id"]
+    assert not mirror.place(f".{name}.partial").exists()
+    (listed,) = mirror.entry("--list")["packages"]
+    assert listed["bag_id"] == entry["packages"][0]["bag_id"]
     assert mirror.deliver("more", "--since", "last").code == 2
 
 
@@ -698,6 +745,24 @@ def wait_until(is_so: Callable[[], bool]) -> None:
             pass  # it changed while we looked
         time.sleep(0.001)
     raise AssertionError("it did not happen in 20 s")
+
+
+def test_thumbnails_that_were_made_are_kept(mirror: Mirror) -> None:
+    """An interrupted delivery does not make them twice."""
+    mirror.change("DELETE FROM files WHERE variant = 'thumbnail'")
+    mirror.entry("first", "--variant", "large")
+    partial = mirror.place(".out.partial")
+    partial.mkdir()
+    (partial / ".ninepic-delivery").write_text("{}")
+    mirror.place("first").rename(partial / "out")
+    found = sorted((partial / "out/gallery/thumbnails").iterdir())
+    before = [path.read_bytes() for path in found]
+    found[0].write_bytes(before[0][:-1])  # cut off
+    os.utime(found[1], (1, 1))  # another photo's
+    mirror.entry("out", "--variant", "large")
+    check(mirror.place("out"))
+    now = sorted((mirror.place("out") / "gallery/thumbnails").iterdir())
+    assert [path.read_bytes() for path in now] == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
