@@ -83,7 +83,9 @@ class Dispatch(Struct):
                 self._require_one_disk(target)
             else:
                 ground = structs.replace(ground, shares=target.can_share(self.tree.root))
-        limits.check(limits.together(str(order.dest), loads), ground, already)
+        for load in loads:
+            limits.check_files(load, ground)
+        limits.check_room(limits.together(str(order.dest), loads), ground, already)
 
     def _refuse_mirror(self) -> None:
         dest = self.order.dest

@@ -75,8 +75,21 @@ def together(place: str, loads: Sequence[Load]) -> Load:
     )  # fmt: skip
 
 
-def check(load: Load, ground: Ground, already: int = 0) -> None:
-    """Refuse what cannot end well.
+def check_files(load: Load, ground: Ground) -> None:
+    """Refuse what a file system does not take, however much room it has.
+
+    Raises:
+        UsageError: A name, a file's length, or the number of files in a folder.
+    """
+    if load.zipped is not None:
+        _check_lengths(load, load.zipped, ground)
+    else:
+        _check_lengths(load, load.sizes, ground)
+        _check_names(load, ground)
+
+
+def check_room(load: Load, ground: Ground, already: int = 0) -> None:
+    """Refuse what does not fit.
 
     Args:
         load: What is to be written.
@@ -84,16 +97,11 @@ def check(load: Load, ground: Ground, already: int = 0) -> None:
         already: Bytes that an interrupted delivery has written there.
 
     Raises:
-        UsageError: A name or a file's length that the file system does not take.
         StorageError: There is not enough room.
     """
-    whole = load.zipped is not None
-    files = load.zipped if load.zipped is not None else load.sizes
-    _check_lengths(load, files, ground)
-    if not whole:
-        _check_names(load, ground)
     needed = load.tags
-    if not (load.free_of_charge or ground.shares) or whole:
+    files = load.sizes if load.zipped is None else load.zipped
+    if load.zipped is not None or not (load.free_of_charge or ground.shares):
         needed += sum(-(-size // ground.block) * ground.block for size in files.values())
     if needed - already > ground.free:
         text = f"{format_size(needed - already)} are needed and {format_size(ground.free)} are free"

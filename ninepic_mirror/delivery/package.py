@@ -118,7 +118,7 @@ class Sink(Protocol):
 
 
 def load(package: Package, place: str) -> Load:
-    """Return what a package will weigh, for `limits.check`."""
+    """Return what a package will weigh, for `limits`."""
     sizes: dict[str, int] = {}
     spare = 0
     for number, items in enumerate(package.volumes, 1):

@@ -638,6 +638,19 @@ def test_a_file_that_a_pass_moved(mirror: Mirror) -> None:
     assert (mirror.place("out") / "data" / row.path).is_file()
 
 
+def test_a_pass_that_moves_everything_meanwhile(mirror: Mirror) -> None:
+    """A sync with another layout renames every file amid the delivery, which follows them and ends well."""
+    process = start_slowly(mirror, mirror.place("out"))
+    layout = "{variant}/{date}/{image_id}{ext}"
+    words = ("--root", mirror.root, "--timezone", "Asia/Kolkata", "--layout", layout)
+    assert mirror.commands.run("sync", 456, *mirror.service.flags, *words).code == 0
+    os.kill(process.pid, signal.SIGCONT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    check(mirror.place("out"))
+    assert len(table(mirror.place("out"))) == 2 * PHOTOS
+
+
 def test_what_stands_there_is_left_alone(mirror: Mirror) -> None:
     """Neither a package nor a folder nor a file is overwritten, nor is anything put into the mirror."""
     mirror.entry("out")
