@@ -125,19 +125,7 @@ class Shipment(Struct):
         with Tree(folder) as tree:
             stock, shots = await self.ledger.ask(lambda manifest: self._stock(manifest, tree))
             self.entry["name"] = stock.facts.name
-            filters = order.filters(stock.zone, found)
-            unknown = selection.unknown_ids(shots, filters)
-            strange = await self.ledger.ask(lambda manifest: _strange(manifest, unknown))
-            shots = selection.at_times(selection.named(shots, filters), filters)
-            if not order.dry_run or order.photographers or order.split_by == "photographer":
-                shots = await self._with_cameras(stock, shots, tree)
-            # whose a photo is of which nothing is here, nobody knows
-            nobodys = [one for one in shots if not one.files] if order.photographers else []
-            known = [one for one in shots if one.files] if nobodys else shots
-            shots = selection.by_photographers(known, filters)
-            plan = parts(order, stock, shots, _bag_ids(order.event_id), _date(stock))
-            _, nowhere = selection.pick(nobodys, stock.variants, {})
-            lacking = [*plan.lacking, *nowhere, *strange, *stock.doubts]
+            plan, lacking = await self._plan(stock, shots, found, tree)
             self.entry["missing"] = [structs.asdict(one) for one in lacking]
             if lacking and not order.allow_incomplete:
                 return self._refuse(stock, lacking)
@@ -149,6 +137,29 @@ class Shipment(Struct):
             for name, made in plan.packages:
                 self._tell(stock, await dispatch.make(name, made))
         return Code.WHOLE
+
+    async def _plan(
+        self, stock: Stock, shots: list[Shot], found: set[str] | None, tree: Tree
+    ) -> tuple[Parts, list[Lack]]:
+        """Return the packages to make, and all that was asked for and is not in the mirror.
+
+        Raises:
+            UsageError: A filter matches nothing.
+        """
+        order = self.order
+        filters = order.filters(stock.zone, found)
+        unknown = selection.unknown_ids(shots, filters)
+        strange = await self.ledger.ask(lambda manifest: _strange(manifest, unknown))
+        shots = selection.at_times(selection.named(shots, filters), filters)
+        if not order.dry_run or order.photographers or order.split_by == "photographer":
+            shots = await self._with_cameras(stock, shots, tree)
+        # whose a photo is of which nothing is here, nobody knows
+        nobodys = [one for one in shots if not one.files] if order.photographers else []
+        known = [one for one in shots if one.files] if nobodys else shots
+        shots = selection.by_photographers(known, filters)
+        plan = parts(order, stock, shots, _bag_ids(order.event_id), _date(stock))
+        _, nowhere = selection.pick(nobodys, stock.variants, {})
+        return plan, [*plan.lacking, *nowhere, *strange, *stock.doubts]
 
     def _stock(self, manifest: Manifest, tree: Tree) -> tuple[Stock, list[Shot]]:
         """Read from the manifest all that decisions need, at one moment of it."""

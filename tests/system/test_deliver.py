@@ -480,6 +480,10 @@ def test_photos_of_a_bib(mirror: Mirror) -> None:
     done = mirror.deliver("less", "--bib", bib, *flags)
     assert done.code == (4 if len(ids) > 1 else 2)
     assert mirror.deliver("none", "--bib", "no-such-bib", *flags).code == 2
+    mirror.service.order("POST", "456/set", {"bib_search": False})
+    off = mirror.deliver("off", "--bib", bib, *flags)
+    mirror.service.order("POST", "456/set", {"bib_search": True})
+    assert (off.code, off.says_one_line_and_cure()) == (4, True), off.err
 
 
 def test_ids_from_standard_input(mirror: Mirror) -> None:
