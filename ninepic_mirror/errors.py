@@ -13,6 +13,8 @@
     │   ├── EventNotFoundError    (9) the service does not know the event
     │   ├── NotMirroredError      (9) the mirror root holds no such event
     │   ├── EventBusyError        (7) another instance holds the event
+    │   ├── DamagedError          (8) a file of the mirror is not what was recorded
+    │   ├── ChangedError          (4) a photo left the mirror while it was delivered
     │   ├── FeatureOffError       the event's organiser switched this listing off
     │   └── RejectedError         (1) the API calls our request malformed: a bug here
     ├── PhotoError            this photo failed for this pass, the others go on
@@ -217,6 +219,35 @@ class EventBusyError(StopEventError):
     def __str__(self) -> str:
         who = f"process {self.holder}" if self.holder is not None else "another process"
         return f"event {self.event_id} is held by {who}"
+
+
+@dataclass(eq=False)
+class DamagedError(StopEventError):
+    """A file of the mirror is missing, or not what its row says, so that nothing can be delivered of it.
+
+    Args:
+        event_id: The event.
+        path: Relative to its folder.
+        text: What is wrong with it.
+    """
+
+    event_id: int
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path} in the mirror of event {self.event_id} {self.text}"
+
+
+@dataclass(eq=False)
+class ChangedError(StopEventError):
+    """A photo was taken out of the mirror, or is being fetched anew, while it was to be delivered."""
+
+    event_id: int
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.path} left the mirror of event {self.event_id} while it was delivered"
 
 
 @dataclass(eq=False)

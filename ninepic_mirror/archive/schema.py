@@ -115,5 +115,29 @@ CREATE TABLE forgotten (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (VERSION_1, VERSION_2, VERSION_3)
+VERSION_4: Final = """
+CREATE TABLE cameras (
+    image_id TEXT PRIMARY KEY,
+    sha256 TEXT NOT NULL,              -- of the file that this was read from
+    photographer TEXT,                 -- EXIF Artist, else the serial number of the camera's body; NULL: neither
+    shot_at TEXT                       -- EXIF DateTimeOriginal: the camera's own time, ISO 8601; NULL: none
+) WITHOUT ROWID;
+
+ALTER TABLE deliveries ADD COLUMN run TEXT;              -- the same for all packages of one command
+ALTER TABLE deliveries ADD COLUMN label TEXT;            -- the photographer or day that it is for; NULL: not split
+ALTER TABLE deliveries ADD COLUMN form TEXT NOT NULL DEFAULT 'folder'; -- or zip
+ALTER TABLE deliveries ADD COLUMN photos INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN volumes INTEGER NOT NULL DEFAULT 1;
+
+CREATE TABLE delivered (
+    delivery INTEGER NOT NULL,         -- deliveries.id
+    image_id TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (delivery, image_id, variant)
+) WITHOUT ROWID;
+CREATE INDEX delivered_by_photo ON delivered (image_id);
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
 """Entry n brings a manifest from version n to n + 1; each runs in one transaction."""

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.errors import (
     CertificateError,
+    ChangedError,
     ConfigError,
+    DamagedError,
     EventBusyError,
     EventNotFoundError,
     FeatureOffError,
@@ -71,6 +73,8 @@ _CODES: Final[tuple[tuple[type[Exception], Code], ...]] = (
     (NotMirroredError, Code.NOT_FOUND),
     (EventBusyError, Code.BUSY),
     (RootBusyError, Code.BUSY),
+    (DamagedError, Code.DAMAGED),
+    (ChangedError, Code.NOT_WHOLE),
     (FeatureOffError, Code.NOT_WHOLE),
     (RejectedError, Code.FAULT),
 )
@@ -81,6 +85,7 @@ _CURES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (NotMirroredError, "`ninepic-mirror status` lists what is; look at --root too"),
     (EventBusyError, "wait until it has ended, or stop it; then run this again"),
     (RootBusyError, "stop the one that runs (systemctl stop ninepic-mirror), or give this one a root of its own"),
+    (ChangedError, "run this again when the pass beside it has ended; what is written already is kept"),
     (FeatureOffError, "ask the organiser to switch it on"),
     (RejectedError, "look at api.base_url; if it is right, this is a bug: please report it with the output of -vv"),
     (PassingError, "the service is in trouble: try again later; what is here stays"),
@@ -98,6 +103,8 @@ def cure_of(error: Exception) -> str:
         return error.cure
     if isinstance(error, KeyRefusedError):
         return _key_cure(error)
+    if isinstance(error, DamagedError):
+        return f"`ninepic-mirror verify {error.event_id} --repair` fetches it again; then run this again, it goes on where it stopped"
     if isinstance(error, UnreachableError):
         return _origin_cure(error)
     return next((cure for kind, cure in _CURES if isinstance(error, kind)), "")

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "status": "Say what is mirrored, pending, failed and gone. No network.",
     "manifest": "Print every file with its path, size and hashes.",
     "verify": "Read the files again, compare, and repair.",
+    "deliver": "Make an offline package for a disk or a share.",
     "forget": "Remove photos for good, and keep them from coming back.",
     "sandbox": "Serve a synthetic 9Pic on this machine.",
     "demo": "Mirror a generated event, without an account.",

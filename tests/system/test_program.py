@@ -80,6 +80,7 @@ def test_help_of_every_command(commands: Commands) -> None:
         "status",
         "manifest",
         "verify",
+        "deliver",
         "forget",
         "sandbox",
         "demo",

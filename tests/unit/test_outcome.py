@@ -24,6 +24,8 @@ ERRORS: list[tuple[Exception, int]] = [
     (errors.NotMirroredError(456, "/x"), 9),
     (errors.EventBusyError(456, 1), 7),
     (errors.RootBusyError("/srv/ninepic", 12), 7),
+    (errors.DamagedError(456, "a/b.jpg", "is not there"), 8),
+    (errors.ChangedError(456, "a/b.jpg"), 4),
     (errors.FeatureOffError(456, "timeline"), 4),
     (errors.RejectedError("images", 422), 1),
 ]

@@ -1,0 +1,182 @@
+"""Compare `deliver` with `cp -r` followed by `sha256sum`, over the same files, side by side.
+
+    python -m benchmarks.deliver --to DIR [--photos 2000] [--size 400k] [--size 10M] [--dir DIR] [--rounds 3]
+
+For each size a mirror of one event is made, of photos of that size with thumbnails, whose rows are true and whose bytes
+are random. DIR is on another file system, so that nothing can be shared. Before each run the kernel is asked to drop
+the files from its memory; once more with the files in memory. `cp` and `sha256sum` are one process each, as one types
+them; the copy is what is hashed. Both ways end with the bytes on the disk (`sync -f`), as a delivery does by itself.
+What cameras wrote is read by the first delivery only, and told apart. A zip is measured, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xxhash
+
+from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.root import MARKER, OWN_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+HOUR = 1_768_780_800  # 2026-01-19T00:00:00Z
+TOTAL = 800 << 20  # bytes of one mirror, as far as so many photos are allowed
+THUMBNAIL = 15 << 10
+UNITS = {"k": 1 << 10, "M": 1 << 20}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=int, default=5_000, help="the most of one size")
+    parser.add_argument("--size", action="append", help="of a photo, about")
+    parser.add_argument("--dir", default=None, help="where the mirrors are made")
+    parser.add_argument("--to", required=True, help="where packages go: another file system")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    print(f"{os.cpu_count()} cores; the best of {options.rounds} rounds, MB/s\n")
+    print("| photos | memory | cp + sha256sum | deliver | of it | zip | of it | the first time |")
+    print("|---|---|---|---|---|---|---|---|")
+    for text in options.size or ["15k", "400k", "10M"]:
+        size = int(text[:-1]) * UNITS[text[-1]]
+        count = min(options.photos, TOTAL // (size + THUMBNAIL))
+        with (
+            tempfile.TemporaryDirectory(dir=options.dir) as folder,
+            tempfile.TemporaryDirectory(dir=options.to) as to,
+        ):
+            root, target = Path(folder), Path(to)
+            paths = make(root, count, size)
+            size_of_all = sum(path.stat().st_size for path in paths)
+            prepare(paths, "warm")
+            first = size_of_all / deliver(root, target, "folder")
+            for state in ("cold", "warm"):
+                best = [
+                    max(size_of_all / timed(paths, state, way) for _ in range(options.rounds))
+                    for way in (
+                        partial(copy, root, target),
+                        partial(deliver, root, target, "folder"),
+                        partial(deliver, root, target, "zip"),
+                    )
+                ]
+                usual, ours, zipped = (rate / 1e6 for rate in best)
+                print(
+                    f"| {count:,} of {text} | {state} | {usual:.0f} | {ours:.0f} | {ours / usual:.0%}"
+                    f" | {zipped:.0f} | {zipped / usual:.0%} | {first / 1e6:.0f} |",
+                    flush=True,
+                )
+
+
+def timed(paths: Sequence[Path], state: str, way: Callable[[], float]) -> float:
+    """Return how long a way takes, in seconds."""
+    prepare(paths, state)
+    return way()
+
+
+def prepare(paths: Sequence[Path], state: str) -> None:
+    """Drop files from the kernel's memory, or read them into it."""
+    for path in paths:
+        with path.open("rb") as file:
+            if state == "cold":
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            else:
+                file.read()
+
+
+def copy(root: Path, target: Path) -> float:
+    """Copy the photos and hash the copies."""
+    (event,) = root.glob("456-*")
+    place = target / "copy"
+    began = time.monotonic()
+    subprocess.run(["cp", "-r", event / "2026-01-19", place], check=True)
+    names = subprocess.run(
+        ["find", place, "-type", "f", "-print0"], capture_output=True, check=True
+    ).stdout
+    subprocess.run(["xargs", "-0", "sha256sum"], input=names, capture_output=True, check=True)
+    subprocess.run(["sync", "-f", place], check=True)
+    seconds = time.monotonic() - began
+    shutil.rmtree(place)
+    return seconds
+
+
+def deliver(root: Path, target: Path, form: str) -> float:
+    """Deliver the photos."""
+    place = target / ("package.zip" if form == "zip" else "package")
+    words = ["deliver", "456", str(place), "--root", str(root), "--format", form, "--json"]
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "ninepic_mirror", *words], capture_output=True, check=True
+    )
+    seconds = time.monotonic() - began
+    assert json.loads(done.stdout)["exit_code"] == 0
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+    return seconds
+
+
+def make(root: Path, count: int, size: int) -> list[Path]:
+    """Make a mirror; return its files."""
+    (root / MARKER).write_text("{}")
+    folder = root / "456-benchmark"
+    (folder / OWN_FOLDER).mkdir(parents=True)
+    chance, paths = random.Random(count), []
+    photos, files = [], []
+    for number in range(count):
+        hour = number * 24 // count
+        name = f"{chance.getrandbits(128):032x}"
+        taken = HOUR + hour * 3600
+        photos.append((name, taken, taken))
+        for variant, about in (("thumbnail", THUMBNAIL), ("large", size)):
+            place = folder / f"2026-01-19/{hour:02}/{variant}"
+            place.mkdir(parents=True, exist_ok=True)
+            data = chance.randbytes(chance.randrange(about // 2, about + about // 2))
+            path = place / f"{name}.jpg"
+            path.write_bytes(data)
+            paths.append(path)
+            relative = path.relative_to(folder).as_posix()
+            digest, xxh3 = hashlib.sha256(data).hexdigest(), xxhash.xxh3_128_hexdigest(data)
+            files.append(
+                (name, variant, relative, relative.rpartition("/")[0], len(data), xxh3, digest)
+            )
+    os.sync()
+    with (
+        Manifest.open(folder / OWN_FOLDER / "manifest.sqlite3") as manifest,
+        manifest.transaction(),
+    ):
+        manifest.set_meta(
+            {"name": "Benchmark", "layout": "{date}/{hour}/{variant}/{image_id}{ext}"}
+        )
+        manifest.set_meta({"timezone": "UTC", "wanted": ["thumbnail", "large"]})
+        manifest.change_each(
+            "INSERT INTO photos (image_id, hour, taken, first_seen, last_seen, reading, window_reading)"
+            " VALUES (?, ?, ?, 0, 0, 1, 1)",
+            photos,
+        )
+        manifest.change_each(
+            "INSERT INTO files (image_id, variant, path, folder, size, xxh3_128, sha256, state)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 'present')",
+            files,
+        )
+        manifest.change(
+            "INSERT INTO passes (started_at, ended_at, kind, whole, report) VALUES (1, 1, 'full', 1, '{}')"
+        )
+    return sorted(paths)
+
+
+if __name__ == "__main__":
+    main()

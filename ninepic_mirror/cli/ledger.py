@@ -1,0 +1,82 @@
+"""One event's manifest, asked and written to by `deliver` beside whatever pass is at work on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+from msgspec import Struct
+
+from ninepic_mirror.archive import lock
+from ninepic_mirror.archive.manifest import Manifest, ManifestError
+from ninepic_mirror.archive.schema import MIGRATIONS
+from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli.inspection import locked
+from ninepic_mirror.errors import EventBusyError
+from ninepic_mirror.sync.mirror import LOCK_WAIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ninepic_mirror.config import Config
+    from ninepic_mirror.progress import Progress
+
+T = TypeVar("T")
+
+
+class Ledger(Struct, frozen=True):
+    """The manifest of one event; it is opened for each question only, so that no pass is kept waiting."""
+
+    config: Config
+    event_id: int
+    progress: Progress
+
+    def folder(self) -> Path:
+        """Return the event's folder.
+
+        Raises:
+            NotMirroredError: There is none.
+            StorageError: The root cannot be read.
+        """
+        root = mirrors.root_of(self.config)
+        mirrors.require_root(root)
+        with mirrors.opened(root, self.event_id):
+            return root.folder_of(self.event_id) or root.path
+
+    def ask_now(self, work: Callable[[Manifest], T]) -> T:
+        """Ask something. Raises as `mirrors.opened` does."""
+        with mirrors.opened(mirrors.root_of(self.config), self.event_id) as (manifest, unread):
+            if unread:
+                text = "without permission to write, the newest changes of a pass cannot be seen"
+                self.progress.note(text)
+            return work(manifest)
+
+    async def ask(self, work: Callable[[Manifest], T]) -> T:
+        """Ask something, in a thread."""
+        return await trio.to_thread.run_sync(self.ask_now, work)
+
+    async def record(self, work: Callable[[Manifest], object]) -> None:
+        """Change the manifest, in one transaction and only in tables that no pass touches.
+
+        Raises:
+            EventBusyError: It has to be brought forward first, and somebody holds the event.
+            StorageError: It cannot be written to.
+        """
+        folder = await trio.to_thread.run_sync(self.folder)
+        path = mirrors.root_of(self.config).manifest_path(folder)
+        if await self.ask(lambda manifest: manifest.version()) == len(MIGRATIONS):
+            await trio.to_thread.run_sync(_change, path, work)
+            return
+        with lock.opened(folder / lock.PATH) as held:
+            if not await locked(held, trio.current_time() + LOCK_WAIT):
+                raise EventBusyError(self.event_id, held.holder())
+            await trio.to_thread.run_sync(_change, path, work)
+
+
+def _change(path: Path, work: Callable[[Manifest], object]) -> None:
+    if not path.is_file():  # opened, it would be made anew, and empty
+        cure = "run sync: it rebuilds it from the photos"
+        raise ManifestError(str(path), "the manifest is gone", cure)
+    with Manifest.open(path) as manifest:
+        work(manifest)

@@ -1,0 +1,368 @@
+"""One run of `deliver`: what is there, what fits, what is missing, and one package after the other.
+
+The decisions are `order`, `selection` and `plan`; what is written, and where: `dispatch` and `delivery.package`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import logging
+import secrets
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import trio
+from msgspec import Struct, field, structs
+
+from ninepic_mirror.archive import about, inventory
+from ninepic_mirror.archive.files import Tree
+from ninepic_mirror.archive.verify import Stopped
+from ninepic_mirror.cli import mirrors, packages
+from ninepic_mirror.cli.console import command
+from ninepic_mirror.cli.dispatch import Dispatch, planned
+from ninepic_mirror.cli.ledger import Ledger
+from ninepic_mirror.cli.options import API, PLACE, again
+from ninepic_mirror.cli.order import Stock, parts
+from ninepic_mirror.cli.outcome import Code, fail
+from ninepic_mirror.cli.remote import open_api
+from ninepic_mirror.cli.summary import count
+from ninepic_mirror.delivery import artists, catalogue, selection
+from ninepic_mirror.delivery.selection import Lack
+from ninepic_mirror.delivery.tags import Facts
+from ninepic_mirror.errors import (
+    EventBusyError,
+    FeatureOffError,
+    MirrorError,
+    StorageError,
+    UsageError,
+)
+from ninepic_mirror.progress import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ninepic_mirror.archive.manifest import Manifest
+    from ninepic_mirror.cli.console import Console
+    from ninepic_mirror.cli.order import Order, Parts
+    from ninepic_mirror.config import Config
+    from ninepic_mirror.delivery.catalogue import Camera, Delivery, File, Shot
+    from ninepic_mirror.model import Variant
+    from ninepic_mirror.ninepic.client import Client
+
+T = TypeVar("T")
+
+_LOG: Final = logging.getLogger(__name__)
+_CAMERAS: Final = 500  # photos whose EXIF is read between two words to the progress bar
+_PAGES: Final = 10_000  # of a bib's photos; beyond this a listing does not end by itself
+_EVENT_LIMIT: Final = 16 << 20  # bytes of event.json
+
+
+class Shipment(Struct):
+    """One run.
+
+    Args:
+        console: Where to say things.
+        config: The settings.
+        order: What was asked for.
+        ledger: The event's manifest.
+        stop: Set when the run is to end.
+        asking: Around what is asked of the service.
+        entry: What `--json` prints of the event.
+    """
+
+    console: Console
+    config: Config
+    order: Order
+    ledger: Ledger
+    stop: threading.Event = field(default_factory=threading.Event)
+    asking: trio.CancelScope = field(default_factory=trio.CancelScope)
+    entry: dict[str, object] = field(default_factory=dict)
+
+    @classmethod
+    async def run(cls, console: Console, config: Config, order: Order, stopping: trio.Event) -> int:
+        """Deliver; return the exit code."""
+        progress = choose(quiet=console.quiet, stream=sys.stderr, json=console.json_log)
+        self = cls(console, config, order, Ledger(config, order.event_id, progress))
+        self.entry |= {
+            "event_id": order.event_id,
+            "name": None,
+            "packages": [],
+            "missing": [],
+            "error": None,
+        }
+        if order.json:
+            console.document = {"events": [self.entry]}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, stopping)
+            try:
+                code = await self._deliver()
+            except Stopped:
+                code = Code.WHOLE  # the signal's own code is what counts
+                console.say("stopped; the same command goes on from here")
+            except MirrorError as error:
+                self.entry["error"] = str(error)
+                code = fail(console, error)
+            finally:
+                progress.finish()
+            nursery.cancel_scope.cancel()
+        return code
+
+    async def _watch(self, stopping: trio.Event) -> None:
+        await stopping.wait()
+        self.stop.set()
+        self.asking.cancel()
+
+    # --- what there is -------------------------------------------------------------------------------------------
+
+    async def _deliver(self) -> int:
+        order = self.order
+        folder = await trio.to_thread.run_sync(self.ledger.folder)
+        found = await self._named_by_bibs() if order.bibs else None
+        with Tree(folder) as tree:
+            stock, shots = await self.ledger.ask(lambda manifest: self._stock(manifest, tree))
+            self.entry["name"] = stock.facts.name
+            plan, lacking = await self._plan(stock, shots, found, tree)
+            self.entry["missing"] = [structs.asdict(one) for one in lacking]
+            if lacking and not order.allow_incomplete:
+                return self._refuse(stock, lacking)
+            self._require_something(plan, lacking)
+            dispatch = Dispatch(self.console, order, self.ledger, tree, self.stop)
+            await trio.to_thread.run_sync(dispatch.check, plan)
+            if order.dry_run:
+                return self._tell_plan(stock, plan, lacking)
+            for name, made in plan.packages:
+                self._tell(stock, await dispatch.make(name, made))
+        return Code.WHOLE
+
+    async def _plan(
+        self, stock: Stock, shots: list[Shot], found: set[str] | None, tree: Tree
+    ) -> tuple[Parts, list[Lack]]:
+        """Return the packages to make, and all that was asked for and is not in the mirror.
+
+        Raises:
+            UsageError: A filter matches nothing.
+        """
+        order = self.order
+        filters = order.filters(stock.zone, found)
+        unknown = selection.unknown_ids(shots, filters)
+        strange = await self.ledger.ask(lambda manifest: _strange(manifest, unknown))
+        shots = selection.at_times(selection.named(shots, filters), filters)
+        if not order.dry_run or order.photographers or order.split_by == "photographer":
+            shots = await self._with_cameras(stock, shots, tree)
+        # whose a photo is of which nothing is here, nobody knows
+        nobodys = [one for one in shots if not one.files] if order.photographers else []
+        known = [one for one in shots if one.files] if nobodys else shots
+        shots = selection.by_photographers(known, filters)
+        plan = parts(order, stock, shots, _bag_ids(order.event_id), _date(stock))
+        _, nowhere = selection.pick(nobodys, stock.variants, {})
+        return plan, [*plan.lacking, *nowhere, *strange, *stock.doubts]
+
+    def _stock(self, manifest: Manifest, tree: Tree) -> tuple[Stock, list[Shot]]:
+        """Read from the manifest all that decisions need, at one moment of it."""
+        order = self.order
+        where = inventory.where(manifest)
+        if where is None:
+            raise UsageError(
+                f"event {order.event_id} was never mirrored to its end", "run sync first"
+            )
+        standing = mirrors.stand(self.config, order.event_id)
+        variants: tuple[Variant, ...] = order.variants or standing.variants
+        made = tuple(catalogue.deliveries(manifest))
+        bases = selection.bases(made, order.since) if order.since is not None else []
+        known = {
+            one.bag_id: catalogue.delivered(manifest, [one.bag_id])
+            for one in selection.chain(made, bases)
+        }
+        # of named photos it is certain which they are, whatever else there may be
+        named = order.ids is not None or order.bibs
+        doubts = () if named or standing.whole else tuple(_doubts(standing))
+        facts = _facts(self.config, order.event_id, manifest, tree, where.zone.key)
+        stock = Stock(facts, where.zone, variants, doubts, made, tuple(bases), known)
+        return stock, catalogue.shots(manifest, where.zone)
+
+    async def _named_by_bibs(self) -> set[str]:
+        """Ask the service for the photos of the bibs.
+
+        Raises:
+            FeatureOffError: The organiser switched it off.
+        """
+        order = self.order
+        assert order.key is not None  # noqa: S101  with --bib it is read
+        found: set[str] = set()
+        with self.asking:
+            async with open_api(self.config.api, order.key) as client:
+                # a 403 of the search itself would not say whether the key is bad (API.md, Errors)
+                details = await client.details(order.event_id)
+                if details.flags.get("bib_search") is False:
+                    raise FeatureOffError(order.event_id, "bibs")
+                for bib in order.bibs:
+                    found |= await _photos_of(client, order.event_id, bib)
+        if self.stop.is_set():
+            raise Stopped
+        return found
+
+    # --- cameras -------------------------------------------------------------------------------------------------
+
+    async def _with_cameras(self, stock: Stock, shots: Sequence[Shot], tree: Tree) -> list[Shot]:
+        """Read what cameras wrote into the photos of which that is not known yet, and keep it."""
+        new = [best for shot in shots if shot.camera is None and (best := shot.best) is not None]
+        if not new:
+            return list(shots)
+        artists.prepare()
+        self.ledger.progress.start(f"{stock.facts.title}: who took it")
+        self.ledger.progress.expect(len(new))
+        found: list[tuple[File, Camera]] = []
+        for start in range(0, len(new), _CAMERAS):
+            some = new[start : start + _CAMERAS]
+            found += await trio.to_thread.run_sync(self._read_cameras, some, tree)
+            self.ledger.progress.done(len(some), 0)
+        self.ledger.progress.finish()
+        if not self.order.dry_run:
+            try:
+                await self.ledger.record(lambda manifest: catalogue.note_cameras(manifest, found))
+            except (StorageError, EventBusyError) as error:  # it is read again next time
+                _LOG.info("event %s: %s", self.order.event_id, error)
+        return catalogue.with_cameras(shots, {file.image_id: camera for file, camera in found})
+
+    def _read_cameras(self, files: Sequence[File], tree: Tree) -> list[tuple[File, Camera]]:
+        found = []
+        with tree.holding() as held:
+            for file in files:
+                if self.stop.is_set():
+                    raise Stopped
+                # what cannot be read here is looked at, and told, when it is delivered
+                with contextlib.suppress(OSError), held.opened(file.path) as descriptor:
+                    found.append((file, artists.read(descriptor)))
+        return found
+
+    # --- verdicts ------------------------------------------------------------------------------------------------
+
+    def _refuse(self, stock: Stock, lacking: Sequence[Lack]) -> int:
+        title = f"{stock.facts.title} (event {self.order.event_id})"
+        sync = command(
+            "sync",
+            str(self.order.event_id),
+            *again(self.order.flags, API | PLACE),
+            console=self.console,
+        )
+        self.entry["error"] = "the mirror is not whole"
+        self.console.error(
+            f"{title}: nothing was delivered: the mirror is not whole, {len(lacking):,} of what was asked for is missing",
+            f"{sync}; or deliver what there is with --allow-incomplete, which puts the list into the package",
+        )
+        if not self.order.json:
+            for line in packages.lacks(lacking):
+                self.console.print(line)
+        return Code.NOT_WHOLE
+
+    def _require_something(self, plan: Parts, lacking: Sequence[Lack]) -> None:
+        """Refuse packages without photos.
+
+        Raises:
+            UsageError: All of them would be.
+        """
+        if plan.packages:
+            return
+        if plan.since:
+            text = f"nothing is new or changed since {', '.join(dict.fromkeys(plan.since))}"
+            listing = command(
+                "deliver",
+                str(self.order.event_id),
+                *again(self.order.flags, PLACE),
+                "--list",
+                console=self.console,
+            )
+            raise UsageError(text, f"choose an older package: {listing}")
+        text = f"none of the photos asked for is in the mirror: {len(lacking):,} files are missing"
+        raise UsageError(text, "run sync, or choose others")
+
+    def _tell(self, stock: Stock, made: Delivery) -> None:
+        found = self.entry["packages"]
+        assert isinstance(found, list)  # noqa: S101  made so in `run`
+        found.append(packages.as_json(made))
+        if not (self.order.json or self.console.quiet):
+            for line in packages.lines(stock.facts.title, made):
+                self.console.print(line)
+
+    def _tell_plan(self, stock: Stock, plan: Parts, lacking: Sequence[Lack]) -> int:
+        told = []
+        for name, made in plan.packages:
+            place = self.order.place(name, len(made.volumes))
+            delivery = planned(made, place, "", 0)
+            told.append(packages.as_json(delivery) | {"bag_id": None, "run": None, "made_at": None})
+            if not self.order.json:
+                whose = f" for {made.label}" if made.label else ""
+                self.console.print(
+                    f"{stock.facts.title}{whose}: would deliver {packages.contents(delivery)}: {place}"
+                )
+        self.entry["packages"] = told
+        if not self.order.json:
+            for line in packages.lacks(lacking):
+                self.console.print(line)
+        return Code.WHOLE
+
+
+# --- small decisions ---------------------------------------------------------------------------------------------
+
+
+def _bag_ids(event_id: int) -> Iterator[str]:
+    """Yield ids for packages: in the order of their making, no two alike on any machine."""
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    first = f"ninepic-{event_id}-{moment}-{secrets.token_hex(4)}"
+    yield first
+    for number in itertools.count(1):
+        yield f"{first}-{number}"
+
+
+def _date(stock: Stock) -> str:
+    return datetime.now(stock.zone).date().isoformat()
+
+
+def _doubts(standing: mirrors.Standing) -> Iterator[Lack]:
+    """Yield why it is not certain that all photos of the event are known."""
+    said = [Lack("", None, one.error) for one in standing.failures if one.image_id is None]
+    yield from said
+    if standing.unlisted:
+        yield Lack(
+            "", None, f"{count(standing.unlisted, 'photo')} of the service's were never listed"
+        )
+    elif not said and not standing.there.missing:
+        yield Lack("", None, "the last pass did not see everything")
+
+
+def _strange(manifest: Manifest, ids: Sequence[str]) -> list[Lack]:
+    """Return the ids asked for that are no photo to deliver; what was forgotten on purpose is not missed."""
+    fates = catalogue.fates(manifest, ids)
+    return [Lack(one, None, fate) for one, fate in fates.items() if fate != catalogue.FORGOTTEN]
+
+
+def _facts(config: Config, event_id: int, manifest: Manifest, tree: Tree, zone: str) -> Facts:
+    try:
+        described: object = json.loads(tree.read(about.NAME, _EVENT_LIMIT))
+    except (OSError, ValueError):
+        described = None
+    said = described if isinstance(described, dict) else {}
+    organisation = f"9Pic organisation {config.api.org_id}" if config.api.org_id else None
+    name, slug = _text(manifest.meta("name")), _text(manifest.meta("slug"))
+    return Facts(event_id, name, slug, _text(said.get("date")), organisation, zone)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+async def _photos_of(client: Client, event_id: int, bib: str) -> set[str]:
+    """Return the ids of a bib's photos."""
+    found: set[str] = set()
+    for number in range(1, _PAGES):
+        page = await client.bib_images(event_id, bib, number)
+        new = {photo.image_id for photo in page.photos} - found
+        found |= new
+        # a page that brings nothing new ends it, whatever it says of a next one (RELIABILITY N15)
+        if not (page.has_next and new):
+            break
+    return found

@@ -1,0 +1,1 @@
+"""Offline packages for people without a network: BagIt bags with a gallery and a checker (docs/delivery.md)."""

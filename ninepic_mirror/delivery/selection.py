@@ -1,0 +1,213 @@
+"""Which photos go into a package. Decisions only: photos in, photos out, or what there is to choose from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from ninepic_mirror.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from ninepic_mirror.delivery.catalogue import Delivery, File, Key, Shot
+    from ninepic_mirror.model import Variant
+
+_SHOWN: Final = 20  # things to choose from on one line
+UNKNOWN: Final = "unknown"  # the photographer of a photo that names none
+
+
+class Lack(Struct, frozen=True, gc=False):
+    """What was to go into a package and is not here.
+
+    Args:
+        variant: None: nothing of the photo.
+        reason: For people.
+    """
+
+    image_id: str
+    variant: str | None
+    reason: str
+
+
+class Filters(Struct, frozen=True):
+    """What was asked for; empty or None: everything.
+
+    Args:
+        days: In the event's zone, such as "2026-01-19".
+        span: `[from, to)` in epoch seconds.
+        ids: The photos named, by `--ids` or by the service for a bib.
+        bibs: Only for what is said when nothing fits.
+        photographers: Without regard to case.
+    """
+
+    days: frozenset[str] = frozenset()
+    span: tuple[int | None, int | None] = (None, None)
+    ids: frozenset[str] | None = None
+    bibs: tuple[str, ...] = ()
+    photographers: tuple[str, ...] = ()
+
+
+def at_times(shots: Sequence[Shot], filters: Filters) -> list[Shot]:
+    """Return the photos of the days and hours asked for.
+
+    Raises:
+        UsageError: There are none.
+    """
+    start, end = filters.span
+    if not filters.days and start is None and end is None:
+        return list(shots)
+    there = sorted({shot.day for shot in shots if shot.day is not None})
+    strange = sorted(filters.days - set(there))
+    if strange:
+        raise UsageError(f"there is no photo on {strange[0]}", _choose("days", there))
+    found = [
+        shot
+        for shot in shots
+        if shot.taken is not None
+        and (not filters.days or shot.day in filters.days)
+        and (start is None or shot.taken >= start)
+        and (end is None or shot.taken < end)
+    ]
+    if not found:
+        raise UsageError("there is no photo in the time that was asked for", _choose("days", there))
+    return found
+
+
+def named(shots: Sequence[Shot], filters: Filters) -> list[Shot]:
+    """Return the photos whose ids were given.
+
+    Raises:
+        UsageError: There are none.
+    """
+    ids = filters.ids
+    if ids is None:
+        return list(shots)
+    found = [shot for shot in shots if shot.image_id in ids]
+    if not found and filters.bibs:
+        bibs = ", ".join(filters.bibs)
+        text = (
+            f"the service names {len(ids)} photos of bib {bibs}, and none of them is to be delivered"
+            if ids
+            else f"the service knows no photo of bib {bibs}"
+        )
+        raise UsageError(text, "look at the number; if it is right, run sync, and this again")
+    if not found:
+        examples = ", ".join(shot.image_id for shot in shots[:2]) or "none"
+        text = f"none of the {len(ids)} ids is that of a photo to be delivered"
+        raise UsageError(
+            text,
+            f"give the ids that `ninepic-mirror manifest` prints, one a line; for example: {examples}",
+        )
+    return found
+
+
+def unknown_ids(shots: Iterable[Shot], filters: Filters) -> list[str]:
+    """Return the ids asked for that no photo has, in their order."""
+    return sorted((filters.ids or frozenset()) - {shot.image_id for shot in shots})
+
+
+def photographer(shot: Shot) -> str:
+    """Return who took a photo, as far as is known."""
+    return (shot.camera.photographer if shot.camera else None) or UNKNOWN
+
+
+def by_photographers(shots: Sequence[Shot], filters: Filters) -> list[Shot]:
+    """Return the photos of the photographers asked for.
+
+    Raises:
+        UsageError: One of them took none.
+    """
+    if not filters.photographers:
+        return list(shots)
+    wanted = {name.casefold().strip(): name for name in filters.photographers}
+    found = [shot for shot in shots if photographer(shot).casefold() in wanted]
+    there = {photographer(shot).casefold() for shot in found}
+    for folded, name in wanted.items():
+        if folded not in there:
+            known = sorted({photographer(shot) for shot in shots})
+            text = f"there is no photo by {name}"
+            raise UsageError(text, _choose("photographers", known))
+    return found
+
+
+def split(shots: Iterable[Shot], by: str | None) -> list[tuple[str | None, list[Shot]]]:
+    """Return the photos of each photographer or day with its name, in the order of names; None: all together.
+
+    A name that is written in several ways is one, but for upper and lower case nothing is made equal.
+    """
+    if by is None:
+        return [(None, list(shots))]
+    parts: dict[str, tuple[str | None, list[Shot]]] = {}
+    for shot in shots:
+        label = photographer(shot) if by == "photographer" else shot.day or "undated"
+        parts.setdefault(label.casefold(), (label, []))[1].append(shot)
+    return [part for _, part in sorted(parts.items())]
+
+
+def pick(
+    shots: Iterable[Shot], variants: Sequence[Variant], known: Mapping[Key, Collection[str]]
+) -> tuple[list[tuple[Shot, list[File]]], list[Lack]]:
+    """Return the files to deliver of each photo, and what of them is not here.
+
+    Args:
+        shots: The photos.
+        variants: Those asked for.
+        known: Files that the packages before have, with their hashes; what has not changed since is left out.
+    """
+    picked, lacking = [], []
+    for shot in shots:
+        files = []
+        for variant in variants:
+            file = shot.file(variant)
+            if file is None:
+                reason = shot.lacking.get(variant, "this variant is not mirrored")
+                lacking.append(Lack(shot.image_id, variant, reason))
+            elif file.sha256 not in known.get((shot.image_id, variant), ()):
+                files.append(file)
+        if files:
+            picked.append((shot, files))
+    return picked, lacking
+
+
+def bases(made: Sequence[Delivery], since: str) -> list[Delivery]:
+    """Return the packages that `--since` names: one, or with `last` all that the last command made.
+
+    Raises:
+        UsageError: There is no such package.
+    """
+    if since == "last":
+        found = [one for one in made if one.run == made[-1].run]
+    else:
+        found = [one for one in made if one.bag_id == since]
+    if not found:
+        text = f"there is no package {since}" if made else "no package was made yet"
+        ids = [one.bag_id for one in reversed(made)]
+        cure = _choose("packages", ids) if made else "deliver everything first, without --since"
+        raise UsageError(text, cure)
+    return found
+
+
+def base_of(label: str | None, bases: Sequence[Delivery]) -> list[Delivery]:
+    """Return which packages one with this label adds to: the one for the same photographer or day, else all."""
+    same = [one for one in bases if label is not None and one.label == label]
+    return same or list(bases)
+
+
+def chain(made: Sequence[Delivery], bases: Iterable[Delivery]) -> list[Delivery]:
+    """Return packages with all that they add to."""
+    by_id = {one.bag_id: one for one in made}
+    found: dict[str, Delivery] = {}
+    waiting = list(bases)
+    while waiting:
+        one = waiting.pop()
+        if one.bag_id not in found:
+            found[one.bag_id] = one
+            waiting += [by_id[bag_id] for bag_id in one.predecessors if bag_id in by_id]
+    return list(found.values())
+
+
+def _choose(what: str, there: Sequence[str]) -> str:
+    more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
+    return f"choose from the {what} that there are: {', '.join(there[:_SHOWN]) or 'none'}{more}"

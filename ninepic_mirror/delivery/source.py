@@ -1,0 +1,155 @@
+"""Reads the mirror's files and hashes them on the way: what is delivered is what was recorded, or nothing is.
+
+A pass may be at work beside us. A file that is not what its row said is looked up again: where it was moved or
+replaced, it is read by its row as it is by then. All of it blocks.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+from ninepic_mirror.archive.faults import storage_error
+from ninepic_mirror.archive.verify import Stopped
+from ninepic_mirror.delivery.catalogue import File
+from ninepic_mirror.errors import ChangedError, DamagedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ninepic_mirror.archive.files import Tree
+    from ninepic_mirror.archive.verify import Entry
+
+_BUFFER: Final = 1 << 20  # bytes of one read; a larger one leaves the processor's cache
+_TRIES: Final = 5  # a pass changes a row twice
+# What a disk says of a file that it cannot read, or that is not there; anything else ends the run.
+_UNREADABLE: Final = {
+    errno.EIO: "cannot be read: the disk reports an I/O error",
+    errno.EBADMSG: "cannot be read: the disk reports a wrong checksum",
+    errno.ENOENT: "is not there",
+    errno.ENOTDIR: "is not there",
+    errno.ELOOP: "is a link",
+    errno.EINVAL: "is no file",
+    errno.ENXIO: "is no file",
+}
+
+
+class Source:
+    """The mirror of one event, to be read from. Threads may share it.
+
+    Args:
+        event_id: The event.
+        tree: Its folder.
+        again: Reads a file's row as it is now; None where nobody promises the file any more.
+        stop: Set when the run is to end.
+    """
+
+    def __init__(
+        self,
+        event_id: int,
+        tree: Tree,
+        again: Callable[[tuple[str, str]], Entry | None],
+        stop: threading.Event,
+    ) -> None:
+        self.event_id, self.tree, self.stop = event_id, tree, stop
+        self._again = again
+        self._lock = threading.Lock()
+
+    def follow(self, file: File, attempt: Callable[[File], str | None]) -> File:
+        """Do something with a file, and, where it is not what its row said, once more by its row as it is by then.
+
+        Args:
+            file: By its row as it was.
+            attempt: Does it; returns what is wrong with the file.
+
+        Returns:
+            The file with which it was done.
+
+        Raises:
+            DamagedError: It is not what its row says.
+            ChangedError: Its row says no more that it is here.
+        """
+        fault: str | None = None
+        for _ in range(_TRIES):
+            fault = attempt(file)
+            if fault is None:
+                return file
+            now = self._look_up(file)
+            if now is None:
+                raise ChangedError(self.event_id, file.path)
+            if now == file:
+                break
+            file = now
+        raise DamagedError(self.event_id, file.path, fault or "changes all the time")
+
+    def _look_up(self, file: File) -> File | None:
+        with self._lock:  # the manifest belongs to one thread at a time
+            row = self._again((file.image_id, file.variant))
+        if row is None or row.state != "present" or row.path is None:
+            return None
+        path = row.moving_to if row.moving_to is not None and row.path == file.path else row.path
+        return File(file.image_id, file.variant, path, row.size or 0, row.sha256 or "")
+
+    def read(self, tree: Tree, file: File, sink: Callable[[memoryview], object]) -> str | None:
+        """Hand a file's bytes on; return what is wrong with it, which is known only after the last of them.
+
+        Args:
+            tree: The mirror's, or one that holds its folders open.
+            file: By its row.
+            sink: Takes each chunk, which is good until it returns; its errors are no `OSError`.
+
+        Raises:
+            StorageError: The mirror's disk said something that is no fault of this file's.
+            Stopped: The run is to end.
+        """
+        try:
+            with tree.opened(file.path) as descriptor:
+                return self.pour(descriptor, file, sink)
+        except OSError as error:
+            return self.fault(error, file)
+
+    def pour(self, descriptor: int, file: File, sink: Callable[[memoryview], object]) -> str | None:
+        """Hand on the bytes of a file that is open; as `read`, but an `OSError` of the mirror's is the caller's."""
+        size = os.fstat(descriptor).st_size
+        if size != file.size:
+            return f"has {size:,} bytes instead of {file.size:,}"
+        digest = hashlib.sha256()
+        for chunk in chunks(descriptor, self.stop):
+            digest.update(chunk)
+            sink(chunk)
+        is_right = digest.hexdigest() == file.sha256
+        return None if is_right else "is not what was recorded: its hash differs"
+
+    def fault(self, error: OSError, file: File) -> str:
+        """Return what an error says of a file.
+
+        Raises:
+            StorageError: It says nothing of the file.
+        """
+        text = _UNREADABLE.get(error.errno or 0)
+        if text is None:
+            raise storage_error(error, self.tree.name(file.path)) from error
+        return text
+
+
+_own = threading.local()
+
+
+def chunks(descriptor: int, stop: threading.Event) -> Iterator[memoryview]:
+    """Yield a file's bytes; each chunk is good until the next is asked for.
+
+    Raises:
+        Stopped: The run is to end.
+        OSError: As the system says.
+    """
+    buffer: bytearray | None = getattr(_own, "buffer", None)
+    if buffer is None:
+        buffer = _own.buffer = bytearray(_BUFFER)
+    view = memoryview(buffer)
+    while count := os.readv(descriptor, [buffer]):
+        if stop.is_set():
+            raise Stopped
+        yield view[:count]

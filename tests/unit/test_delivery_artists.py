@@ -1,0 +1,101 @@
+"""What cameras wrote, and thumbnails that are made."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from ninepic_mirror.delivery import artists, thumbnails
+from ninepic_mirror.delivery.catalogue import Camera
+from ninepic_mirror.delivery.plan import MADE_THUMBNAIL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ARTIST, BODY, TAKEN, TURNED = 0x013B, 0xA431, 0x9003, 0x0112
+
+
+@pytest.mark.parametrize(
+    ("top", "inner", "camera"),
+    [
+        ({}, {}, Camera()),
+        ({ARTIST: " Asha  Patil \0junk"}, {BODY: "123"}, Camera("Asha Patil")),
+        ({ARTIST: "   "}, {BODY: "123"}, Camera("123")),
+        ({ARTIST: "Zoë".encode().decode("latin-1")}, {}, Camera("Zoë")),
+        ({ARTIST: "Zo\xeb"}, {}, Camera("Zoë")),
+        ({ARTIST: b"Dev"}, {}, Camera("Dev")),
+        ({ARTIST: 7}, {BODY: ("a",)}, Camera()),
+        ({ARTIST: "a\ud800"}, {}, Camera("a?")),
+        ({ARTIST: "x" * 500}, {}, Camera("x" * 200)),
+        ({}, {TAKEN: "2026:01:19 06:12:13"}, Camera(None, "2026-01-19T06:12:13")),
+        ({}, {TAKEN: "2026:13:19 06:12:13"}, Camera()),
+        ({}, {TAKEN: "    :  :     :  :  "}, Camera()),
+    ],
+)
+def test_what_exif_says(top: dict[int, object], inner: dict[int, object], camera: Camera) -> None:
+    """The artist, else the body; a time that is one; in any of the ways in which programs write them."""
+    assert artists.told(top, inner) == camera
+
+
+def saved(
+    path: Path, size: tuple[int, int], turned: int = 1, mode: str = "RGB", **texts: object
+) -> int:
+    """Save a picture and open it."""
+    exif = Image.Exif()
+    exif[TURNED] = turned
+    if "artist" in texts:
+        exif[ARTIST] = texts["artist"]
+    Image.new(mode, size, 90).save(path, exif=exif)
+    return os.open(path, os.O_RDONLY)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_pictures_are_read(tmp_path: Path, ending: str) -> None:
+    """Whatever their type."""
+    artists.prepare()
+    descriptor = saved(tmp_path / f"a.{ending}", (8, 6), artist="Asha")
+    assert artists.read(descriptor) == Camera("Asha")
+    os.close(descriptor)
+
+
+def test_what_is_no_picture(tmp_path: Path) -> None:
+    """Nothing is known of it, and nothing is made of it."""
+    (tmp_path / "a").write_bytes(b"\xff\xd8junk")
+    descriptor = os.open(tmp_path / "a", os.O_RDONLY)
+    assert artists.read(descriptor) == Camera()
+    assert thumbnails.make(descriptor) is None
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(("turned", "size"), [(1, (360, 240)), (6, (240, 360))])
+def test_thumbnails_are_upright(tmp_path: Path, turned: int, size: tuple[int, int]) -> None:
+    """They are small and turned as the camera was held."""
+    thumbnails.prepare()
+    descriptor = saved(tmp_path / "a.jpg", (1500, 1000), turned)
+    data = thumbnails.make(descriptor)
+    os.close(descriptor)
+    assert data is not None
+    with Image.open(io.BytesIO(data)) as made:
+        assert (made.size, made.format) == (size, "JPEG")
+
+
+def test_noise_fits_too(tmp_path: Path) -> None:
+    """A picture that can hardly be compressed becomes coarse rather than large; one of another mode is taken."""
+    Image.effect_noise((720, 720), 200).save(tmp_path / "a.png")
+    descriptor = os.open(tmp_path / "a.png", os.O_RDONLY)
+    data = thumbnails.make(descriptor)
+    os.close(descriptor)
+    assert data is not None
+    assert len(data) <= MADE_THUMBNAIL
+
+
+def test_huge_pictures_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of a few kB may claim to have billions of pixels."""
+    monkeypatch.setattr(thumbnails, "_MOST_PIXELS", 40)
+    descriptor = saved(tmp_path / "a.png", (8, 6))
+    assert thumbnails.make(descriptor) is None
+    os.close(descriptor)
