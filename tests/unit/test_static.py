@@ -34,6 +34,8 @@ WALL_CLOCK: Final = {
     "archive/reconcile.py": "how old a day of the trash is",
     "archive/patience.py": "how long ago an earlier run failed on a file",
     "archive/manifest.py": "the times that rows have",
+    "cli/shipment.py": "the day and the name of a package",
+    "cli/dispatch.py": "when a package was made",
 }
 
 
