@@ -23,6 +23,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml --severity-level medium ninepic_mirror
 
 tests: $(VENV)/dev
 	rm -f .coverage .coverage.*
@@ -32,6 +33,7 @@ tests: $(VENV)/dev
 	$(BIN)/coverage report --include='$(CORE)' --fail-under=100
 
 torture: $(VENV)/dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[torture]' || echo "atheris cannot be had here"
 	$(BIN)/python -m tests.torture.run --write $(ARGS)
 
 # In an environment of its own: installed as users have it, without what development adds to the imports.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
@@ -103,7 +102,7 @@ def counted(
         f"SELECT id, value FROM passes, meta WHERE id = {one} AND ended_at IS NOT NULL AND key = ?",
         [*(() if number is None else (number,)), _KEY],
     )
-    known = json.loads(str(found[0][1])) if found else None
+    known = manifest.parsed(str(found[0][1])) if found else None
     if not isinstance(known, list) or known[:2] != [found[0][0], sorted(variants)]:
         return None
     return Balance(*known[2:]) if len(known) == 2 + len(Balance.__struct_fields__) else None

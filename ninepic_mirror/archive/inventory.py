@@ -35,11 +35,14 @@ _LOST: Final = (  # were had once, and are to be had again
 
 
 def where(manifest: Manifest) -> Where | None:
-    """Return how the last pass made paths, None before there was one."""
+    """Return how the last pass made paths, None before there was one, or where what it noted is damaged."""
     layout, zone = manifest.meta("layout"), manifest.meta("timezone")
     if not (isinstance(layout, str) and isinstance(zone, str)):
         return None
-    return Where(Layout.parse(layout), ZoneInfo(zone))
+    try:
+        return Where(Layout.parse(layout), ZoneInfo(zone))
+    except (ValueError, LookupError, OSError):  # of the last two: names that are no zone's
+        return None
 
 
 def _wanted(manifest: Manifest) -> list[str]:

@@ -34,6 +34,9 @@ _CACHE_KIB: Final = 4 * 1024
 # dirty a page each, and the fewer rounds, the more pages are written once for several changes.
 _LOG_PAGES: Final = 4096
 
+# What SQLite says, as a plain error, of a damaged head or schema (sqlite3BtreeOpen and the parser, 3.40).
+_NONSENSE: Final = ("no such table", "no such column", "unsupported file format")
+
 _REBUILD: Final = "run sync again: it sets the file aside and adopts what is on disk"
 
 Value = str | int | float | None
@@ -42,6 +45,10 @@ Row = tuple[Value, ...]
 
 class ManifestError(StorageError):
     """The file is damaged, or no manifest at all: `set_aside` it, and adopt the files anew."""
+
+
+class UnreadableError(ManifestError):
+    """What stands in it makes no sense, though SQLite finds nothing wrong: the next start would not see it either."""
 
 
 class Manifest:
@@ -194,7 +201,18 @@ class Manifest:
     def meta(self, key: str) -> object:
         """Return a value of `meta`, None when it was never set."""
         found = self.rows("SELECT value FROM meta WHERE key = ?", [key])
-        return json.loads(str(found[0][0])) if found else None
+        return self.parsed(str(found[0][0])) if found else None
+
+    def parsed(self, text: str) -> object:
+        """Return what a JSON text of this file says.
+
+        Raises:
+            ManifestError: It is none.
+        """
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableError(str(self.path), f"no JSON: {error}", _REBUILD) from error
 
     def set_meta(self, values: dict[str, object]) -> None:
         """Set values of `meta`; the caller holds a transaction where several changes belong together."""
@@ -341,12 +359,40 @@ def _size(path: Path) -> int:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise _storage(path, error) from error
     except sqlite3.DatabaseError as error:
-        if _code(error) not in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}:
+        if _code(error) in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}:
+            raise ManifestError(str(path), str(error), _REBUILD) from error
+        if _makes_no_sense(path, error):
+            raise UnreadableError(str(path), str(error), _REBUILD) from error
+        if not isinstance(error, sqlite3.OperationalError):
             raise
-        raise ManifestError(str(path), str(error), _REBUILD) from error
+        raise _storage(path, error) from error
+    except UnicodeDecodeError as error:  # out of the message that SQLite has for a damaged schema
+        raise UnreadableError(str(path), "the schema is damaged", _REBUILD) from error
+
+
+def _makes_no_sense(path: Path, error: sqlite3.DatabaseError) -> bool:
+    """Say whether texts or names of the file are damaged, which SQLite's own checks do not look at.
+
+    A text that is no UTF-8 is told by Python's module, without a code. All statements are fixed, so a table or column
+    that is not there was there.
+    """
+    code, text = _code(error), str(error)
+    return (
+        (not code and text.startswith("Could not decode"))
+        or (code == "SQLITE_ERROR" and text.startswith(_NONSENSE))
+        or (code == "SQLITE_READONLY" and _is_of_another_format(path))
+    )
+
+
+def _is_of_another_format(path: Path) -> bool:
+    """Whether the file says that only a newer SQLite may write to it (fileformat2.html §1.3.3); there is no such one."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(20)
+    except OSError:
+        return False
+    return len(head) == 20 and head[18] > 2
 
 
 def _code(error: BaseException | None) -> str:

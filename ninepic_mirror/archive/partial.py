@@ -129,7 +129,15 @@ class Partial:
                 while chunk := os.read(descriptor, min(_CHUNK, size - self.size)):
                     self._hashes.update(chunk)
                 os.ftruncate(descriptor, self.size)
-        except (OSError, ValueError, KeyError, TypeError, MirrorError):
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            ArithmeticError,
+            RecursionError,
+            MirrorError,
+        ):
             self.restart()
             return 0
         self.validator = validator

@@ -209,7 +209,7 @@ class Root:
         """Return what the marker says; nothing where that cannot be read."""
         try:
             found: object = json.loads((self.path / MARKER).read_bytes()[:_MARKER_LIMIT])
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 

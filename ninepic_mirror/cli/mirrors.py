@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -197,7 +196,7 @@ def stand(config: Config, event_id: int) -> Standing:
             # The total of a whole pass may count rows that repeat a photo.
             unlisted=0 if found_whole else max(0, total - there.photos),
             failures=[
-                *(_doubts(str(last[0][1])) if last and not found_whole else ()),
+                *(_doubts(manifest.parsed(str(last[0][1]))) if last and not found_whole else ()),
                 *(Failure(*one) for one in failures(manifest, variants)),
             ],
         )
@@ -217,10 +216,9 @@ def _integer(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _doubts(report: str) -> Iterator[Failure]:
+def _doubts(report: object) -> Iterator[Failure]:
     """Yield what a pass could not be sure of: the failures of its report that name no photo."""
-    found: object = json.loads(report)
-    listed = found.get("failures") if isinstance(found, dict) else None
+    listed = report.get("failures") if isinstance(report, dict) else None
     for one in listed if isinstance(listed, list) else ():
         if isinstance(one, dict) and one.get("image_id") is None:
             yield Failure(None, None, str(one.get("error")))

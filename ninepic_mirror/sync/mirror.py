@@ -11,7 +11,7 @@ import trio
 
 from ninepic_mirror.archive import lock, partial
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.manifest import Manifest, ManifestError, set_aside
+from ninepic_mirror.archive.manifest import Manifest, ManifestError, UnreadableError, set_aside
 from ninepic_mirror.archive.placement import Layout
 from ninepic_mirror.archive.store import Store
 from ninepic_mirror.errors import EventBusyError
@@ -85,6 +85,7 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
         manifest = await trio.to_thread.run_sync(
             partial_of(_open_manifest, path, session, durable=durable)
         )
+        stack.push(partial_of(_give_up, path))
         stack.enter_context(manifest)
         zone = ZoneInfo(settings.timezone)
         layout = Layout.parse(settings.layout)
@@ -120,6 +121,12 @@ async def _wait_for_lock(held: lock.Lock, event_id: int) -> None:
             await trio.sleep(_LOCK_POLL)
         return
     raise EventBusyError(event_id, held.holder())
+
+
+def _give_up(path: Path, _kind: object, error: BaseException | None, _trace: object) -> None:
+    """Set a manifest aside, once it is closed, that the next pass could not read either, nor know that it cannot."""
+    if isinstance(error, UnreadableError):
+        set_aside(path)
 
 
 def _open_manifest(path: Path, session: Session, *, durable: bool) -> Manifest:

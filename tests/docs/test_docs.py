@@ -19,6 +19,7 @@ from ninepic_mirror.cli.outcome import Code
 from ninepic_mirror.cli.program import program
 from ninepic_mirror.config import Api, Daemon, Events, EventSettings, Hooks, Mirror
 from ninepic_mirror.sandbox import KINDS
+from tests.torture.run import experiments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,6 +116,42 @@ def test_every_column_of_the_manifest_is_documented(tmp_path: Path) -> None:
 def test_every_fault_of_the_sandbox_is_documented(kind: str) -> None:
     """docs/sandbox.md names each kind of fault."""
     assert f"`{kind}`" in (TOP / "docs/sandbox.md").read_text()
+
+
+# Experiments of the plan whose modules are not there yet; the last one takes this along.
+PENDING = {
+    "kills", "kill-calls", "power", "calls-fail", "disk-full", "disk-errors", "compound", "targets", "http-faults", "storms",
+    "model", "cancel-steps", "races", "clock-jumps", "soak",
+}  # fmt: skip
+
+
+def plan() -> dict[str, str]:
+    """Return each row of the two tables of docs/reliability.md: its numbers, and what it is tested by."""
+    text = (TOP / "docs" / "reliability.md").read_text()
+    rows = re.findall(
+        r"^\| ((?:[NLT]\d+(?:, )?)+)[^|\n]*\|(?:[^|\n]*\|)?([^|\n]*)\|$", text, re.MULTILINE
+    )
+    return {number: tests for numbers, tests in rows for number in numbers.split(", ")}
+
+
+def test_every_row_of_what_can_go_wrong_is_tested() -> None:
+    """Each names tests or experiments that exist, or its reason stands in docs/design.md."""
+    rows = plan()
+    wanted = [*(f"N{n}" for n in range(1, 27)), *(f"L{n}" for n in range(1, 18))]
+    assert list(rows) == [*wanted, *(f"T{n}" for n in range(1, 28))]
+    known = {*experiments(), *PENDING}
+    for number, tests in rows.items():
+        if tests.strip() == "—":
+            assert re.search(rf"\b{number}\b", (TOP / "docs" / "design.md").read_text()), number
+            continue
+        named = re.findall(r"`(\S+\.py)(?:::(\w+))?`", tests)
+        played = re.findall(r"\*([a-z-]+)\*", tests)
+        assert named or played or number == "T9", number
+        assert set(played) <= known, number
+        for file, function in named:
+            source = (TOP / "tests" / file).read_text()
+            found = rf"^(async )?(def )?{function or '[Tt]est.*'}\b"
+            assert re.search(found, source, re.MULTILINE), (file, function)
 
 
 def test_every_link_leads_somewhere() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ninepic_mirror.archive.manifest import UnreadableError
 from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import EventNotFoundError, KeyRefusedError, RejectedError, StorageError
 from ninepic_mirror.sandbox import Fault
@@ -163,6 +164,23 @@ async def test_a_lost_manifest_is_rebuilt_without_fetching(open_bench: OpenBench
         assert report.whole
         assert bench.sandbox.count("photos") == 0
         assert bench.check_content() == 120
+
+
+async def test_a_manifest_that_makes_no_sense_is_rebuilt_by_the_next_pass(
+    open_bench: OpenBench,
+) -> None:
+    """SQLite finds nothing wrong with it, so the pass that meets it sets it aside: the next one must not end so, too."""
+    async with open_bench() as bench:
+        await bench.sync()
+        own = bench.folder / ".ninepic-mirror"
+        with closing(sqlite3.connect(own / "manifest.sqlite3")) as manifest:
+            manifest.execute("UPDATE meta SET value = '{' WHERE key = 'variants'")
+            manifest.commit()
+        with pytest.raises(UnreadableError, match="no JSON"):
+            await bench.sync()
+        assert list(own.glob("manifest.sqlite3.corrupt-*"))
+        report = await bench.sync()
+        assert (report.whole, report.downloaded) == (True, 0)
 
 
 async def test_a_damaged_file_is_not_adopted(open_bench: OpenBench) -> None:

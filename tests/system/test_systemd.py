@@ -78,6 +78,17 @@ def test_every_directive_has_its_reason(unit: str) -> None:
         above = line
 
 
+@pytest.mark.parametrize("unit", [*UNITS, *VERIFY])
+def test_no_core_and_nothing_for_others(unit: str) -> None:
+    """A crash writes no key to a disk (RELIABILITY N6), others read nothing (L17), memory is bounded (L11)."""
+    if unit.endswith(".timer"):
+        return
+    lines = (FOLDER / unit).read_text().splitlines()
+    assert "LimitCORE=0" in lines
+    assert {"UMask=0077", "UMask=0027"} & set(lines)
+    assert any(line.startswith("MemoryMax=") for line in lines)
+
+
 def test_an_instance_differs_in_its_files_only() -> None:
     """What is true of the one unit is true of the template."""
     one, many = (

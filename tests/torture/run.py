@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 PROJECT: Final = Path(__file__).parents[2]
 LEDGER: Final = PROJECT / "test-output" / "torture" / "ledger.jsonl"
-MODULES: Final[tuple[str, ...]] = ()  # each offers EXPERIMENT; in the order of the document
+MODULES: Final[tuple[str, ...]] = (
+    "bit_rot",
+    "manifest_damage",
+    "fuzzing",
+    "planted_bugs",
+)  # each offers EXPERIMENT; in the order of the document
 
 
 def experiments() -> dict[str, Experiment]:

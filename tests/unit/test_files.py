@@ -286,6 +286,22 @@ def test_durability_can_be_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not [call for call in calls.seen if call.startswith("sync")]
 
 
+def test_a_sync_that_failed_is_not_tried_again(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may have dropped the pages: a second call would say that all is well (RELIABILITY L4)."""
+    calls = []
+
+    def fail_once(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    tree.create("photo.jpg", b"bytes", None)
+    monkeypatch.setattr(os, "fsync", fail_once)
+    with pytest.raises(OSError, match="Input/output"):
+        tree.sync_file("photo.jpg")
+    assert len(calls) == 1
+
+
 def test_whole_writes_sync_before_the_rename(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     """The order of a small file: write, sync, rename, sync the folder; the old one stands until then."""
     put(tree, "event.json", b"old")

@@ -117,6 +117,15 @@ def test_how_paths_are_made(shelf: Shelf) -> None:
     assert where.layout.stem(SIX, where.zone, "large", "a") == "large/a"
 
 
+@pytest.mark.parametrize(
+    "damage", [{"layout": "{variant}"}, {"timezone": "Asia/Kolk"}, {"timezone": "Asia"}]
+)
+def test_a_damaged_note_of_how_paths_are_made(shelf: Shelf, damage: dict[str, object]) -> None:
+    """Then nothing is known of places, and none is judged; the next pass notes it anew."""
+    shelf.manifest.set_meta({"layout": "{variant}/{image_id}{ext}", "timezone": "UTC"} | damage)
+    assert inventory.where(shelf.manifest) is None
+
+
 def test_strays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """What no row names is nobody's, whatever it is called; our own files are not."""
     monkeypatch.setattr(inventory, "CHUNK", 2)

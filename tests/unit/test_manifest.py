@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ninepic_mirror.archive.manifest import NAME, Manifest, ManifestError, now, reading, set_aside
+from ninepic_mirror.archive.manifest import (
+    NAME,
+    Manifest,
+    ManifestError,
+    UnreadableError,
+    now,
+    reading,
+    set_aside,
+)
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.errors import StorageError
 
@@ -188,6 +196,50 @@ def test_damage_met_later_is_named(path: Path) -> None:
         with pytest.raises(ManifestError, match="malformed") as raised:
             list(manifest.each("SELECT * FROM meta"))
     assert "run sync" in raised.value.cure
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE meta SET value = CAST(x'22ff22' AS TEXT)", "UTF-8"),
+        ("UPDATE meta SET value = '{'", "JSON"),
+        (f"UPDATE meta SET value = '{'[' * 9999}'", "JSON"),
+        ("ALTER TABLE meta RENAME TO mets", "no such table"),
+        ("ALTER TABLE meta RENAME COLUMN value TO valse", "no such column"),
+    ],
+)
+def test_what_makes_no_sense_is_damage(path: Path, statement: str, says: str) -> None:
+    """A changed text or name is sound to SQLite's checks, and no bug of ours."""
+    with Manifest.open(path) as manifest:
+        manifest.set_meta({"a": 1})
+        manifest.change(statement)
+        assert manifest.rows("PRAGMA integrity_check(1)") == [("ok",)]
+        with pytest.raises(UnreadableError, match=says) as raised:
+            manifest.meta("a")
+    assert "run sync" in raised.value.cure
+
+
+def test_a_schema_that_is_no_text_is_damage(path: Path) -> None:
+    """Python cannot even read what SQLite has to say of it."""
+    Manifest.open(path).close()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA writable_schema = ON")
+        other.execute(
+            "UPDATE sqlite_master SET name = CAST(x'ff' AS TEXT), sql = 'CREATE' WHERE name = 'meta'"
+        )
+        other.commit()
+    with pytest.raises(UnreadableError, match="schema"):
+        Manifest.open(path)
+
+
+def test_a_format_that_nobody_writes_is_damage(path: Path) -> None:
+    """A head that allows reading only is no matter of permissions."""
+    filled(path)
+    data = bytearray(path.read_bytes())
+    data[18] = 66
+    path.write_bytes(data)
+    with Manifest.open(path) as manifest, pytest.raises(UnreadableError, match="readonly"):
+        manifest.begin_pass("quick")
 
 
 def test_a_damaged_file_is_set_aside_with_its_log(path: Path) -> None:

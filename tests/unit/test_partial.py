@@ -123,6 +123,7 @@ def test_little_or_unnamed_is_begun_anew(tree: Tree, size: int, validator: str |
     "note",
     [
         b"", b"[]", b"{}", b'{"validator": "v"}', b'{"validator": "v", "size": "x"}', b"\xff", b"not json",
+        b"[" * 4000, b'{"validator": "v", "size": 1e999}',
         json.dumps({"validator": "v", "size": RESUMABLE * 9}).encode(),
         json.dumps({"validator": "v", "size": -5}).encode(),
         json.dumps({"validator": "v", "size": 10}).encode(),
