@@ -150,6 +150,13 @@ class Holdings:
             if self._manifest.rows(statement, [split(path)[0], path, job.image_id, job.variant])
         }
 
+    def has_at(self, path: str) -> bool:
+        """Say whether a present file stands at a place."""
+        statement = (
+            "SELECT 1 FROM files WHERE folder = ? AND path = ? AND state = 'present' LIMIT 1"
+        )
+        return bool(self._manifest.rows(statement, [split(path)[0], path]))
+
     # --- on disk or not ------------------------------------------------------------------------------------------
 
     def folders(self) -> list[tuple[str, int | None]]:

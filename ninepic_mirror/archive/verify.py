@@ -56,7 +56,8 @@ class Entry(Struct, frozen=True, gc=False):
     Args:
         path: Where it stands, None where no place is known any more.
         taken: Start of the smallest window that named its photo.
-        state: `present`, or, of a file that was had once and is to be had again, `pending` or `failed`.
+        state: `present`; `gone` where its photo has left and the file is kept; or, of a file that was had once and is
+            to be had again, `pending` or `failed`.
         moving_to: Where a move under way takes it.
         unsettled: Its photo is known to belong elsewhere; the next pass moves it.
         error: Why it could not be had again.
@@ -77,6 +78,11 @@ class Entry(Struct, frozen=True, gc=False):
     def key(self) -> Key:
         """Which file."""
         return self.image_id, self.variant
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its photo has left the event: nobody can fetch it again."""
+        return self.state == "gone"
 
 
 class Look(Struct, frozen=True, gc=False):

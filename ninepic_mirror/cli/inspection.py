@@ -11,7 +11,7 @@ import os
 import threading
 from contextlib import suppress
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
@@ -21,6 +21,7 @@ from ninepic_mirror.archive import inventory, lock
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.store import TRASH
 from ninepic_mirror.archive.verify import (
     Damage,
     Eye,
@@ -172,7 +173,7 @@ class Inspection(Struct):
                 verdict.notes.append((entry, found.note))
             if found.fault is not None:
                 suspects.append(entry)
-            elif entry.state == "present":
+            elif entry.is_gone or entry.state == "present":
                 self.unrecorded.append(entry)
         confirmed = await self._confirmed(suspects)
         self.suspects += confirmed
@@ -249,10 +250,12 @@ class Inspection(Struct):
                 still = await self._ask(partial(_strays, folder, names))
                 strays += await trio.to_thread.run_sync(self._standing, still)
         if verdict.damages:
-            places = await trio.to_thread.run_sync(self._match, strays)
+            twins = await self._ask(self._twins)
+            places = await trio.to_thread.run_sync(self._match, strays, twins)
+            aside = {*places.values()} & {*strays, *self._wrong()}
             for damage in verdict.damages:
                 damage.found = places.get(damage.entry.key)
-                damage.fault = damage.fault if damage.found is None else "misplaced"
+                damage.fault = "misplaced" if damage.found in aside else damage.fault
             # nor what stands in the place of a folder: it is the damage of every file below
             blocks = {above for one in verdict.damages for above in _above(one.entry.path)}
             strays = sorted({*strays} - {*places.values()} - blocks)
@@ -262,14 +265,29 @@ class Inspection(Struct):
         with translated(self.tree.name("")):
             return [path for path in paths if self.tree.stat(path) is not None]
 
-    def _match(self, strays: Sequence[str]) -> dict[Key, str]:
+    def _wrong(self) -> list[str]:
+        """Return where files stand that are not what their rows say: they may be each other's."""
+        wrong = (one.entry.path for one in self.verdict.damages if one.fault in {"size", "content"})
+        return [path for path in wrong if path is not None]
+
+    def _twins(self, manifest: Manifest) -> list[str]:
+        """Return where equal bytes stand of what nobody can fetch again."""
+        gone = [one.entry.key for one in self.verdict.damages if one.entry.is_gone]
+        return [path for key in gone for path in inventory.twins(manifest, key)]
+
+    def _trash(self) -> Iterator[str]:
+        """Yield what lies in the trash, where it may be all that is left of a file."""
+        if any(one.entry.is_gone for one in self.verdict.damages):
+            for folder, names in inventory.walk(self.tree, TRASH.rstrip("/")):
+                yield from (f"{folder}/{name}" for name in names)
+
+    def _match(self, strays: Sequence[str], twins: Sequence[str]) -> dict[Key, str]:
         damages = self.verdict.damages
-        wrong = [one.entry.path for one in damages if one.fault in {"size", "content"}]
         pace = Pace(self.asked.rate, self.stop)
 
         def candidates() -> Iterator[tuple[str, int]]:
-            for path in (*strays, *wrong):
-                if path is not None and (found := self.tree.stat(path)) and found.is_file:
+            for path in chain(strays, self._wrong(), twins, self._trash()):
+                if (found := self.tree.stat(path)) and found.is_file:
                     yield path, found.size
 
         with suppress(Stopped), translated(self.tree.name("")):

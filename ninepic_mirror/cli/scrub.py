@@ -194,7 +194,11 @@ class Scrub(Struct):
             if not self.stop.is_set():
                 await event.find_strays()
             await event.settle()
-            if verdict.damages and self.asked.key is not None and not self.stopping.is_set():
+            if (
+                verdict.can_be_repaired
+                and self.asked.key is not None
+                and not self.stopping.is_set()
+            ):
                 await self._repair(event, verdict)
 
     def _folder(self, event_id: int) -> Path:

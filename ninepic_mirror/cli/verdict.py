@@ -66,6 +66,13 @@ class Verdict(Struct):
         self.damages, self.strays, self.notes = [], [], []
 
     @property
+    def can_be_repaired(self) -> bool:
+        """Whether any damage is left that a repair may mend: not of a photo that left, without a copy of its bytes."""
+        return any(
+            not (one.repaired or (one.entry.is_gone and one.found is None)) for one in self.damages
+        )
+
+    @property
     def is_damaged(self) -> bool:
         """Whether damage remains (exit code 8)."""
         return not all(one.repaired for one in self.damages)
@@ -134,7 +141,9 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
         [f"  {plain(str(entry.path))}: {plain(text)}" for entry, text in verdict.notes], everything
     )
     yield from _work(verdict)
-    if left:
+    if left and not verdict.can_be_repaired:
+        yield "  next: no whole copy is here; put these files back from a backup, where there is one"
+    elif left:
         more = "the files above could not be had; try again later: " if repairing else ""
         yield f"  next: {more}{repair}"
 
@@ -143,9 +152,10 @@ def _line(damage: Damage, verdict: Verdict) -> str:
     row = damage.entry
     line = f"  {plain(row.path or row.image_id)}: {_WORDS[damage.fault]}"
     if damage.found is not None:
-        line += f": it stands at {plain(damage.found)}"
-    if row.key in verdict.gone:
-        line += "; its photo has left the event"
+        what = "it stands" if damage.fault == "misplaced" else "its bytes stand"
+        line += f": {what} at {plain(damage.found)}"
+    if row.is_gone or row.key in verdict.gone:
+        line += "; its photo has left the event, so that it cannot be fetched again"
     elif row.error is not None:
         line += f"; {plain(row.error)}"
     return line

@@ -7,22 +7,28 @@ Blocks: runs in the manifest's thread.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive import inventory
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import split
+from ninepic_mirror.archive.partial import FOLDER as PARTIAL
 from ninepic_mirror.archive.verify import Damage, Eye, Pace, barrier, hash_of, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.holdings import Holdings
     from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.archive.store import Store
     from ninepic_mirror.archive.verify import Key
+
+_BUFFER: Final = 1 << 20  # bytes of one read
 
 
 def mend(
@@ -44,17 +50,19 @@ def mend(
     """
     damages = _still(manifest, store, damages)
     holdings.misplace(one.entry.image_id for one in damages if one.fault == "misplaced")
-    lost = [one for one in damages if one.fault != "misplaced"]
+    lost = [one for one in damages if one.fault != "misplaced" and not one.entry.is_gone]
+    # of what cannot be had again even a damaged copy stays, until whole bytes take its place
+    kept = [one for one in damages if one.entry.is_gone and one.found is not None]
     by_folder: defaultdict[str, list[Key]] = defaultdict(list)
     for one in lost:
         by_folder[split(one.entry.path or "")[0]].append(one.entry.key)
     for folder, keys in by_folder.items():
         holdings.lost(folder, keys)
     with translated(store.tree.name("")):
-        for one in lost:
+        for one in (*lost, *kept):
             if one.entry.path is not None and (block := barrier(store.tree, one.entry.path)):
                 store.tree.move(block, store.trash_place(block))
-        _bring(holdings, store, lost)
+        _bring(holdings, store, [*lost, *kept])
     return frozenset(one.entry.key for one in lost)
 
 
@@ -84,6 +92,11 @@ def _bring(holdings: Holdings, store: Store, lost: Sequence[Damage]) -> None:
             if hash_of(tree, one.found, Pace(None, threading.Event())) != row.sha256:
                 continue  # it was touched since
             place = store.trash_place(one.found)
+            if holdings.has_at(one.found):
+                _copy(tree, one.found, place)  # another file's, which keeps it
+                aside.append((place, row.path))
+                changed.append(row.path)
+                continue
             tree.move(one.found, place)
             tree.prune(split(one.found)[0])
             aside.append((place, row.path))
@@ -94,3 +107,12 @@ def _bring(holdings: Holdings, store: Store, lost: Sequence[Damage]) -> None:
         tree.move(place, target)
     # not those that are no text to SQLite: they were never in folders of ours
     holdings.changed(path for path in changed if path.isascii())
+
+
+def _copy(tree: Tree, source: str, target: str) -> None:
+    """Copy a file durably, with its modification time."""
+    with tree.opened(source) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+        tree.write_whole(target, iter(partial(file.read, _BUFFER), b""), f"{PARTIAL}/copy")
+        modified = os.fstat(descriptor).st_mtime_ns
+    with tree.opened(target) as descriptor:
+        os.utime(descriptor, ns=(modified, modified))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import random
@@ -301,14 +302,54 @@ def test_an_unreadable_file(mirror: Mirror) -> None:
 
 
 def test_a_photo_that_left(mirror: Mirror) -> None:
-    """Its copy cannot be had again: that is said, and from then on nobody promises it."""
+    """Its copy cannot be had again: that is said, then and whenever it is verified."""
     row = next(row for row in mirror.rows() if row.variant == "large")
     (mirror.folder / row.path).unlink()
     mirror.service.order("POST", "456/remove", {"image_id": row.image_id})
     done = mirror.commands.run("verify", 456, *mirror.service.flags, "--root", "m", "--repair")
     assert done.code == 8
-    assert f"  {row.path}: missing; its photo has left the event" in done.out
+    assert f"  {row.path}: missing; its photo has left the event, so" in done.out
+    assert "put these files back from a backup" in done.out
+    for again in (mirror.verify(), mirror.repair(), mirror.verify()):
+        assert (again.code, faults(again)) == (8, {row.path: "missing"})
+
+
+def test_what_is_kept_of_photos_that_left(mirror: Mirror, tmp_path: Path) -> None:
+    """Kept files are read like all others; damaged, they come back from the trash or a file of equal bytes."""
+    first, second, third, *_ = (row for row in mirror.rows() if row.variant == "large")
+    hashes = mirror.hashes()
+    for row in (first, second):
+        mirror.service.order("POST", "456/remove", {"image_id": row.image_id})
+    flags = [*mirror.service.flags, "--root", "m"]
+    assert mirror.commands.run("sync", 456, *flags).code == 0
+    assert (mirror.verify().code, entry(mirror.verify())["checked"]) == (0, 120)
+    trash = mirror.folder / ".ninepic-mirror/trash/2026-01-20"
+    trash.mkdir(parents=True)
+    shutil.copy(mirror.folder / first.path, trash / "any")
+    twin = mirror.folder / third.path
+    twin.write_bytes((mirror.folder / second.path).read_bytes())
+    with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
+        manifest.execute(
+            "UPDATE files SET (size, sha256, xxh3_128) ="
+            " (SELECT size, sha256, xxh3_128 FROM files WHERE path = ?) WHERE path = ?",
+            [second.path, third.path],
+        )
+        manifest.commit()
+    for row in (first, second):
+        flip(mirror.folder / row.path, random.Random(1))
+    asked = photo_requests(mirror.service)
+    for _ in range(2):
+        done = mirror.verify()
+        assert (done.code, faults(done)) == (8, {first.path: "content", second.path: "content"})
+    done = mirror.repair()
+    assert (done.code, [one["repaired"] for one in entry(done)["damaged"]]) == (0, [True, True])
+    assert photo_requests(mirror.service) == asked
+    for row in (first, second):
+        data = (mirror.folder / row.path).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == hashes[row.path]
     assert mirror.verify().code == 0
+    assert mirror.commands.run("sync", 456, *flags, "--full").code == 0
+    assert twin.is_file()
 
 
 def test_another_instance(mirror: Mirror) -> None:
