@@ -22,6 +22,7 @@ from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.manifest import ManifestError, set_aside
 from ninepic_mirror.archive.root import OWN_FOLDER
+from ninepic_mirror.archive.sanity import complaint
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.inspection import Inspection, locked
@@ -238,14 +239,11 @@ class Scrub(Struct):
                 return "the manifest is lost"
         try:
             with mirrors.opened(mirrors.root_of(self.config), event_id) as (manifest, _):
-                # The long one also compares each row with the indexes: a row that is lost shows nowhere else.
-                pragma = "quick_check" if self.asked.quick else "integrity_check"
-                (answer,) = manifest.rows(f"PRAGMA {pragma}(1)")
+                return complaint(manifest, thorough=not self.asked.quick)
         except StorageError as error:
             if not _is_damage(error):
                 raise
             return error.text
-        return None if answer == ("ok",) else f"the manifest is damaged: {answer[0]}"
 
     async def _set_aside(self, event_id: int, folder: Path, path: Path, fault: str) -> None:
         with lock.opened(folder / lock.PATH) as held:
