@@ -22,6 +22,7 @@ from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.store import TRASH
+from ninepic_mirror.archive.sums import named_lines
 from ninepic_mirror.archive.verify import (
     Damage,
     Eye,
@@ -37,6 +38,7 @@ from ninepic_mirror.archive.verify import (
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.sync.mirror import LOCK_WAIT
+from ninepic_mirror.sync.steps import RESTORED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -244,11 +246,7 @@ class Inspection(Struct):
         verdict = self.verdict
         for some in _some([one.entry for one in self.suspects]):
             verdict.damages += await self._confirmed(some)
-        strays: list[str] = []
-        for folder, paths in groupby(self.found, lambda path: split(path)[0]):
-            for names in _some([split(path)[1] for path in paths]):
-                still = await self._ask(partial(_strays, folder, names))
-                strays += await trio.to_thread.run_sync(self._standing, still)
+        strays = await self._without_row(self.found)
         if verdict.damages:
             twins = await self._ask(self._twins)
             places = await trio.to_thread.run_sync(self._match, strays, twins)
@@ -260,6 +258,39 @@ class Inspection(Struct):
             blocks = {above for one in verdict.damages for above in _above(one.entry.path)}
             strays = sorted({*strays} - {*places.values()} - blocks)
         verdict.strays = strays
+        verdict.older = await self._ask(self._is_older)
+        verdict.unknown = await self._unknown()
+
+    def _is_older(self, manifest: Manifest) -> bool:
+        """Say whether the manifest is an older copy: passes were made that it does not know."""
+        try:
+            with (self.tree.root / lock.PATH).open("rb") as file:
+                noted = lock.noted(file.fileno())  # before the manifest, which is ahead of it
+        except OSError:
+            noted = 0  # nothing is known of earlier passes
+        known = manifest.count("SELECT max(id) FROM passes")
+        return noted > known or manifest.meta(RESTORED) is True
+
+    async def _unknown(self) -> int:
+        """Return how many files without a row are this mirror's own: SHA256SUMS names them, or no row is there at all."""
+        strays = {*self.verdict.strays}
+        if not (strays and self.verdict.files):
+            return len(strays)
+
+        def count() -> int:
+            with translated(self.tree.name("")):
+                return sum(path in strays for path, _ in named_lines(self.tree))
+
+        return await trio.to_thread.run_sync(count)
+
+    async def _without_row(self, found: Sequence[str]) -> list[str]:
+        """Return those files that still stand there and have no row."""
+        strays: list[str] = []
+        for folder, paths in groupby(found, lambda path: split(path)[0]):
+            for names in _some([split(path)[1] for path in paths]):
+                still = await self._ask(partial(_strays, folder, names))
+                strays += await trio.to_thread.run_sync(self._standing, still)
+        return strays
 
     def _standing(self, paths: Sequence[str]) -> list[str]:
         with translated(self.tree.name("")):
@@ -315,6 +346,11 @@ class Inspection(Struct):
                 damage.entry = row if not damage.repaired else damage.entry
 
         await self._ask(see)
+        verdict, before = self.verdict, len(self.verdict.strays)
+        verdict.strays = await self._without_row(verdict.strays)
+        verdict.older = verdict.older and await self._ask(self._is_older)
+        verdict.unknown = await self._unknown()
+        verdict.adopted = before - len(verdict.strays)
 
 
 async def locked(held: lock.Lock, until: float | None = None) -> bool:

@@ -44,10 +44,8 @@ from ninepic_mirror.sync.mirror import LOCK_WAIT, sync_event
 from ninepic_mirror.sync.session import Session, StoppedError, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from ninepic_mirror.archive.verify import Damage
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.inspection import Asked
     from ninepic_mirror.config import Config
@@ -195,11 +193,7 @@ class Scrub(Struct):
             if not self.stop.is_set():
                 await event.find_strays()
             await event.settle()
-            if (
-                verdict.can_be_repaired
-                and self.asked.key is not None
-                and not self.stopping.is_set()
-            ):
+            if verdict.needs_pass and self.asked.key is not None and not self.stopping.is_set():
                 await self._repair(event, verdict)
 
     def _folder(self, event_id: int) -> Path:
@@ -267,9 +261,7 @@ class Scrub(Struct):
         if self.hopeless:
             return
         try:
-            session, options = self._asking(
-                await self._open_session(), event.event_id, verdict.damages
-            )
+            session, options = self._asking(await self._open_session(), event.event_id, verdict)
             report = await sync_event(session, event.event_id, options)
         except StoppedError:
             raise
@@ -279,21 +271,27 @@ class Scrub(Struct):
             self.hopeless = not is_of_one_event(error)
         else:
             verdict.fetched += report.downloaded
+            verdict.tried = True
+            if options.adopt and not report.whole:
+                self.codes.append(Code.NOT_WHOLE)
         await event.see_repaired()
 
-    def _asking(
-        self, session: Session, event_id: int, damages: Sequence[Damage]
-    ) -> tuple[Session, Options]:
+    def _asking(self, session: Session, event_id: int, verdict: Verdict) -> tuple[Session, Options]:
         """Return how to ask for what is damaged: also of variants that are not configured, or not any more."""
         usual = self.config.mirror_for(event_id).variants
-        damaged = {one.entry.key[1] for one in damages}
+        damaged = {one.entry.key[1] for one in verdict.damages}
         variants = tuple(one for one in VARIANTS if one in usual or one in damaged)
         narrowed = set(variants) != set(usual)
         if narrowed:
             own = replace(self.config.event.get(event_id, EventSettings()), variants=variants)
             config = replace(session.config, event={**self.config.event, event_id: own})
             session = structs.replace(session, config=config)
-        return session, Options(repair=tuple(damages), narrowed=narrowed, configured=usual)
+        return session, Options(
+            repair=tuple(verdict.damages),
+            narrowed=narrowed,
+            configured=usual,
+            adopt=verdict.is_behind,
+        )
 
 
 def _is_damage(error: StorageError) -> bool:

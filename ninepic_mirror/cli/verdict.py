@@ -33,6 +33,10 @@ class Verdict(Struct):
         bytes: That were read.
         damages: What is not as it was.
         strays: Files that belong to no photo.
+        older: The manifest is an older copy than the files.
+        unknown: How many of the strays are this mirror's own, which its manifest does not know.
+        adopted: Files that a repair has taken in.
+        tried: A repair has asked for what is damaged.
         notes: What else is worth telling of files that are as they were.
         gone: Damaged files whose photo has left the event since.
         fetched: Files that came over the network.
@@ -51,6 +55,10 @@ class Verdict(Struct):
     damages: list[Damage] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
     notes: list[tuple[Entry, str]] = field(default_factory=list)
+    older: bool = False
+    unknown: int = 0
+    adopted: int = 0
+    tried: bool = False
     gone: set[Key] = field(default_factory=set)
     fetched: int = 0
     rebuilt: bool = False
@@ -64,6 +72,17 @@ class Verdict(Struct):
         """Begin anew, but for what was done to the manifest."""
         self.checked = self.bytes = 0
         self.damages, self.strays, self.notes = [], [], []
+        self.older, self.unknown, self.adopted = False, 0, 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether files stand here that the manifest ought to know."""
+        return self.older or self.unknown > 0
+
+    @property
+    def needs_pass(self) -> bool:
+        """Whether a pass has something to mend."""
+        return self.can_be_repaired or self.is_behind
 
     @property
     def can_be_repaired(self) -> bool:
@@ -99,6 +118,11 @@ class Verdict(Struct):
             "bytes": self.bytes,
             "files": self.files,
             "damaged": damaged,
+            "older": self.older,
+            "unknown": self.unknown,
+            "adopted": self.adopted,
+            "rebuilt": self.rebuilt,
+            "fetched": self.fetched,
             "notes": [{"path": entry.path, "text": text} for entry, text in self.notes],
             "error": self.error,
         }
@@ -141,11 +165,24 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
         [f"  {plain(str(entry.path))}: {plain(text)}" for entry, text in verdict.notes], everything
     )
     yield from _work(verdict)
-    if left and not verdict.can_be_repaired:
+    yield from _next(verdict, repair, repairing=repairing)
+
+
+def _next(verdict: Verdict, repair: str, *, repairing: bool) -> Iterator[str]:
+    if verdict.older:
+        yield "  the manifest is older than the files, as one from a backup is: newer ones are not looked at"
+    elif verdict.unknown:
+        files = count(verdict.unknown, "file")
+        yield f"  the manifest does not know {files} of this mirror's own, which are not looked at"
+    if verdict.is_damaged and not verdict.needs_pass:
         yield "  next: no whole copy is here; put these files back from a backup, where there is one"
-    elif left:
-        more = "the files above could not be had; try again later: " if repairing else ""
-        yield f"  next: {more}{repair}"
+    elif verdict.is_damaged or verdict.is_behind:
+        what = "" if verdict.is_damaged else "take them in: "
+        if repairing and verdict.tried:
+            what = "the files above could not be had; try again later: "
+        elif repairing:
+            what = "nothing could be tried, for the reason told; when that is over: "
+        yield f"  next: {what}{repair}"
 
 
 def _line(damage: Damage, verdict: Verdict) -> str:
@@ -170,6 +207,7 @@ def _bounded(lines: Sequence[str], everything: str) -> Iterator[str]:
 def _work(verdict: Verdict) -> Iterator[str]:
     parts = [f"{count(verdict.checked, 'file')} checked"]
     parts += [f"{format_size(verdict.bytes)} read"] if verdict.bytes else []
+    parts += [f"{count(verdict.adopted, 'file')} taken in"] if verdict.adopted else []
     parts += [f"{count(verdict.fetched, 'file')} fetched"] if verdict.fetched else []
     yield f"  {', '.join(parts)}; {duration(verdict.seconds)}"
     if verdict.checked < verdict.due:

@@ -134,6 +134,8 @@ class Options:
         patient: The daemon's: files that could not be had lately are left alone for a growing while, and nothing is
             begun that the disk has no room for.
         repair: What `verify` found damaged: only these files are fetched, whatever else is wanted.
+        adopt: Files may stand here that the manifest does not know: list everything, look into every folder, and take
+            in what is whole. Then whatever is wanted is fetched.
     """
 
     full: bool = False
@@ -144,6 +146,7 @@ class Options:
     date: str | None = None
     patient: bool = False
     repair: tuple[Damage, ...] = ()
+    adopt: bool = False
 
     def scope(self, variants: Sequence[Variant]) -> dict[str, object] | None:
         """Return what a pass over these variants was asked for, None for the whole event (`sync --json`)."""

@@ -147,20 +147,21 @@ class Pass:
         self._downloader.resumable = partial.sweep(self._store.tree, wanted)
         added = self._note_variants()
         # `everywhere` until every file that stood here before its row has had its chance to be adopted
+        adopt = added or context.options.adopt
         missing = survey.survey(
-            self._store.tree, holdings, sizes=context.options.full, everywhere=added or not adopted
+            self._store.tree, holdings, sizes=context.options.full, everywhere=adopt or not adopted
         )
         self._downloader.look_for_strays = holdings.has_strays()
         moved = self._follow_settings()
         if context.options.repair:
             only = repair.mend(manifest, holdings, self._store, context.options.repair)
             # A new or restored manifest knows too little yet to tell what is to be left for another pass.
-            self._only = only if adopted and not context.restored else None
+            self._only = only if adopted and not (adopt or context.restored) else None
             self._changed = True
         # hours that were listed while the timeline was off say nothing of the photos that came meanwhile
         switched_on = manifest.meta("timeline") is False and self._details.timeline_search
         self._changed |= any((recovered, added, missing, moved, context.restored))
-        return context.options.full or added or switched_on or context.restored
+        return context.options.full or adopt or switched_on or context.restored
 
     def _note_variants(self) -> bool:
         """Keep account of the variants; return whether one is wanted of which not every photo has a row."""

@@ -151,6 +151,50 @@ def test_damaged_manifest(mirror: Mirror) -> None:
     check_settled(mirror.folder)
 
 
+@pytest.mark.parametrize("way", ["older", "emptied", "rows"])
+def test_what_the_manifest_does_not_know(mirror: Mirror, way: str) -> None:
+    """An older copy of the manifest, or one without some rows, is noticed; a repair takes the files in."""
+    path = mirror.folder / ".ninepic-mirror/manifest.sqlite3"
+    old = path.read_bytes()
+    mirror.service.order("POST", "456/add", {"count": 5})
+    flags = [*mirror.service.flags, "--root", "m"]
+    assert mirror.commands.run("sync", 456, *flags).code == 0
+    before = mirror.hashes()
+    if way == "older":
+        path.write_bytes(old)
+    else:
+        where = "" if way == "emptied" else f" WHERE image_id = '{mirror.rows()[0].image_id}'"
+        with closing(sqlite3.connect(path)) as manifest:
+            manifest.executescript(f"DELETE FROM files{where}; DELETE FROM photos{where};")
+    lacking = {"older": 10, "emptied": 130, "rows": 2}[way]
+    found = mirror.verify()
+    document = entry(found)
+    assert (found.code, document["older"], document["unknown"]) == (0, way == "older", lacking)
+    text = mirror.commands.run("verify", 456, "--root", "m").out
+    assert ("older than the files" in text) == (way == "older")
+    assert "take them in: " in text
+    asked = photo_requests(mirror.service)
+    done = mirror.repair()
+    assert done.code == 0
+    document = entry(done)
+    assert (document["adopted"], document["fetched"], document["damaged"]) == (lacking, 0, [])
+    assert (document["older"], document["unknown"]) == (False, 0)
+    assert photo_requests(mirror.service) == asked
+    assert mirror.hashes() == before
+    assert entry(mirror.verify())["checked"] == 130
+    check_settled(mirror.folder)
+
+
+def test_foreign_files_need_no_pass(mirror: Mirror) -> None:
+    """What is nobody's is listed and left alone; a repair asks the service nothing for it."""
+    (mirror.folder / "2026-01-19").mkdir(exist_ok=True)
+    (mirror.folder / "2026-01-19/notes.jpg").write_bytes(b"x")
+    before = mirror.service.requests()
+    done = mirror.repair()
+    assert (done.code, faults(done)) == (0, {"2026-01-19/notes.jpg": "stray"})
+    assert mirror.service.requests() == before
+
+
 def test_oldest_first(mirror: Mirror) -> None:
     """Samples take their turn: ten runs over a tenth have seen every file once."""
     path = mirror.folder / ".ninepic-mirror/manifest.sqlite3"
