@@ -39,6 +39,8 @@ class Entry(TypedDict):
     adopted: int
     rebuilt: bool
     fetched: int
+    unreadable: list[dict[str, str]]
+    unrecorded: int
     notes: list[dict[str, str]]
     error: str | None
 

@@ -23,6 +23,7 @@ from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.manifest import ManifestError, set_aside
 from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.sanity import complaint
+from ninepic_mirror.archive.verify import Pace
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.inspection import Inspection, locked
@@ -61,6 +62,8 @@ class Scrub(Struct):
         asked: What was asked for.
         stop: Set when reading is to end.
         stopping: Set when the operator wants to end.
+        stopped: Set in the same moment as `stopping`, for threads.
+        pace: How fast to read, and until when.
         is_late: The time that was given is over.
         codes: How each event ended.
         entries: What `--json` prints of each.
@@ -75,17 +78,20 @@ class Scrub(Struct):
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     stop: threading.Event = field(default_factory=threading.Event)
     stopping: trio.Event = field(default_factory=trio.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
     is_late: bool = False
     codes: list[int] = field(default_factory=list)
     entries: list[object] = field(default_factory=list)
     session: Session | None = None
     hopeless: bool = False
+    pace: Pace = field(default_factory=lambda: Pace(None, threading.Event()))
 
     @classmethod
     async def run(cls, console: Console, config: Config, asked: Asked, stopping: trio.Event) -> int:
         """Verify; return the exit code."""
         progress = choose(quiet=console.quiet, stream=sys.stderr, json=console.json_log)
         self = cls(console, config, asked, progress, stopping=stopping)
+        self.pace = Pace(asked.rate, self.stop)
         if asked.json:
             console.document = {"events": self.entries}
         try:
@@ -106,6 +112,7 @@ class Scrub(Struct):
 
     async def _watch(self) -> None:
         await self.stopping.wait()
+        self.stopped.set()
         self.stop.set()
 
     async def _time(self) -> None:
@@ -187,12 +194,14 @@ class Scrub(Struct):
         verdict.forget()
         with Tree(folder) as tree:
             event = Inspection(
-                self.config, self.asked, self.progress, self.stop, event_id, tree, path, verdict
+                self.config, self.asked, self.progress, self.pace, event_id, tree, path, verdict
             )
             await event.read()
             if not self.stop.is_set():
                 await event.find_strays()
             await event.settle()
+            if verdict.errors:
+                self.codes.append(fail(self.console, verdict.errors[0]))
             if verdict.needs_pass and self.asked.key is not None and not self.stopping.is_set():
                 await self._repair(event, verdict)
 
@@ -274,7 +283,7 @@ class Scrub(Struct):
             verdict.tried = True
             if options.adopt and not report.whole:
                 self.codes.append(Code.NOT_WHOLE)
-        await event.see_repaired()
+        await event.see_repaired(self.pace.until(self.stopped))
 
     def _asking(self, session: Session, event_id: int, verdict: Verdict) -> tuple[Session, Options]:
         """Return how to ask for what is damaged: also of variants that are not configured, or not any more."""

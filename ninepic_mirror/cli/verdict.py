@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ninepic_mirror.archive.verify import Damage, Entry, Key
+    from ninepic_mirror.errors import StorageError
 
 _WORDS: Final = {
     "missing": "missing",
@@ -38,6 +39,8 @@ class Verdict(Struct):
         adopted: Files that a repair has taken in.
         tried: A repair has asked for what is damaged.
         notes: What else is worth telling of files that are as they were.
+        errors: Why files could not be looked at, one a file.
+        unrecorded: How many files that are right the next run reads again, because it could not be recorded.
         gone: Damaged files whose photo has left the event since.
         fetched: Files that came over the network.
         rebuilt: The manifest was lost, and made anew.
@@ -59,6 +62,8 @@ class Verdict(Struct):
     unknown: int = 0
     adopted: int = 0
     tried: bool = False
+    errors: list[StorageError] = field(default_factory=list)
+    unrecorded: int = 0
     gone: set[Key] = field(default_factory=set)
     fetched: int = 0
     rebuilt: bool = False
@@ -72,6 +77,7 @@ class Verdict(Struct):
         """Begin anew, but for what was done to the manifest."""
         self.checked = self.bytes = 0
         self.damages, self.strays, self.notes = [], [], []
+        self.errors, self.unrecorded = [], 0
         self.older, self.unknown, self.adopted = False, 0, 0
 
     @property
@@ -123,6 +129,8 @@ class Verdict(Struct):
             "adopted": self.adopted,
             "rebuilt": self.rebuilt,
             "fetched": self.fetched,
+            "unreadable": [{"path": one.path, "error": one.text} for one in self.errors],
+            "unrecorded": self.unrecorded,
             "notes": [{"path": entry.path, "text": text} for entry, text in self.notes],
             "error": self.error,
         }
@@ -145,6 +153,9 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
     repaired = len(verdict.damages) - len(left)
     if verdict.rebuilt:
         yield f"{title}: the manifest was lost or damaged; it was rebuilt from the files"
+    if verdict.errors:
+        yield f"{title}: {count(len(verdict.errors), 'file')} could not be looked at:"
+        yield from _bounded([f"  {plain(str(one))}" for one in verdict.errors], everything)
     if left:
         yield f"{title}: DAMAGED: {count(len(left), 'file')}:"
         yield from _bounded([_line(one, verdict) for one in left], everything)
@@ -210,8 +221,13 @@ def _work(verdict: Verdict) -> Iterator[str]:
     parts += [f"{count(verdict.adopted, 'file')} taken in"] if verdict.adopted else []
     parts += [f"{count(verdict.fetched, 'file')} fetched"] if verdict.fetched else []
     yield f"  {', '.join(parts)}; {duration(verdict.seconds)}"
-    if verdict.checked < verdict.due:
+    due = verdict.due - verdict.checked - len(verdict.errors)
+    if due:
         why = "the time was over" if verdict.late else "stopped"
-        yield f"  {why} before {count(verdict.due - verdict.checked, 'file')}; the next run begins with them"
+        begin = "" if verdict.unrecorded else "; the next run begins with them"
+        yield f"  {why} before {count(due, 'file')}{begin}"
+    if verdict.unrecorded:
+        files = count(verdict.unrecorded, "file")
+        yield f"  that {files} were read could not be recorded (a pass, or no permission); the next run reads them again"
     if verdict.unread:
         yield "  without permission to write, the newest changes of a pass were not seen"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.archive.store import Store
     from ninepic_mirror.archive.verify import Damage
+    from ninepic_mirror.archive.verify import Pace as ReadingPace
     from ninepic_mirror.config import Mirror
     from ninepic_mirror.model import Originals, Page, Timeline, Variant, Window
     from ninepic_mirror.progress import Progress
@@ -134,6 +135,7 @@ class Options:
         patient: The daemon's: files that could not be had lately are left alone for a growing while, and nothing is
             begun that the disk has no room for.
         repair: What `verify` found damaged: only these files are fetched, whatever else is wanted.
+        reading: How fast to read what is to be repaired.
         adopt: Files may stand here that the manifest does not know: list everything, look into every folder, and take
             in what is whole. Then whatever is wanted is fetched.
     """
@@ -146,6 +148,7 @@ class Options:
     date: str | None = None
     patient: bool = False
     repair: tuple[Damage, ...] = ()
+    reading: ReadingPace | None = None
     adopt: bool = False
 
     def scope(self, variants: Sequence[Variant]) -> dict[str, object] | None:

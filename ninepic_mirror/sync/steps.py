@@ -10,6 +10,7 @@ balance
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Final, Self
 
 import trio
@@ -26,6 +27,7 @@ from ninepic_mirror.archive.balance import (
 )
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings, missed_photos
+from ninepic_mirror.archive.verify import Pace
 from ninepic_mirror.sync import pipeline, repair
 from ninepic_mirror.sync.download import Downloader
 from ninepic_mirror.sync.enumerator import Enumerator, Findings
@@ -154,7 +156,9 @@ class Pass:
         self._downloader.look_for_strays = holdings.has_strays()
         moved = self._follow_settings()
         if context.options.repair:
-            only = repair.mend(manifest, holdings, self._store, context.options.repair)
+            options = context.options
+            pace = options.reading or Pace(None, threading.Event())
+            only = repair.mend(manifest, holdings, self._store, options.repair, pace)
             # A new or restored manifest knows too little yet to tell what is to be left for another pass.
             self._only = only if adopted and not (adopt or context.restored) else None
             self._changed = True

@@ -12,6 +12,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -216,6 +217,54 @@ def test_time_is_over(mirror: Mirror) -> None:
     assert done.code == 0
     assert "the time was over before" in done.out
     assert "; the next run begins with them" in done.out
+
+
+def test_time_is_over_amid_damage(mirror: Mirror) -> None:
+    """Damaged files are looked at twice, within the same rate and time; what was seen by then is told."""
+    for row in mirror.rows():
+        flip(mirror.folder / row.path, random.Random(1))
+    began = time.monotonic()
+    done = mirror.verify("--max-duration", "3s", "--max-rate", "500kB/s")
+    assert (
+        time.monotonic() - began < 6.5
+    )  # twice the bytes would take 6 s, beside the program's start
+    assert done.code == 8
+    assert 0 < len(entry(done)["damaged"]) == entry(done)["checked"] < 120
+
+
+def test_a_file_that_may_not_be_read(mirror: Mirror) -> None:
+    """It ends with 6, and does not hide what is damaged."""
+    closed, victim = (row.path for row in mirror.rows()[:2])
+    (mirror.folder / victim).unlink()
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not here (Debian: apt install strace)")
+    inject = ["strace", "-f", "-qq", "-o", "log", "-e", "trace=readv"]
+    inject += ["-e", "inject=readv:error=EACCES", "-P", str(mirror.folder / closed)]
+    done = subprocess.run(
+        [*inject, *PROGRAM, "verify", "--root", "m", "--json"],
+        cwd=mirror.commands.folder,
+        env=mirror.commands.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = Outcome(done.returncode, done.stdout, done.stderr)
+    assert (found.code, faults(found)) == (6, {victim: "missing"})
+    assert [one["path"] for one in entry(found)["unreadable"]] == [str(mirror.folder / closed)]
+    assert "ermission denied" in found.err
+    assert entry(mirror.verify())["checked"] == 120
+
+
+def test_what_cannot_be_recorded(mirror: Mirror) -> None:
+    """While somebody holds the event a run that is out of time waits no longer, and does not promise more than is so."""
+    with (mirror.folder / ".ninepic-mirror/lock").open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        words = ("--max-duration", "1s", "--max-rate", "500kB/s")
+        began = time.monotonic()
+        done = mirror.commands.run("verify", "--root", "m", *words)
+        assert time.monotonic() - began < 5
+    assert "could not be recorded" in done.out
+    assert "the next run begins with them" not in done.out
 
 
 def test_stopped(mirror: Mirror, wait: Callable[[Callable[[], object]], None]) -> None:
