@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from ninepic_mirror.archive import sums
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.manifest import Manifest, now
 from ninepic_mirror.archive.moves import Moves, top_of, touch, vouch
@@ -15,6 +16,8 @@ from ninepic_mirror.archive.records import Job, Stray
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ninepic_mirror.archive.files import Tree
+    from ninepic_mirror.archive.verify import Fault
     from ninepic_mirror.model import Variant
 
 _CHUNK: Final = 500  # rows a query, where a result is worked on while the manifest changes
@@ -227,10 +230,11 @@ class Holdings:
 
     def tops(self) -> list[str]:
         """Return the top-level folders whose SHA256SUMS should stand, because they say what the manifest says."""
-        return [
-            str(row[0])
-            for row in self._manifest.rows("SELECT folder FROM sums WHERE NOT stale AND filled")
-        ]
+        return sums.tops(self._manifest)
+
+    def sums_fault(self, tree: Tree, top: str, *, thorough: bool) -> Fault | None:
+        """Say what is wrong with the SHA256SUMS of a top-level folder, see `sums.blame`."""
+        return sums.blame(tree, self._manifest, top, thorough=thorough)
 
     def stale_sums(self, tops: Iterable[str]) -> None:
         """These top-level folders' SHA256SUMS are to be written anew."""

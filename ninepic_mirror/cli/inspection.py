@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import trio
 from msgspec import Struct, field
 
-from ninepic_mirror.archive import inventory, lock
+from ninepic_mirror.archive import about, inventory, lock, sums
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.store import TRASH
-from ninepic_mirror.archive.sums import named_lines
 from ninepic_mirror.archive.verify import (
     Damage,
     Eye,
@@ -36,6 +35,7 @@ from ninepic_mirror.archive.verify import (
     share,
 )
 from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli.verdict import Record
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.sync.mirror import LOCK_WAIT
 from ninepic_mirror.sync.steps import RESTORED
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from ninepic_mirror.archive.verify import Decode, Entry, Key, Look
+    from ninepic_mirror.archive.verify import Decode, Entry, Fault, Key, Look
     from ninepic_mirror.cli.verdict import Verdict
     from ninepic_mirror.config import Config
     from ninepic_mirror.model import Key as ApiKey
@@ -274,6 +274,31 @@ class Inspection(Struct):
             ):
                 self.found += await self._ask(partial(_strays, *some))
 
+    async def read_records(self) -> None:
+        """Look whether SHA256SUMS and event.json say what the manifest says."""
+        if await self._ask(self._is_older):
+            return  # they know more
+        for top in [None, *await self._ask(sums.tops)]:
+            path = about.NAME if top is None else sums.sums_path(top)
+            fault = await self._record_fault(path, top)
+            if fault is not None:
+                self.verdict.records.append(Record(path, top, fault))
+
+    async def _record_fault(self, path: str, top: str | None) -> Fault | None:
+        thorough = not self.asked.quick
+
+        def blame(manifest: Manifest) -> Fault | None:
+            with translated(self.tree.name(path)):
+                if top is None:
+                    return about.blame(self.tree, manifest, thorough=thorough)
+                return sums.blame(self.tree, manifest, top, thorough=thorough)
+
+        return await self._ask(blame)
+
+    async def _still_wrong(self) -> list[Record]:
+        records = self.verdict.records
+        return [one for one in records if await self._record_fault(one.path, one.top) is not None]
+
     async def settle(self) -> None:
         """Look at everything once more, because a pass may have been at work, and find whole bytes elsewhere."""
         if self.found and await self._is_held():
@@ -293,6 +318,7 @@ class Inspection(Struct):
             blocks = {above for one in verdict.damages for above in _above(one.entry.path)}
             strays = sorted({*strays} - {*places.values()} - blocks)
         verdict.strays = strays
+        verdict.records = await self._still_wrong()
         verdict.older = await self._ask(self._is_older)
         verdict.unknown = await self._unknown()
 
@@ -314,7 +340,7 @@ class Inspection(Struct):
 
         def count() -> int:
             with translated(self.tree.name("")):
-                return sum(path in strays for path, _ in named_lines(self.tree))
+                return sum(path in strays for path, _ in sums.named_lines(self.tree))
 
         return await trio.to_thread.run_sync(count)
 
@@ -388,6 +414,9 @@ class Inspection(Struct):
 
         with suppress(Stopped):
             await self._ask(see)
+        wrong = await self._still_wrong()
+        for record in self.verdict.records:
+            record.repaired = record not in wrong
         verdict, before = self.verdict, len(self.verdict.strays)
         verdict.strays = await self._without_row(verdict.strays)
         verdict.older = verdict.older and await self._ask(self._is_older)

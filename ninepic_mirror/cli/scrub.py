@@ -199,6 +199,7 @@ class Scrub(Struct):
             await event.read()
             if not self.stop.is_set():
                 await event.find_strays()
+                await event.read_records()
             await event.settle()
             if verdict.errors:
                 self.codes.append(fail(self.console, verdict.errors[0]))
@@ -299,6 +300,7 @@ class Scrub(Struct):
             repair=tuple(verdict.damages),
             narrowed=narrowed,
             configured=usual,
+            records=bool(verdict.records),
             adopt=verdict.is_behind,
         )
 

@@ -12,7 +12,7 @@ from ninepic_mirror.progress import format_size, plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ninepic_mirror.archive.verify import Damage, Entry, Key
+    from ninepic_mirror.archive.verify import Damage, Entry, Fault, Key
     from ninepic_mirror.errors import StorageError
 
 _WORDS: Final = {
@@ -22,6 +22,24 @@ _WORDS: Final = {
     "type": "a link or folder in its place",
     "misplaced": "in a wrong place",
 }
+
+_RECORD_WORDS: Final = _WORDS | {"content": "it does not say what was recorded"}
+
+
+class Record(Struct):
+    """A file that passes write beside the photos, and that does not say what the manifest says.
+
+    Args:
+        path: Where it stands.
+        top: Whose SHA256SUMS it is; None: event.json.
+        fault: What is wrong.
+        repaired: It is right again.
+    """
+
+    path: str
+    top: str | None
+    fault: Fault
+    repaired: bool = False
 
 
 class Verdict(Struct):
@@ -33,6 +51,7 @@ class Verdict(Struct):
         checked: How many of them were.
         bytes: That were read.
         damages: What is not as it was.
+        records: What is not right of SHA256SUMS and event.json.
         strays: Files that belong to no photo.
         older: The manifest is an older copy than the files.
         unknown: How many of the strays are this mirror's own, which its manifest does not know.
@@ -56,6 +75,7 @@ class Verdict(Struct):
     checked: int = 0
     bytes: int = 0
     damages: list[Damage] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
     notes: list[tuple[Entry, str]] = field(default_factory=list)
     older: bool = False
@@ -77,7 +97,7 @@ class Verdict(Struct):
         """Begin anew, but for what was done to the manifest."""
         self.checked = self.bytes = 0
         self.damages, self.strays, self.notes = [], [], []
-        self.errors, self.unrecorded = [], 0
+        self.errors, self.unrecorded, self.records = [], 0, []
         self.older, self.unknown, self.adopted = False, 0, 0
 
     @property
@@ -88,7 +108,8 @@ class Verdict(Struct):
     @property
     def needs_pass(self) -> bool:
         """Whether a pass has something to mend."""
-        return self.can_be_repaired or self.is_behind
+        records = any(not one.repaired for one in self.records)
+        return self.can_be_repaired or records or self.is_behind
 
     @property
     def can_be_repaired(self) -> bool:
@@ -100,7 +121,8 @@ class Verdict(Struct):
     @property
     def is_damaged(self) -> bool:
         """Whether damage remains (exit code 8)."""
-        return not all(one.repaired for one in self.damages)
+        records = all(one.repaired for one in self.records)
+        return not (records and all(one.repaired for one in self.damages))
 
     def as_json(self) -> dict[str, object]:
         """Return it as `verify --json` prints it."""
@@ -113,6 +135,16 @@ class Verdict(Struct):
                 "repaired": one.repaired,
             }
             for one in self.damages
+        ]
+        damaged += [
+            {
+                "path": one.path,
+                "image_id": None,
+                "variant": None,
+                "fault": one.fault,
+                "repaired": one.repaired,
+            }
+            for one in self.records
         ]
         damaged += [
             {"path": path, "image_id": None, "variant": None, "fault": "stray", "repaired": False}
@@ -149,8 +181,15 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
     if verdict.error is not None:
         yield f"{title}: NOT verified: {plain(verdict.error)}"
         return
-    left = [one for one in verdict.damages if not one.repaired]
-    repaired = len(verdict.damages) - len(left)
+    lines = [
+        *((_line(one, verdict), one.repaired) for one in verdict.damages),
+        *(
+            (f"  {plain(one.path)}: {_RECORD_WORDS[one.fault]}", one.repaired)
+            for one in verdict.records
+        ),
+    ]
+    left = [line for line, is_repaired in lines if not is_repaired]
+    repaired = len(lines) - len(left)
     if verdict.rebuilt:
         yield f"{title}: the manifest was lost or damaged; it was rebuilt from the files"
     if verdict.errors:
@@ -158,7 +197,7 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
         yield from _bounded([f"  {plain(str(one))}" for one in verdict.errors], everything)
     if left:
         yield f"{title}: DAMAGED: {count(len(left), 'file')}:"
-        yield from _bounded([_line(one, verdict) for one in left], everything)
+        yield from _bounded(left, everything)
     elif repaired:
         yield f"{title}: {count(repaired, 'damaged file')} repaired; all is as it was:"
     elif verdict.checked < verdict.files:
@@ -166,8 +205,8 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
     else:
         yield f"{title}: no damage: {count(verdict.files, 'file')} as they were"
     if repaired:
-        done = [_line(one, verdict) for one in verdict.damages if one.repaired]
-        yield from _bounded([f"{line}: repaired" for line in done], everything)
+        done = [f"{line}: repaired" for line, is_repaired in lines if is_repaired]
+        yield from _bounded(done, everything)
     if verdict.strays:
         verb = "belongs" if len(verdict.strays) == 1 else "belong"
         yield f"  {count(len(verdict.strays), 'file')} {verb} to no photo (never touched):"

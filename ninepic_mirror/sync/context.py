@@ -136,6 +136,7 @@ class Options:
             begun that the disk has no room for.
         repair: What `verify` found damaged: only these files are fetched, whatever else is wanted.
         reading: How fast to read what is to be repaired.
+        records: Also SHA256SUMS and event.json are to be right again.
         adopt: Files may stand here that the manifest does not know: list everything, look into every folder, and take
             in what is whole. Then whatever is wanted is fetched.
     """
@@ -149,6 +150,7 @@ class Options:
     patient: bool = False
     repair: tuple[Damage, ...] = ()
     reading: ReadingPace | None = None
+    records: bool = False
     adopt: bool = False
 
     def scope(self, variants: Sequence[Variant]) -> dict[str, object] | None:

@@ -151,12 +151,16 @@ class Pass:
         # `everywhere` until every file that stood here before its row has had its chance to be adopted
         adopt = added or context.options.adopt
         missing = survey.survey(
-            self._store.tree, holdings, sizes=context.options.full, everywhere=adopt or not adopted
+            self._store.tree,
+            holdings,
+            sizes=context.options.full,
+            everywhere=adopt or not adopted,
+            records=context.options.records,
         )
         self._downloader.look_for_strays = holdings.has_strays()
         moved = self._follow_settings()
-        if context.options.repair:
-            options = context.options
+        options = context.options
+        if options.repair or options.records:
             pace = options.reading or Pace(None, threading.Event())
             only = repair.mend(manifest, holdings, self._store, options.repair, pace)
             # A new or restored manifest knows too little yet to tell what is to be left for another pass.
@@ -283,9 +287,16 @@ class Pass:
         sums.write_stale(tree, manifest)
         # only when the counts, or what stands beside them, may have changed
         subject = self._subject()
-        if self._changed or manifest.meta(about.NOTE) != subject or tree.stat(about.NAME) is None:
-            about.write(tree, about.describe(self._details, self._context.settings, manifest))
-            manifest.set_meta({about.NOTE: subject})
+        if (
+            self._changed
+            or self._context.options.full
+            or manifest.meta(about.NOTE) != subject
+            or tree.stat(about.NAME) is None
+        ):
+            said = about.describe(self._details, self._context.settings, manifest)
+            manifest.set_meta({about.NOTE: None, about.HASH: None})  # while either may be
+            about.write(tree, said)
+            manifest.set_meta({about.NOTE: subject, about.HASH: about.hash_of(said)})
         return survey.conclude(tree, self._holdings)
 
     def _subject(self) -> list[object]:

@@ -196,6 +196,35 @@ def test_foreign_files_need_no_pass(mirror: Mirror) -> None:
     assert mirror.service.requests() == before
 
 
+@pytest.mark.parametrize("way", ["repair", "full"])
+def test_what_stands_beside_the_photos(mirror: Mirror, way: str) -> None:
+    """SHA256SUMS and event.json, which a rebuild and people read, are compared and made anew, without a photo request."""
+    first, *others = sorted(mirror.folder.glob("*/SHA256SUMS"))
+    about = mirror.folder / "event.json"
+    kept = {path: path.read_bytes() for path in (about, first, *others)}
+    first.write_bytes(kept[first].replace(b"a", b"b", 1))
+    about.write_text("{}")
+    wrong = {str(first.relative_to(mirror.folder)): "content", "event.json": "content"}
+    if others:
+        others[0].unlink()
+        wrong[str(others[0].relative_to(mirror.folder))] = "missing"
+    found = mirror.verify()
+    assert (found.code, faults(found)) == (8, wrong)
+    text = mirror.commands.run("verify", 456, "--root", "m").out
+    assert "event.json: it does not say what was recorded" in text
+    asked = photo_requests(mirror.service)
+    if way == "repair":
+        done = mirror.repair()
+        assert (done.code, faults(done)) == (0, wrong)
+        assert all(one["repaired"] for one in entry(done)["damaged"])
+    else:
+        flags = [*mirror.service.flags, "--root", "m"]
+        assert mirror.commands.run("sync", 456, *flags, "--full").code == 0
+    assert photo_requests(mirror.service) == asked
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert mirror.verify().code == 0
+
+
 def test_oldest_first(mirror: Mirror) -> None:
     """Samples take their turn: ten runs over a tenth have seen every file once."""
     path = mirror.folder / ".ninepic-mirror/manifest.sqlite3"
@@ -427,6 +456,7 @@ def test_what_is_kept_of_photos_that_left(mirror: Mirror, tmp_path: Path) -> Non
             " (SELECT size, sha256, xxh3_128 FROM files WHERE path = ?) WHERE path = ?",
             [second.path, third.path],
         )
+        manifest.execute("UPDATE sums SET stale = 1")
         manifest.commit()
     for row in (first, second):
         flip(mirror.folder / row.path, random.Random(1))
