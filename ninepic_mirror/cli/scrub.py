@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 import trio
 from msgspec import Struct, field, structs
 
-from ninepic_mirror.archive import lock
+from ninepic_mirror.archive import about, lock
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.manifest import ManifestError, set_aside
 from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.sanity import complaint
+from ninepic_mirror.archive.sums import NAME as SUMS
 from ninepic_mirror.archive.verify import Pace
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
@@ -210,7 +211,8 @@ class Scrub(Struct):
         root = mirrors.root_of(self.config)
         with translated(str(root.path)):
             folder = root.folder_of(event_id) if root.path.is_dir() else None
-        if folder is None or not (folder / OWN_FOLDER).is_dir():
+            stands = folder is not None and _is_event(folder)
+        if folder is None or not stands:
             raise NotMirroredError(event_id, str(root.path))
         return folder
 
@@ -314,6 +316,15 @@ def _is_damage(error: StorageError) -> bool:
     )
 
 
+def _is_event(folder: Path) -> bool:
+    """Whether a folder was a mirror's once: it has ours in it, or, as a copy without hidden names, what we write."""
+    return (
+        (folder / OWN_FOLDER).is_dir()
+        or (folder / about.NAME).is_file()
+        or any(folder.glob(f"*/{SUMS}"))
+    )
+
+
 def _without_manifest(config: Config) -> list[int]:
     """Return the events whose folder stands without a manifest: nothing else must be silent about them."""
     root = mirrors.root_of(config)
@@ -322,7 +333,8 @@ def _without_manifest(config: Config) -> list[int]:
         for name in os.listdir(root.path) if root.path.is_dir() else ():
             digits = name.partition("-")[0]
             folder = root.path / name
-            is_event = re.fullmatch("[1-9][0-9]{0,17}", digits) and (folder / OWN_FOLDER).is_dir()
-            if is_event and not root.manifest_path(folder).is_file():
+            if not (re.fullmatch("[1-9][0-9]{0,17}", digits) and _is_event(folder)):
+                continue
+            if not root.manifest_path(folder).is_file():
                 found.append(int(digits))
     return found

@@ -225,6 +225,24 @@ def test_what_stands_beside_the_photos(mirror: Mirror, way: str) -> None:
     assert mirror.verify().code == 0
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_copy_without_hidden_names(mirror: Mirror, named: bool) -> None:
+    """It is named, with what makes a mirror of it again; then nothing that stands whole is fetched."""
+    before = mirror.hashes()
+    shutil.rmtree(mirror.folder / ".ninepic-mirror")
+    if not named:
+        (mirror.folder / "event.json").unlink()
+    found = mirror.commands.run("verify", "--root", "m")
+    assert (found.code, "456-" in found.err, "the manifest is lost" in found.err) == (6, True, True)
+    assert "verify 456 --root m --repair" in found.err
+    asked = photo_requests(mirror.service)
+    done = mirror.repair(456)
+    assert (done.code, entry(done)["rebuilt"], entry(done)["damaged"]) == (0, True, [])
+    assert photo_requests(mirror.service) == asked
+    assert mirror.hashes() == before
+    check_settled(mirror.folder)
+
+
 def test_oldest_first(mirror: Mirror) -> None:
     """Samples take their turn: ten runs over a tenth have seen every file once."""
     path = mirror.folder / ".ninepic-mirror/manifest.sqlite3"
