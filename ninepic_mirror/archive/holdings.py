@@ -278,6 +278,17 @@ class Holdings:
             )
             self._manifest.change("UPDATE sums SET stale = 1 WHERE folder = ?", [top_of(folder)])
 
+    def correct(self, key: tuple[str, str], path: str, xxh3_128: str, sha256: str) -> bool:
+        """Correct a row whose SHA-256 is not its file's, though its other hash is; return whether that is so."""
+        with self._manifest.transaction():
+            changed = self._manifest.change(
+                "UPDATE files SET sha256 = ? WHERE image_id = ? AND variant = ? AND path = ? AND xxh3_128 = ?",
+                [sha256, *key, path, xxh3_128],
+            )
+            if changed:
+                touch(self._manifest, [path])
+        return changed > 0
+
     def stray(self, stem: str) -> Stray | None:
         """Return a file without a row that stands where `stem` belongs, with whatever extension."""
         found = self._manifest.rows(

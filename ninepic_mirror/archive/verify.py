@@ -360,15 +360,25 @@ def hash_of(tree: Tree, path: str, pace: Pace) -> str | None:
         Stopped: The run is to end.
     """
     digest = hashlib.sha256()
+    return digest.hexdigest() if feed(tree, path, pace, digest.update) else None
+
+
+def feed(tree: Tree, path: str, pace: Pace, *updates: Callable[[memoryview], object]) -> bool:
+    """Read any file into digests; return whether it can be read.
+
+    Raises:
+        Stopped: The run is to end.
+    """
     try:
         with tree.opened(path) as descriptor:
             for chunk in _chunks(descriptor):
-                digest.update(chunk)
+                for update in updates:
+                    update(chunk)
                 pace.spend(len(chunk))
             _forget(descriptor)
     except OSError:
-        return None
-    return digest.hexdigest()
+        return False
+    return True
 
 
 def confirm(

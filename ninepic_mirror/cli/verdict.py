@@ -267,6 +267,6 @@ def _work(verdict: Verdict) -> Iterator[str]:
         yield f"  {why} before {count(due, 'file')}{begin}"
     if verdict.unrecorded:
         files = count(verdict.unrecorded, "file")
-        yield f"  that {files} were read could not be recorded (a pass, or no permission); the next run reads them again"
+        yield f"  what was read ({files}) could not be recorded, beside a pass or without permission; it is read again"
     if verdict.unread:
         yield "  without permission to write, the newest changes of a pass were not seen"

@@ -7,17 +7,20 @@ Blocks: runs in the manifest's thread.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import defaultdict
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import xxhash
+
 from ninepic_mirror.archive import inventory
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
-from ninepic_mirror.archive.verify import Damage, Eye, Look, Stopped, barrier, hash_of, look
+from ninepic_mirror.archive.verify import Damage, Eye, Look, Stopped, barrier, feed, hash_of, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.holdings import Holdings
     from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.archive.store import Store
-    from ninepic_mirror.archive.verify import Key, Pace
+    from ninepic_mirror.archive.verify import Entry, Key, Pace
 
 _BUFFER: Final = 1 << 20  # bytes of one read
 
@@ -49,7 +52,7 @@ def mend(
     Raises:
         StorageError: The disk said no.
     """
-    damages = _still(manifest, store, damages, pace)
+    damages = _still(manifest, holdings, store, damages, pace)
     holdings.misplace(one.entry.image_id for one in damages if one.fault == "misplaced")
     lost = [one for one in damages if one.fault != "misplaced" and not one.entry.is_gone]
     # of what cannot be had again even a damaged copy stays, until whole bytes take its place
@@ -67,7 +70,18 @@ def mend(
     return frozenset(one.entry.key for one in lost)
 
 
-def _still(manifest: Manifest, store: Store, damages: Iterable[Damage], pace: Pace) -> list[Damage]:
+def _is_the_row(holdings: Holdings, store: Store, entry: Entry, pace: Pace) -> bool:
+    """Whether it is the row that was damaged: the file has its other hash. Then the row is corrected."""
+    sha256, xxh3 = hashlib.sha256(), xxhash.xxh3_128()
+    path = entry.path or ""
+    return feed(store.tree, path, pace, sha256.update, xxh3.update) and holdings.correct(
+        entry.key, path, xxh3.hexdigest(), sha256.hexdigest()
+    )
+
+
+def _still(
+    manifest: Manifest, holdings: Holdings, store: Store, damages: Iterable[Damage], pace: Pace
+) -> list[Damage]:
     """Return what is still damaged, by the rows as they are now that nobody else changes them."""
     eye, where = Eye(pace), inventory.where(manifest)
     found = []
@@ -75,6 +89,12 @@ def _still(manifest: Manifest, store: Store, damages: Iterable[Damage], pace: Pa
         for one in damages:
             entry = inventory.again(manifest, one.entry.key, found=True)
             seen = Look() if entry is None else look(store.tree, entry, eye, where)
+            if (
+                entry is not None
+                and seen.fault == "content"
+                and _is_the_row(holdings, store, entry, pace)
+            ):
+                continue
             if entry is not None and seen.fault is not None:
                 found.append(Damage(entry, seen.fault, one.found))
     return found

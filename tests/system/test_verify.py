@@ -186,6 +186,21 @@ def test_what_the_manifest_does_not_know(mirror: Mirror, way: str) -> None:
     check_settled(mirror.folder)
 
 
+def test_a_row_that_lies_about_a_hash(mirror: Mirror) -> None:
+    """Where size and the other hash agree it is the row that is corrected, and nothing is fetched."""
+    row, sums = mirror.rows()[0], mirror.hashes()
+    with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
+        manifest.execute("UPDATE files SET sha256 = ? WHERE path = ?", ["0" * 64, row.path])
+        manifest.commit()
+    assert faults(mirror.verify())[row.path] == "content"
+    asked = photo_requests(mirror.service)
+    done = mirror.repair()
+    assert (done.code, [one["repaired"] for one in entry(done)["damaged"]]) == (0, [True, True])
+    assert photo_requests(mirror.service) == asked
+    assert {one.path: one.sha256 for one in mirror.rows()} == sums
+    check_settled(mirror.folder)
+
+
 def test_foreign_files_need_no_pass(mirror: Mirror) -> None:
     """What is nobody's is listed and left alone; a repair asks the service nothing for it."""
     (mirror.folder / "2026-01-19").mkdir(exist_ok=True)
@@ -384,10 +399,12 @@ def test_a_row_that_names_a_wrong_place(mirror: Mirror) -> None:
             [wrong, row.path],
         )
         manifest.commit()
-    assert faults(mirror.verify()) == {wrong: "misplaced"}
+    # the sums name it where it was
+    damaged = {wrong: "misplaced", f"{row.path.partition('/')[0]}/SHA256SUMS": "content"}
+    assert faults(mirror.verify()) == damaged
     asked = photo_requests(mirror.service)
     done = mirror.repair()
-    assert (done.code, faults(done)) == (0, {wrong: "misplaced"})
+    assert (done.code, faults(done)) == (0, damaged)
     assert photo_requests(mirror.service) == asked
     assert (mirror.folder / row.path).is_file()
     check_settled(mirror.folder)
