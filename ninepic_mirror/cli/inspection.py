@@ -192,15 +192,9 @@ class Inspection(Struct):
         self.progress.done(len(seen) - len(confirmed), sum(one.read for one in seen.values()))
         if confirmed:
             self.progress.failed(len(confirmed))
-        if self._is_time_to_record():
+        size = sum(one.size or 0 for one in self.unrecorded)
+        if is_due(len(self.unrecorded), size, trio.current_time() - self.recorded_at):
             await self._record(until=None)
-
-    def _is_time_to_record(self) -> bool:
-        return (
-            len(self.unrecorded) >= _RECORD
-            or trio.current_time() - self.recorded_at >= _RECORD_SECONDS
-            or sum(one.size or 0 for one in self.unrecorded) >= _RECORD_BYTES
-        )
 
     async def _confirmed(self, suspects: Sequence[Damage], *, changed: bool) -> list[Damage]:
         """Return which files are damaged on a second look, by their rows as they are now.
@@ -422,6 +416,11 @@ class Inspection(Struct):
         verdict.older = verdict.older and await self._ask(self._is_older)
         verdict.unknown = await self._unknown()
         verdict.adopted = before - len(verdict.strays)
+
+
+def is_due(files: int, size: int, seconds: float) -> bool:
+    """Say whether so many files and bytes, read in so many seconds, are enough to be recorded."""
+    return files >= _RECORD or size >= _RECORD_BYTES or seconds >= _RECORD_SECONDS
 
 
 async def locked(held: lock.Lock, until: float | None = None) -> bool:
