@@ -215,6 +215,11 @@ def strays(manifest: Manifest, folder: str, names: Sequence[str]) -> list[str]:
     return [path for path in paths if path not in known]
 
 
+def count_named(manifest: Manifest, paths: Sequence[str]) -> int:
+    """Return for how many of these files a pass has found no photo, though SHA256SUMS names them."""
+    return manifest.count(f"SELECT count(*) FROM named WHERE path IN ({_marks(paths)})", paths)
+
+
 def _entry(row: Sequence[Value]) -> Entry:
     return Entry(*row)  # type: ignore[arg-type]  # the columns are the fields, in order
 

@@ -327,16 +327,20 @@ class Inspection(Struct):
         return noted > known or manifest.meta(RESTORED) is True
 
     async def _unknown(self) -> int:
-        """Return how many files without a row are this mirror's own: SHA256SUMS names them, or no row is there at all."""
+        """Return how many files without a row are this mirror's own, by SHA256SUMS, and no pass has looked at yet."""
         strays = {*self.verdict.strays}
-        if not (strays and self.verdict.files):
-            return len(strays)
 
-        def count() -> int:
+        def named() -> list[str]:
             with translated(self.tree.name("")):
-                return sum(path in strays for path, _ in sums.named_lines(self.tree))
+                return [path for path, _ in sums.named_lines(self.tree) if path in strays]
 
-        return await trio.to_thread.run_sync(count)
+        found = await trio.to_thread.run_sync(named) if strays else []
+        return sum(
+            [
+                len(some) - await self._ask(partial(inventory.count_named, paths=some))
+                for some in _some(found)
+            ]
+        )
 
     async def _without_row(self, found: Sequence[str]) -> list[str]:
         """Return those files that still stand there and have no row."""

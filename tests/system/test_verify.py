@@ -201,6 +201,22 @@ def test_a_row_that_lies_about_a_hash(mirror: Mirror) -> None:
     check_settled(mirror.folder)
 
 
+def test_what_left_before_the_manifest_was_lost(mirror: Mirror) -> None:
+    """A rebuilt manifest cannot know it: it is listed, and no repair after the first looks for its photo again."""
+    row = next(row for row in mirror.rows() if row.variant == "large")
+    mirror.service.order("POST", "456/remove", {"image_id": row.image_id})
+    flags = [*mirror.service.flags, "--root", "m"]
+    assert mirror.commands.run("sync", 456, *flags).code == 0
+    (mirror.folder / ".ninepic-mirror/manifest.sqlite3").unlink()
+    done = mirror.repair()
+    assert (done.code, entry(done)["rebuilt"], entry(done)["unknown"]) == (0, True, 0)
+    assert faults(done)[row.path] == "stray"
+    before = mirror.service.requests()
+    again = mirror.repair()
+    assert (again.code, entry(again)["unknown"], len(faults(again))) == (0, 0, 2)
+    assert mirror.service.requests() == before
+
+
 def test_foreign_files_need_no_pass(mirror: Mirror) -> None:
     """What is nobody's is listed and left alone; a repair asks the service nothing for it."""
     (mirror.folder / "2026-01-19").mkdir(exist_ok=True)
