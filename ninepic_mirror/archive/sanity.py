@@ -20,6 +20,22 @@ _COLUMNS: Final = (
 )
 _ORPHAN: Final = "SELECT 1 FROM files WHERE image_id NOT IN (SELECT image_id FROM photos) LIMIT 1"
 
+# Rows that contradict themselves: present without a place or hash, or at a place that is not in the folder that the row
+# names, or not below the event's.
+_SENSELESS: Final = """
+SELECT 1 FROM (
+    SELECT *, CASE folder WHEN '' THEN '' ELSE folder || '/' END AS above FROM files
+) WHERE state = 'present' AND (path IS NULL OR size IS NULL OR sha256 IS NULL)
+    OR path IS NOT NULL AND (
+        folder IS NULL
+        OR substr(path, 1, length(above)) <> above
+        OR instr(substr(path, length(above) + 1), '/') > 0
+        OR instr('/' || path, '/../') > 0
+        OR substr(path, 1, 1) = '/'
+    )
+LIMIT 1
+"""
+
 
 def complaint(manifest: Manifest, *, thorough: bool) -> str | None:
     """Return what is wrong with a manifest, None where nothing is.
@@ -46,6 +62,8 @@ def complaint(manifest: Manifest, *, thorough: bool) -> str | None:
                 pass  # each text is decoded
         if manifest.rows(_ORPHAN):
             return "the manifest is damaged: it has files of photos that it does not know"
+        if manifest.rows(_SENSELESS):
+            return "the manifest is damaged: a file's row contradicts itself"
     return None
 
 

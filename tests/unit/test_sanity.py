@@ -59,6 +59,39 @@ def test_whose_rows(shelf: Shelf) -> None:
     assert "does not know" in str(complaint(shelf.manifest, thorough=True))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "path = NULL, folder = NULL",
+        "sha256 = NULL",
+        "folder = NULL",
+        "folder = 'other'",
+        "folder = '2026-01-19'",
+        "path = '/etc/passwd', folder = '/etc'",
+        "path = '../passwd', folder = '..'",
+        "path = 'a/../passwd', folder = 'a/..'",
+    ],
+)
+def test_rows_that_contradict_themselves(shelf: Shelf, change: str) -> None:
+    """A file without a place is looked at by nobody, and one outside the folder must not be."""
+    shelf.manifest.change(f"UPDATE files SET {change} WHERE image_id = 'a'")
+    assert "contradicts itself" in str(complaint(shelf.manifest, thorough=True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state = 'pending', path = NULL, folder = NULL, sha256 = NULL",
+        "path = 'a.jpg', folder = ''",
+        "state = 'gone', path = '.ninepic-mirror/trash/a.jpg', folder = '.ninepic-mirror/trash'",
+    ],
+)
+def test_rows_that_are_right(shelf: Shelf, change: str) -> None:
+    """What is to be had, what stands in the event's folder itself, what lies in the trash."""
+    shelf.manifest.change(f"UPDATE files SET {change} WHERE image_id = 'a'")
+    assert complaint(shelf.manifest, thorough=True) is None
+
+
 @pytest.mark.parametrize("column", ["error", "etag", "url"])
 def test_texts(shelf: Shelf, column: str) -> None:
     """A text that is no UTF-8 is found in whatever column."""
