@@ -273,6 +273,8 @@ class Inspection(Struct):
         if await self._ask(self._is_older):
             return  # they know more
         for top in [None, *await self._ask(sums.tops)]:
+            if self.pace.stop.is_set():
+                return
             path = about.NAME if top is None else sums.sums_path(top)
             fault = await self._record_fault(path, top)
             if fault is not None:

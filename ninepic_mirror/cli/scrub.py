@@ -245,8 +245,11 @@ class Scrub(Struct):
                 return "the manifest is lost"
         try:
             with mirrors.opened(mirrors.root_of(self.config), event_id) as (manifest, _):
+                manifest.end_when(self.stop.is_set)
                 return complaint(manifest, thorough=not self.asked.quick)
         except StorageError as error:
+            if self.stop.is_set():
+                return None  # the run ends before it is known
             if not _is_damage(error):
                 raise
             return error.text
