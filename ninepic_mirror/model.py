@@ -115,10 +115,12 @@ class Originals(Struct, frozen=True):
         urls: `image_id` → presigned address (lives about an hour; never stored, never logged).
         failed: `image_id` → the service's reason.
         unmatched: Ids of the batch that the answer names nowhere: ask for each alone.
-        strangers: Links that do not say which photo of the batch they are for.
+        strangers: Links that do not say which photo of the batch they are for, or name two of them.
+        aliases: `image_id` → what else its link is called: the id of another photo there means that it is that one's.
     """
 
     urls: dict[str, str]
     failed: dict[str, str]
     unmatched: tuple[str, ...] = ()
     strangers: int = 0
+    aliases: dict[str, frozenset[str]] = field(default_factory=dict)

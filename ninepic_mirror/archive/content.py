@@ -30,7 +30,10 @@ _HEIC_BRANDS: Final = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"m
 # A byte-order mark of UTF-8 or UTF-16 may stand first; NULs only behind the latter: a box of 60 bytes begins \0\0\0<.
 _TAG_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<|(?:\xff\xfe|\xfe\xff)[\s\0]*<")
 _XML_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml")
-_JSON_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]")
+# Any JSON text (RFC 8259 §2): an object, an array, a string, or a number or name that is all there is.
+_JSON_START: Final = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:[\[{\"]|(?:null|true|false|-?\d[\d.eE+-]*)\s*\Z)|(?:\xff\xfe|\xfe\xff)[\s\0]*[\[{\"]"
+)
 # In entropy-coded data 0xFF is followed by 0x00 (stuffing) or a restart marker; 0xFF may be repeated as fill. Not
 # `\xff+`: over a body of nothing but 0xFF that takes quadratic time.
 _SCAN_END: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")

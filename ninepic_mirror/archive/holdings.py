@@ -14,7 +14,7 @@ from ninepic_mirror.archive.patience import IS_RESTING, clock
 from ninepic_mirror.archive.records import Job, Stray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.verify import Fault
@@ -159,6 +159,11 @@ class Holdings:
             "SELECT 1 FROM files WHERE folder = ? AND path = ? AND state = 'present' LIMIT 1"
         )
         return bool(self._manifest.rows(statement, [split(path)[0], path]))
+
+    def known(self, names: Collection[str]) -> set[str]:
+        """Return which of these texts, as many as one answer of the service holds, are ids of photos."""
+        statement = "SELECT 1 FROM photos WHERE image_id = ?"
+        return {name for name in names if self._manifest.rows(statement, [name])}
 
     # --- on disk or not ------------------------------------------------------------------------------------------
 

@@ -317,8 +317,8 @@ def read_originals(body: bytes, ids: tuple[str, ...]) -> Originals:
     """Read `original-photos`, with the envelope or without it (API.md, Endpoints).
 
     A link carries no `image_id`: it is matched by the stem of its `filename`, else by the stem of its URL's path,
-    never by position, because answers come shuffled and with gaps. Only where one photo alone was asked for, and one
-    link came, that link needs no name.
+    never by position, because answers come shuffled and with gaps. One that names two photos of the batch is nobody's.
+    Only where one photo alone was asked for, and one link came, that link needs no name.
 
     Args:
         body: The answer's body.
@@ -331,32 +331,33 @@ def read_originals(body: bytes, ids: tuple[str, ...]) -> Originals:
     data = _unwrap(answer) if "responseType" in answer else answer
     wanted = set(ids)
     urls: dict[str, str] = {}
-    strangers: list[str] = []
+    aliases: dict[str, frozenset[str]] = {}
+    strangers: list[tuple[str, frozenset[str]]] = []
     for link in _objects(_list(data, "presigned_urls")):
         url = _text(link.get("url")) or ""
-        image_id = _match(_text(link.get("filename")), url, wanted)
-        if url and image_id is not None:
-            urls.setdefault(image_id, url)
+        names = _names(_text(link.get("filename")) or "") | _names(unquote(_path(url)))
+        meant = names & wanted
+        if url and len(meant) == 1:
+            (image_id,) = meant
+            if image_id not in urls:
+                urls[image_id], aliases[image_id] = url, names - meant
         elif url:
-            strangers.append(url)
+            strangers.append((url, names))
     failed: dict[str, str] = {}
     for row in _objects(_list(data, "failed_urls") if data.get("failed_urls") is not None else []):
-        image_id = _text(row.get("image_id"))
-        if image_id in wanted and image_id not in urls:
-            failed[image_id] = _text(row.get("error")) or "no reason given"
+        lost = _text(row.get("image_id"))
+        if lost in wanted and lost not in urls:
+            failed[lost] = _text(row.get("error")) or "no reason given"
     if len(ids) == len(strangers) == 1 and not (urls or failed):
-        urls[ids[0]] = strangers.pop()
+        urls[ids[0]], aliases[ids[0]] = strangers.pop()
     unmatched = tuple(i for i in ids if i not in urls and i not in failed)
-    return Originals(urls, failed, unmatched, len(strangers))
+    return Originals(urls, failed, unmatched, len(strangers), aliases)
 
 
-def _match(filename: str | None, url: str, wanted: set[str]) -> str | None:
-    """Return the id of the batch that the link is for, None when neither name says so."""
-    for name in (filename or "", unquote(_path(url))):
-        for candidate in (PurePosixPath(name).stem, PurePosixPath(name).name):
-            if candidate and candidate in wanted:
-                return candidate
-    return None
+def _names(path: str) -> frozenset[str]:
+    """Return the ids that a file's name may stand for: with and without what follows its last dot."""
+    name = PurePosixPath(path)
+    return frozenset({name.stem, name.name} - {""})
 
 
 def read_message(body: bytes) -> str:

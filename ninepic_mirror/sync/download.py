@@ -25,7 +25,7 @@ from ninepic_mirror.sync import rooms
 from ninepic_mirror.sync.leases import Leases, Link
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from ninepic_mirror.archive.content import Content
     from ninepic_mirror.archive.holdings import Holdings
@@ -65,7 +65,7 @@ class Downloader:
 
     def __init__(self, context: Context, holdings: Holdings, allowance: Allowance) -> None:
         self._context, self._holdings, self._allowance = context, holdings, allowance
-        self._leases = Leases(context.api, context.event_id)
+        self._leases = Leases(context.api, context.event_id, self._known)
         self._pages: set[str] = (
             set()
         )  # photos that came as web pages since the last that came as a photo
@@ -135,6 +135,9 @@ class Downloader:
                 return ready
             reached = transfer.size
             link = await leases.link(image_id, struggling)
+
+    async def _known(self, names: Collection[str]) -> set[str]:
+        return await self._context.in_manifest(self._holdings.known, names)
 
     async def _find(self, job: Job) -> Ready | None:
         context, store, stray = self._context, self._context.store, None

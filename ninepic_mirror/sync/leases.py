@@ -29,12 +29,12 @@ from ninepic_mirror.errors import (
     PhotoError,
     RejectedError,
 )
+from ninepic_mirror.model import Originals
 from ninepic_mirror.ninepic.client import BATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
-    from ninepic_mirror.model import Originals
     from ninepic_mirror.sync.context import Api
 
 LIFETIME: Final = 3600.0  # seconds that a link lives, as far as is known (API.md: about 1 hour)
@@ -53,8 +53,11 @@ _RECENT: Final = 20  # downloads whose rate counts
 _PATIENCE: Final = (
     2.0  # seconds to wait for somebody else's request, before other jobs get another worker
 )
-_ADDRESS: Final = re.compile(r"\S*(?:://|[?&][^\s=&]+=)\S*")
-_LONGEST: Final = 200  # characters of a reason that the service gives
+# Of a reason that the service gives: what may be part of an address, a query, markup or a code; the storage's own
+# errors quote the signature that it was given, and what it was computed from.
+_CODED: Final = re.compile(r"\S*[=&?<>%/@\\]\S*|\S{41,}")
+_SIGNED: Final = re.compile(r"signature|credential|secret|token|x-amz|accesskey", re.IGNORECASE)
+_LONGEST: Final = 200  # characters of it
 
 
 class Link(Struct, frozen=True):
@@ -99,8 +102,10 @@ def has_expired(error: PhotoError, age: float | None, lifetime: float = LIFETIME
 
 
 def plain_reason(text: str) -> str:
-    """Return a reason of the service's without addresses and queries in it: one may be signed."""
-    return _ADDRESS.sub("…", "".join(c if c.isprintable() else " " for c in text))[:_LONGEST]
+    """Return a reason of the service's without anything in it that may be, or come from, a signed address."""
+    if _SIGNED.search(text):
+        return "one that speaks of a signature, which is kept nowhere"
+    return _CODED.sub("…", "".join(c if c.isprintable() else " " for c in text))[:_LONGEST]
 
 
 class Ledger:
@@ -241,10 +246,13 @@ class Leases:
     Args:
         api: The service.
         event_id: The event.
+        known: Tells which of some texts are ids of the event's photos.
     """
 
-    def __init__(self, api: Api, event_id: int) -> None:
-        self._api, self._event_id = api, event_id
+    def __init__(
+        self, api: Api, event_id: int, known: Callable[[Collection[str]], Awaitable[set[str]]]
+    ) -> None:
+        self._api, self._event_id, self._known = api, event_id, known
         # One request at a time: who comes next mostly finds its link leased.
         self._turn = trio.Lock()
         self.ledger = Ledger()
@@ -302,7 +310,21 @@ class Leases:
         except (PassingError, RejectedError, EventNotFoundError) as error:
             self.ledger.note_failure(ids, f"no link to the original could be had: {error}")
         else:
-            self.ledger.note(ids, found, since)
+            self.ledger.note(ids, await self._own(ids, found), since)
+
+    async def _own(self, ids: tuple[str, ...], found: Originals) -> Originals:
+        """Return the answer without links that name another photo of the event, as a mixed-up or replayed one has.
+
+        Who was among others is asked for alone then.
+        """
+        names = {name for names in found.aliases.values() for name in names}
+        foreign = await self._known(names) if names else set()
+        mixed = {image_id for image_id, names in found.aliases.items() if names & foreign}
+        if not mixed:
+            return found
+        urls = {image_id: url for image_id, url in found.urls.items() if image_id not in mixed}
+        reason = {ids[0]: "the link that came is for another photo"} if len(ids) == 1 else {}
+        return Originals(urls, found.failed | reason, found.unmatched, found.strangers)
 
     def has_expired(self, link: Link, error: PhotoError) -> bool:
         """Say whether a refusal means that the link has expired."""

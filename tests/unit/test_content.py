@@ -182,7 +182,14 @@ def test_web_pages_are_passing_faults(page: bytes, variant: Variant) -> None:
     assert raised.value.html
 
 
-@pytest.mark.parametrize("body", [b'{"error": 1}', b" [1]", b"<?xml version='1.0'?>", b" " * 900])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b'{"error": 1}', b" [1]", b"<?xml version='1.0'?>", b" " * 900),
+        *(b'"Access denied"', b"null\n", b" -1.5e3 ", b"\xef\xbb\xbffalse"),
+        *('{"error": 1}'.encode("utf-16"), b"\xfe\xff" + '"no"'.encode("utf-16-be")),
+    ],
+)
 @pytest.mark.parametrize("variant", ["large", "original"])
 def test_data_is_no_photo(body: bytes, variant: Variant) -> None:
     """JSON, XML and blanks are no photo, and no retry will change that."""
@@ -194,6 +201,12 @@ def test_nothing_is_a_passing_fault() -> None:
     """An empty body may be a photo next time."""
     with pytest.raises(PassingError, match="empty"):
         check(b"")
+
+
+@pytest.mark.parametrize("body", [b"nullable" * 9, b"12 \0\1\2", b"II*\0\x10\0\0\0CR\2\0"])
+def test_what_only_begins_like_data_may_be_an_original(body: bytes) -> None:
+    """A raw file may begin with any bytes."""
+    assert check(body, None, "original").ext == ".bin"
 
 
 def test_originals_may_be_of_any_type() -> None:

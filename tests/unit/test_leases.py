@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -10,6 +10,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ninepic_mirror.errors import (
     EventNotFoundError,
@@ -80,7 +81,12 @@ class Service:
 
 def leases(service: Service, *ids: str) -> Leases:
     """Return leases of a service, with these jobs on their way."""
-    made = Leases(cast("Api", service), 456)
+
+    async def known(names: Collection[str]) -> set[str]:
+        await trio.lowlevel.checkpoint()
+        return {"a", "b", "c"} & set(names)
+
+    made = Leases(cast("Api", service), 456, known)
     for one in ids:
         made.ledger.announce(one)
     return made
@@ -201,7 +207,17 @@ def test_a_link_does_not_show_itself() -> None:
         ("gone: https://s/a.jpg?X-Sig=abc now", "gone: … now"),
         ("at /a.jpg?X-Sig=abc&b=c", "at …"),
         ("two\nlines\x1b", "two lines "),
-        ("x" * 300, "x" * 200),
+        ("at /a/b", "at …"),
+        ("x" * 41, "…"),
+        ("x " * 300, "x " * 100),
+        *(
+            (text, "one that speaks of a signature, which is kept nowhere")
+            for text in (
+                "<Code>SignatureDoesNotMatch</Code><SignatureProvided>abc</SignatureProvided>",
+                "X-Amz-Credential abc",
+                "the token: abc",
+            )
+        ),
     ],
 )
 def test_a_reason_carries_no_address(text: str, told: str) -> None:
@@ -255,6 +271,23 @@ async def test_what_a_batch_does_not_name_is_asked_for_alone(autojump_clock: Moc
         await desk.link("b", nobody)
     assert (await desk.link("c", nobody)).url == "https://s/c.jpg?sig=secret"
     assert service.asked == [("a", "b", "c"), ("b",), ("c",)]
+
+
+async def test_a_link_that_is_also_called_by_another_photo_is_not_used(
+    autojump_clock: MockClock,
+) -> None:
+    """A gateway that mixes up or repeats answers: who was among others is asked for alone, then there is none."""
+
+    def answer(ids: tuple[str, ...]) -> Originals:
+        aliases = {one: frozenset({"IMG_1"} if one == "a" else {"a"}) for one in ids}
+        return structs.replace(links(ids), aliases=aliases)
+
+    service = Service(answer)
+    desk = leases(service, "a", "b")
+    await desk.link("a", nobody)
+    with pytest.raises(PhotoError, match="is for another photo"):
+        await desk.link("b", nobody)
+    assert service.asked == [("a", "b"), ("b",)]
 
 
 async def test_links_without_names_are_asked_for_alone_from_then_on(

@@ -364,6 +364,18 @@ def test_originals_odd_rows() -> None:
     assert wire.read_originals(envelope({"presigned_urls": []}), ("x",)).unmatched == ("x",)
 
 
+def test_originals_that_name_two_photos() -> None:
+    """A link whose names are those of two photos of the batch is nobody's; one that names another is told with that."""
+    mixed, right = link("https://s/b.jpg?sig=1", "a.jpg"), link("https://s/a.jpg?sig=2", "a.jpg")
+    found = wire.read_originals(envelope({"presigned_urls": [mixed, right]}), ("a", "b"))
+    assert (found.urls, found.strangers) == ({"a": "https://s/a.jpg?sig=2"}, 1)
+    assert found.aliases["a"] == {"a.jpg"}
+    found = wire.read_originals(
+        envelope({"presigned_urls": [link("https://s/c.x.jpg", "d")]}), ("a",)
+    )
+    assert found.aliases["a"] == {"c.x", "c.x.jpg", "d"}
+
+
 def test_a_single_link_needs_no_name() -> None:
     """Where one photo alone was asked for, one link alone is its own; of a batch, or among others, it is a stranger."""
     one, other = link("https://s/1?sig=1", "IMG_1.JPG"), link("https://s/2?sig=2")
