@@ -395,12 +395,8 @@ def _makes_no_sense(path: Path, error: sqlite3.DatabaseError) -> bool:
 
 def _is_of_another_format(path: Path) -> bool:
     """Whether the file says that only a newer SQLite may write to it (fileformat2.html §1.3.3); there is no such one."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(20)
-    except OSError:
-        return False
-    return len(head) == 20 and head[18] > 2
+    with translated(str(path)), path.open("rb") as file:
+        return file.read(20)[18:19] > b"\x02"
 
 
 def _code(error: BaseException | None) -> str:
