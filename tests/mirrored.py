@@ -34,6 +34,13 @@ class Entry(TypedDict):
     bytes: int
     files: int
     damaged: list[Damaged]
+    older: bool
+    unknown: int
+    adopted: int
+    rebuilt: bool
+    fetched: int
+    unreadable: list[dict[str, str]]
+    unrecorded: int
     notes: list[dict[str, str]]
     error: str | None
 

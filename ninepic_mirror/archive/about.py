@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -14,11 +15,13 @@ from ninepic_mirror.archive.placement import local_time
 if TYPE_CHECKING:
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.manifest import Manifest
+    from ninepic_mirror.archive.verify import Fault
     from ninepic_mirror.config import Mirror
     from ninepic_mirror.model import Details
 
 NAME: Final = "event.json"
 NOTE: Final = "described"  # in `meta`: what it was written for; null: its counts may be old
+HASH: Final = "described_as"  # in `meta`: its SHA-256; null: it is not known
 _LIMIT: Final = 16 << 20  # bytes
 # All less those that are gone, each counted in an index (the sign chooses the second): a row looked up for each of a
 # million photos takes seconds.
@@ -73,13 +76,46 @@ def wanted(manifest: Manifest, settings: Mirror) -> object:
     return manifest.meta("wanted") or list(settings.variants)
 
 
+def _text(description: dict[str, object]) -> bytes:
+    return json.dumps(description, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def hash_of(description: dict[str, object]) -> str:
+    """Return the SHA-256 of what `write` writes."""
+    return hashlib.sha256(_text(description)).hexdigest()
+
+
+def blame(tree: Tree, manifest: Manifest, *, thorough: bool) -> Fault | None:
+    """Say what is wrong with `event.json`; nothing where it is not known what it was.
+
+    Args:
+        tree: The event folder.
+        manifest: Open for reading.
+        thorough: Read it.
+
+    Raises:
+        OSError: As the system says.
+    """
+    known = manifest.meta(HASH)
+    found = tree.stat(NAME)
+    if known is None:
+        return None
+    if found is None or not found.is_file:
+        return "missing" if found is None else "type"
+    if thorough and hashlib.sha256(tree.read(NAME, _LIMIT)).hexdigest() != known:
+        return (
+            "content" if manifest.meta(HASH) == known else None
+        )  # else a pass has just written it
+    return None
+
+
 def write(tree: Tree, description: dict[str, object]) -> bool:
     """Write `event.json` if it says something new; return whether it did.
 
     Raises:
         StorageError: The disk said no.
     """
-    text = json.dumps(description, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    text = _text(description)
     with translated(tree.name(NAME)):
         with suppress(OSError):
             if tree.read(NAME, _LIMIT) == text:

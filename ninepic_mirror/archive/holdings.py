@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from ninepic_mirror.archive import sums
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.manifest import Manifest, now
 from ninepic_mirror.archive.moves import Moves, top_of, touch, vouch
@@ -16,6 +17,8 @@ from ninepic_mirror.model import Known
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
+    from ninepic_mirror.archive.files import Tree
+    from ninepic_mirror.archive.verify import Fault
     from ninepic_mirror.model import Variant
 
 _CHUNK: Final = 500  # rows a query, where a result is worked on while the manifest changes
@@ -198,6 +201,13 @@ class Holdings:
             if self._manifest.rows(statement, [split(path)[0], path, job.image_id, job.variant])
         }
 
+    def has_at(self, path: str) -> bool:
+        """Say whether a present file stands at a place."""
+        statement = (
+            "SELECT 1 FROM files WHERE folder = ? AND path = ? AND state = 'present' LIMIT 1"
+        )
+        return bool(self._manifest.rows(statement, [split(path)[0], path]))
+
     def known(self, names: Collection[str]) -> set[str]:
         """Return which of these texts, as many as one answer of the service holds, are ids of photos."""
         statement = "SELECT 1 FROM photos WHERE image_id = ?"
@@ -273,10 +283,11 @@ class Holdings:
 
     def tops(self) -> list[str]:
         """Return the top-level folders whose SHA256SUMS should stand, because they say what the manifest says."""
-        return [
-            str(row[0])
-            for row in self._manifest.rows("SELECT folder FROM sums WHERE NOT stale AND filled")
-        ]
+        return sums.tops(self._manifest)
+
+    def sums_fault(self, tree: Tree, top: str, *, thorough: bool) -> Fault | None:
+        """Say what is wrong with the SHA256SUMS of a top-level folder, see `sums.blame`."""
+        return sums.blame(tree, self._manifest, top, thorough=thorough)
 
     def stale_sums(self, tops: Iterable[str]) -> None:
         """These top-level folders' SHA256SUMS are to be written anew."""
@@ -319,6 +330,17 @@ class Holdings:
                 files,
             )
             self._manifest.change("UPDATE sums SET stale = 1 WHERE folder = ?", [top_of(folder)])
+
+    def correct(self, key: tuple[str, str], path: str, xxh3_128: str, sha256: str) -> bool:
+        """Correct a row whose SHA-256 is not its file's, though its other hash is; return whether that is so."""
+        with self._manifest.transaction():
+            changed = self._manifest.change(
+                "UPDATE files SET sha256 = ? WHERE image_id = ? AND variant = ? AND path = ? AND xxh3_128 = ?",
+                [sha256, *key, path, xxh3_128],
+            )
+            if changed:
+                touch(self._manifest, [path])
+        return changed > 0
 
     def stray(self, stem: str) -> Stray | None:
         """Return a file without a row that stands where `stem` belongs, with whatever extension."""

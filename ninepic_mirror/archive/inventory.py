@@ -29,6 +29,10 @@ _COLUMNS: Final = (
     "image_id, variant, path, size, sha256, taken, state, moving_to, misplaced, error"
     " FROM files JOIN photos USING (image_id)"
 )
+_KEPT: Final = (  # what stands in the trash waits for its end: nobody reads it
+    "(state = 'present' OR (state = 'gone' AND sha256 IS NOT NULL"
+    f" AND substr(path, 1, {len(OWN_FOLDER) + 1}) <> '{OWN_FOLDER}/'))"
+)
 _LOST: Final = (  # were had once, and are to be had again
     "state IN ('pending', 'failed') AND sha256 IS NOT NULL AND gone_since IS NULL AND missed = 0"
 )
@@ -85,7 +89,7 @@ class List:
             f" WHERE {_LOST} AND variant IN ({_marks(wanted)})",
             wanted,
         )
-        return lost + manifest.count("SELECT count(*) FROM files WHERE state = 'present'")
+        return lost + manifest.count(f"SELECT count(*) FROM files WHERE {_KEPT}")
 
     def next(self, manifest: Manifest) -> list[Entry]:
         """Return the next ones; an empty answer is the end."""
@@ -113,13 +117,13 @@ class List:
     def _new(self, manifest: Manifest) -> tuple[str, str, list[Value]]:
         has_times = _knows_times(manifest) and not self._quick
         never = " AND verified_at IS NULL" if has_times else ""
-        condition = f"folder IS NOT NULL AND state = 'present'{never}"
+        condition = f"folder IS NOT NULL AND {_KEPT}{never}"
         return condition, "folder, image_id, variant", []
 
     def _old(self, manifest: Manifest) -> tuple[str, str, list[Value]]:
         if self._quick or not _knows_times(manifest):
             return "0", "image_id", []
-        condition = "verified_at IS NOT NULL AND state = 'present' AND verified_at < ?"
+        condition = f"verified_at IS NOT NULL AND {_KEPT} AND verified_at < ?"
         return condition, "verified_at, folder, image_id, variant", [self._stamp]
 
 
@@ -135,7 +139,7 @@ def again(manifest: Manifest, key: Key, *, found: bool = False) -> Entry | None:
     wanted = list(VARIANTS) if found else _wanted(manifest)
     rows = manifest.rows(
         f"SELECT {_COLUMNS} WHERE image_id = ? AND variant = ?"
-        f" AND (state = 'present' OR ({_LOST} AND variant IN ({_marks(wanted)})))",
+        f" AND ({_KEPT} OR ({_LOST} AND variant IN ({_marks(wanted)})))",
         [*key, *wanted],
     )
     return _entry(rows[0]) if rows else None
@@ -145,9 +149,21 @@ def record(manifest: Manifest, entries: Iterable[Entry], stamp: int) -> None:
     """Note that these files were read, and are what their rows say, unless a row says something else by now."""
     with manifest.transaction():
         manifest.change_each(
-            "UPDATE files SET verified_at = ? WHERE image_id = ? AND variant = ? AND state = 'present' AND sha256 = ?",
+            "UPDATE files SET verified_at = ? WHERE image_id = ? AND variant = ? AND sha256 = ?"
+            " AND state IN ('present', 'gone')",
             [(stamp, *entry.key, entry.sha256) for entry in entries],
         )
+
+
+def twins(manifest: Manifest, key: Key) -> list[str]:
+    """Return where other files of the same bytes stand, by their rows."""
+    found = manifest.rows(
+        "SELECT twin.path FROM files JOIN files AS twin ON twin.xxh3_128 = files.xxh3_128 AND twin.state = 'present'"
+        " AND twin.sha256 = files.sha256 WHERE files.image_id = ? AND files.variant = ?"
+        " AND twin.path <> files.path LIMIT 3",
+        key,
+    )
+    return [str(row[0]) for row in found]
 
 
 def walk(tree: Tree, start: str = "") -> Iterator[tuple[str, list[str]]]:
@@ -155,7 +171,7 @@ def walk(tree: Tree, start: str = "") -> Iterator[tuple[str, list[str]]]:
 
     Args:
         tree: The event folder.
-        start: Only below this folder.
+        start: The folder below it to begin with.
 
     Raises:
         OSError: As the system says.
@@ -197,6 +213,11 @@ def strays(manifest: Manifest, folder: str, names: Sequence[str]) -> list[str]:
         )
     }
     return [path for path in paths if path not in known]
+
+
+def count_named(manifest: Manifest, paths: Sequence[str]) -> int:
+    """Return for how many of these files a pass has found no photo, though SHA256SUMS names them."""
+    return manifest.count(f"SELECT count(*) FROM named WHERE path IN ({_marks(paths)})", paths)
 
 
 def _entry(row: Sequence[Value]) -> Entry:

@@ -56,8 +56,7 @@ class Lock:
                 if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
                     return False
                 raise
-            _, _, last = os.pread(self._descriptor, 64, 0).partition(b"\n")
-            self.last_pass = int(last) if last.strip().isdigit() else 0
+            self.last_pass = noted(self._descriptor)
             self.note(self.last_pass)
         return True
 
@@ -84,6 +83,12 @@ class Lock:
         if self._descriptor >= 0:
             release(self._descriptor)
             self._descriptor = -1
+
+
+def noted(descriptor: int) -> int:
+    """Return the last pass that held a lock file, 0 where none is known; it need not be held. Raises OSError."""
+    _, _, last = os.pread(descriptor, 64, 0).partition(b"\n")
+    return int(last) if last.strip().isdigit() else 0
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 NAME: Final = "manifest.sqlite3"
 _ROOM: Final = 64 * 1024  # bytes; twice what SQLite's shared memory takes
@@ -38,6 +38,10 @@ _LOG_PAGES: Final = 4096
 
 # What SQLite says, as a plain error, of a damaged head or schema (sqlite3BtreeOpen and the parser, 3.40).
 _NONSENSE: Final = ("no such table", "no such column", "unsupported file format")
+
+_STEPS: Final = (
+    100_000  # of SQLite's machine between two questions whether to go on: some milliseconds
+)
 
 _REBUILD: Final = "run sync again: it sets the file aside and adopts what is on disk"
 
@@ -165,6 +169,10 @@ class Manifest:
     def close(self) -> None:
         """Give the file back. Idempotent."""
         self._connection.close()
+
+    def end_when(self, is_over: Callable[[], bool]) -> None:
+        """From now on let every statement fail (StorageError) as soon as `is_over` says so; it is asked often."""
+        self._connection.set_progress_handler(is_over, _STEPS)
 
     def checkpoint(self) -> None:
         """Bring the write-ahead log into the file and empty it (DESIGN §6.6, the end of each pass)."""

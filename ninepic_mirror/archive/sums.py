@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.manifest import Manifest
+    from ninepic_mirror.archive.verify import Fault
 
 NAME: Final = "SHA256SUMS"
 _LINE: Final = re.compile(rb"([0-9a-f]{64}) [ *]([^\n]+)\n?")
@@ -104,6 +105,78 @@ def _lines(tree: Tree, manifest: Manifest, top: str) -> Iterator[bytes]:
             chunk.clear()
     if chunk:
         yield "".join(chunk).encode()
+
+
+def tops(manifest: Manifest) -> list[str]:
+    """Return the top-level folders whose SHA256SUMS should say what the manifest says."""
+    found = manifest.rows("SELECT folder FROM sums WHERE NOT stale AND filled ORDER BY folder")
+    return [str(row[0]) for row in found]
+
+
+def blame(tree: Tree, manifest: Manifest, top: str, *, thorough: bool) -> Fault | None:
+    """Say what is wrong with the SHA256SUMS of a top-level folder.
+
+    Lines of files that no row knows are right as long as such a file stands.
+
+    Args:
+        tree: The event folder.
+        manifest: Open for reading.
+        top: The folder.
+        thorough: Read it.
+
+    Raises:
+        OSError: As the system says.
+    """
+    path = sums_path(top)
+    found = tree.stat(path)
+    fault: Fault | None = None
+    if found is None or not found.is_file:
+        fault = "missing" if found is None else "type"
+    elif thorough and not _agrees(tree, manifest, top):
+        fault = "content"
+    # a pass may have begun to change it meanwhile
+    return fault if fault is not None and top in tops(manifest) else None
+
+
+def _agrees(tree: Tree, manifest: Manifest, top: str) -> bool:
+    """Whether each line says what its row says, and no present file lacks one. Both are ordered by path."""
+    cut = len(top) + 1 if top else 0
+    last = None
+    with tree.opened(sums_path(top)) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+        lines = iter(partial(file.readline, _LONGEST), b"")
+        line = next(lines, None)
+
+        def passes(until: bytes | None) -> bool:
+            """Go on to a path; return whether all before it were of files that stand without a row."""
+            nonlocal line
+            while line is not None and (until is None or _named(line)[0] < until):
+                name = _named(line)[0]
+                if not (
+                    _is_plain(name, nested=bool(top))
+                    and _stands(tree, f"{top}/{name.decode()}" if top else name.decode())
+                ):
+                    return False
+                line = next(lines, None)
+            return True
+
+        for path, sha256, kind in _recorded(manifest, top):
+            if path == last:
+                continue
+            last, name = path, path[cut:].encode()
+            if not passes(name):
+                return False
+            found = (b"", b"") if line is None else _named(line)
+            if found == (name, sha256.encode()):
+                line = next(lines, None)
+            elif found[0] == name or kind.endswith("present"):
+                return False
+        return passes(None)
+
+
+def _named(line: bytes) -> tuple[bytes, bytes]:
+    """Return path and hash of a line, nothing of one that is none."""
+    found = _LINE.fullmatch(line)
+    return (found[2], found[1]) if found else (b"", b"")
 
 
 def _recorded(manifest: Manifest, top: str) -> Iterator[tuple[str, str, str]]:

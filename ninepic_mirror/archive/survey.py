@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.sums import NAME as SUMS
-from ninepic_mirror.archive.sums import named_lines, sums_path
+from ninepic_mirror.archive.sums import named_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 _GRAIN: Final = 2_000_000_000
 
 
-def survey(tree: Tree, holdings: Holdings, *, sizes: bool, everywhere: bool) -> int:
+def survey(
+    tree: Tree, holdings: Holdings, *, sizes: bool, everywhere: bool, records: bool = False
+) -> int:
     """Compare folders with their rows, before a pass.
 
     Args:
         tree: The event folder.
         holdings: The manifest's file side.
         sizes: Look at the size of every file, too.
+        records: Read every SHA256SUMS, as with `sizes`.
         everywhere: Look into every folder: the manifest may be a new one over an old mirror.
 
     Returns:
@@ -52,7 +55,13 @@ def survey(tree: Tree, holdings: Holdings, *, sizes: bool, everywhere: bool) -> 
             for folder in _walk(tree):
                 if folder not in known:
                     _compare(tree, holdings, folder, final=False)
-        holdings.stale_sums(top for top in holdings.tops() if tree.stat(sums_path(top)) is None)
+        holdings.stale_sums(
+            [
+                top
+                for top in holdings.tops()
+                if holdings.sums_fault(tree, top, thorough=sizes or records)
+            ]
+        )
     return missing
 
 

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from ninepic_mirror.archive.faults import ABSENT, UNREADABLE, translated
 from ninepic_mirror.archive.files import split
+from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,7 +52,8 @@ class Entry(Struct, frozen=True, gc=False):
     Args:
         path: Where it stands, None where no place is known any more.
         taken: Start of the smallest window that named its photo.
-        state: `present`, or, of a file that was had once and is to be had again, `pending` or `failed`.
+        state: `present`; `gone` where its photo has left and the file is kept; or, of a file that was had once and is
+            to be had again, `pending` or `failed`.
         moving_to: Where a move under way takes it.
         unsettled: Its photo is known to belong elsewhere; the next pass moves it.
         error: Why it could not be had again.
@@ -73,6 +75,11 @@ class Entry(Struct, frozen=True, gc=False):
         """Which file."""
         return self.image_id, self.variant
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether its photo has left the event: nobody can fetch it again."""
+        return self.state == "gone"
+
 
 class Look(Struct, frozen=True, gc=False):
     """What was found where a file ought to be.
@@ -81,11 +88,13 @@ class Look(Struct, frozen=True, gc=False):
         fault: None where it is what its row says.
         read: Bytes that were read.
         note: What else is worth telling.
+        error: Why nothing can be told of it.
     """
 
     fault: Fault | None = None
     read: int = 0
     note: str | None = None
+    error: StorageError | None = None
 
 
 class Where(Struct, frozen=True):
@@ -182,6 +191,14 @@ class Stopped(Exception):  # noqa: N818  no error: the operator, or the time tha
     """The run ends while a file is read; nothing is known of that one."""
 
 
+class _Account:
+    """What several paces have spent together."""
+
+    def __init__(self) -> None:
+        self.free_at = -math.inf  # when all bytes so far will have been paid for
+        self.lock = threading.Lock()
+
+
 class Pace:
     """Keeps what is read below a rate; shared by all readers.
 
@@ -198,8 +215,13 @@ class Pace:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rate, self._clock, self.stop = rate, clock, stop
-        self._free_at = -math.inf  # when all bytes so far will have been paid for
-        self._lock = threading.Lock()
+        self._account = _Account()
+
+    def until(self, stop: threading.Event) -> Pace:
+        """Return one that ends with another event, and keeps below the same rate together with this one."""
+        other = Pace(self._rate, stop, self._clock)
+        other._account = self._account
+        return other
 
     def spend(self, count: int) -> None:
         """Account for bytes that were read, and wait until they are within the rate.
@@ -209,10 +231,11 @@ class Pace:
         """
         wait = 0.0
         if self._rate is not None:
-            with self._lock:
+            account = self._account
+            with account.lock:
                 now = self._clock()
-                self._free_at = max(self._free_at, now) + count / self._rate
-                wait = self._free_at - now
+                account.free_at = max(account.free_at, now) + count / self._rate
+                wait = account.free_at - now
         if self.stop.wait(wait) if wait > 0 else self.stop.is_set():
             raise Stopped
 
@@ -332,15 +355,25 @@ def hash_of(tree: Tree, path: str, pace: Pace) -> str | None:
         Stopped: The run is to end.
     """
     digest = hashlib.sha256()
+    return digest.hexdigest() if feed(tree, path, pace, digest.update) else None
+
+
+def feed(tree: Tree, path: str, pace: Pace, *updates: Callable[[memoryview], object]) -> bool:
+    """Read any file into digests; return whether it can be read.
+
+    Raises:
+        Stopped: The run is to end.
+    """
     try:
         with tree.opened(path) as descriptor:
             for chunk in _chunks(descriptor):
-                digest.update(chunk)
+                for update in updates:
+                    update(chunk)
                 pace.spend(len(chunk))
             _forget(descriptor)
     except OSError:
-        return None
-    return digest.hexdigest()
+        return False
+    return True
 
 
 def confirm(
@@ -401,8 +434,7 @@ class Readers:
     def look(self, entries: Sequence[Entry], where: Where | None) -> Mapping[Key, Look]:
         """Look at some files, in their order; where the run is to end, at the first of them only.
 
-        Raises:
-            StorageError: It cannot be told what stands there.
+        One of which it cannot be told what stands there does not keep the others from being looked at.
         """
         left, seen = iter(entries), dict[Key, Look]()
         with self._tree.holding() as tree:
@@ -413,6 +445,8 @@ class Readers:
                         seen[entry.key] = look(tree, entry, self._eye, where)
                     except Stopped:
                         return
+                    except StorageError as error:
+                        seen[entry.key] = Look(error=error)
 
             wanted = width(entries, os.cpu_count() or 1)
             for done in [self._pool.submit(work) for _ in range(wanted)]:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
+from collections import Counter
 from contextlib import suppress
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 from msgspec import Struct, field
 
-from ninepic_mirror.archive import inventory, lock
+from ninepic_mirror.archive import about, inventory, lock, sums
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.store import TRASH
 from ninepic_mirror.archive.verify import (
     Damage,
     Eye,
@@ -34,14 +35,16 @@ from ninepic_mirror.archive.verify import (
     share,
 )
 from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli.verdict import Record
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.sync.mirror import LOCK_WAIT
+from ninepic_mirror.sync.steps import RESTORED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from ninepic_mirror.archive.verify import Decode, Entry, Key, Look
+    from ninepic_mirror.archive.verify import Decode, Entry, Fault, Key, Look
     from ninepic_mirror.cli.verdict import Verdict
     from ninepic_mirror.config import Config
     from ninepic_mirror.model import Key as ApiKey
@@ -52,7 +55,11 @@ T = TypeVar("T")
 _LOG: Final = logging.getLogger(__name__)
 _GROUP: Final = 256  # files looked at between two words to the progress bar
 _BYTES: Final = 128 << 20  # bytes likewise: large enough that readers wait for each other rarely
-_RECORD: Final = 5_000  # files read after which it is recorded, if nobody holds the event
+# What a kill costs at most, if nobody holds the event: files read, bytes and seconds after which it is recorded.
+_RECORD: Final = 5_000
+_RECORD_BYTES: Final = 1 << 30
+_RECORD_SECONDS: Final = 60.0
+_LAST: Final = 0.5  # seconds to wait for the event once the run is to end
 _UNRECORDED: Final = 100_000  # files of which it is remembered while somebody does
 _POLL: Final = 0.1  # seconds between two looks at a lock
 _BATCH: Final = 1.0  # seconds in which a pass gives a batch of files their rows (DESIGN §6.6: 500 ms, and a slow disk)
@@ -89,13 +96,14 @@ class Inspection(Struct):
         config: The settings.
         asked: What was asked for.
         progress: Where to say what happens.
-        stop: Set when reading is to end.
+        pace: How fast to read, and until when.
         event_id: Which event.
         tree: Its folder.
         path: Its manifest.
         verdict: What is found.
         stamp: What is recorded of files that are right.
         unrecorded: Such files.
+        recorded_at: When such files were recorded last, by the clock of the event loop.
         suspects: Files that seem damaged.
         found: Files that seem to be nobody's.
     """
@@ -103,13 +111,14 @@ class Inspection(Struct):
     config: Config
     asked: Asked
     progress: Progress
-    stop: threading.Event
+    pace: Pace
     event_id: int
     tree: Tree
     path: Path
     verdict: Verdict
     stamp: int = 0
     unrecorded: list[Entry] = field(default_factory=list)
+    recorded_at: float = field(default_factory=trio.current_time)
     suspects: list[Damage] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
 
@@ -146,11 +155,11 @@ class Inspection(Struct):
         left = verdict.due = share(verdict.files, asked.sample)
         self.progress.start(verdict.name or f"event {self.event_id}")
         self.progress.expect(left)
-        eye = Eye(Pace(asked.rate, self.stop), asked.quick, asked.decode)
+        eye = Eye(self.pace, asked.quick, asked.decode)
         with Readers(self.tree, eye) as readers:
             while (
                 left
-                and not self.stop.is_set()
+                and not self.pace.stop.is_set()
                 and (entries := (await self._ask(files.next))[:left])
             ):
                 left -= len(entries)
@@ -158,7 +167,8 @@ class Inspection(Struct):
                 for group in _groups(entries):
                     seen = await trio.to_thread.run_sync(readers.look, group, where)
                     await self._judge(group, seen)
-        await self._record(until=trio.current_time() + LOCK_WAIT)
+        patience = _LAST if self.pace.stop.is_set() else LOCK_WAIT
+        await self._record(until=trio.current_time() + patience)
 
     async def _judge(self, group: Sequence[Entry], seen: Mapping[Key, Look]) -> None:
         verdict, suspects = self.verdict, []
@@ -166,36 +176,55 @@ class Inspection(Struct):
             found = seen.get(entry.key)
             if found is None:
                 continue  # the run ended before it
+            if found.error is not None:
+                verdict.errors.append(found.error)
+                continue
             verdict.checked += 1
             verdict.bytes += found.read
             if found.note is not None:
                 verdict.notes.append((entry, found.note))
             if found.fault is not None:
-                suspects.append(entry)
-            elif entry.state == "present":
+                suspects.append(Damage(entry, found.fault))
+            elif entry.is_gone or entry.state == "present":
                 self.unrecorded.append(entry)
-        confirmed = await self._confirmed(suspects)
+        confirmed = await self._confirmed(suspects, changed=True)
         self.suspects += confirmed
         self.progress.done(len(seen) - len(confirmed), sum(one.read for one in seen.values()))
         if confirmed:
             self.progress.failed(len(confirmed))
-        if len(self.unrecorded) >= _RECORD:
+        size = sum(one.size or 0 for one in self.unrecorded)
+        if is_due(len(self.unrecorded), size, trio.current_time() - self.recorded_at):
             await self._record(until=None)
 
-    async def _confirmed(self, entries: Sequence[Entry]) -> list[Damage]:
-        """Return which files are damaged on a second look, by their rows as they are now."""
-        # not stopped by anything: what is seen by now is to be told
-        eye = Eye(Pace(self.asked.rate, threading.Event()), self.asked.quick)
+    async def _confirmed(self, suspects: Sequence[Damage], *, changed: bool) -> list[Damage]:
+        """Return which files are damaged on a second look, by their rows as they are now.
+
+        Args:
+            suspects: By the first look, which is what counts where the run ends before the second.
+            changed: Look only at those whose rows have changed since.
+        """
+        eye = Eye(self.pace, self.asked.quick)
 
         def confirm_all(manifest: Manifest) -> list[Damage]:
-            def judge(entry: Entry) -> Look:
-                return look(self.tree, entry, eye, inventory.where(manifest))
-
+            where = inventory.where(manifest)
             again = partial(inventory.again, manifest)
-            sure = [confirm(entry, again, judge) for entry in entries]
-            return [damage for damage in sure if damage is not None]
 
-        return await self._ask(confirm_all) if entries else []
+            def judge(entry: Entry) -> Look:
+                return look(self.tree, entry, eye, where)
+
+            def sure(one: Damage) -> Damage | None:
+                is_same = again(one.entry.key) == one.entry
+                if changed and is_same:
+                    return one
+                try:
+                    return confirm(one.entry, again, judge)
+                except (Stopped, StorageError):
+                    return one if is_same else None
+
+            found = [sure(one) for one in suspects]
+            return [damage for damage in found if damage is not None]
+
+        return await self._ask(confirm_all) if suspects else []
 
     # --- recording -----------------------------------------------------------------------------------------------
 
@@ -203,7 +232,9 @@ class Inspection(Struct):
         """Record what was read and is right, if nobody holds the event, or not later than `until`."""
         if not self.unrecorded or self.asked.quick:
             return
+        self.recorded_at = trio.current_time()
         if not self._may_record():
+            self.verdict.unrecorded += len(self.unrecorded)
             self.unrecorded.clear()
             _LOG.info("event %s: that its files were verified is not recorded", self.event_id)
             return
@@ -216,9 +247,7 @@ class Inspection(Struct):
         except StorageError as error:  # a full disk: what was found is no less true
             _LOG.info("event %s: %s", self.event_id, error)
         if until is not None:
-            _LOG.info(
-                "event %s: somebody holds it; what was verified is not recorded", self.event_id
-            )
+            self.verdict.unrecorded += len(self.unrecorded)
         del self.unrecorded[:-_UNRECORDED]
 
     def _record_now(self) -> None:
@@ -233,43 +262,130 @@ class Inspection(Struct):
         """Look for files that no row names."""
         folders = inventory.walk(self.tree)
         with translated(self.tree.name("")):
-            while (some := await trio.to_thread.run_sync(next, folders, None)) is not None:
+            while (
+                not self.pace.stop.is_set()
+                and (some := await trio.to_thread.run_sync(next, folders, None)) is not None
+            ):
                 self.found += await self._ask(partial(_strays, *some))
+
+    async def read_records(self) -> None:
+        """Look whether SHA256SUMS and event.json say what the manifest says."""
+        if await self._ask(self._is_older):
+            return  # they know more
+        for top in [None, *await self._ask(sums.tops)]:
+            if self.pace.stop.is_set():
+                return
+            path = about.NAME if top is None else sums.sums_path(top)
+            fault = await self._record_fault(path, top)
+            if fault is not None:
+                self.verdict.records.append(Record(path, top, fault))
+
+    async def _record_fault(self, path: str, top: str | None) -> Fault | None:
+        thorough = not self.asked.quick
+
+        def blame(manifest: Manifest) -> Fault | None:
+            with translated(self.tree.name(path)):
+                if top is None:
+                    return about.blame(self.tree, manifest, thorough=thorough)
+                return sums.blame(self.tree, manifest, top, thorough=thorough)
+
+        return await self._ask(blame)
+
+    async def _still_wrong(self) -> list[Record]:
+        records = self.verdict.records
+        return [one for one in records if await self._record_fault(one.path, one.top) is not None]
 
     async def settle(self) -> None:
         """Look at everything once more, because a pass may have been at work, and find whole bytes elsewhere."""
         if self.found and await self._is_held():
             await trio.sleep(_BATCH)  # a file gets its name a moment before its row
         verdict = self.verdict
-        for some in _some([one.entry for one in self.suspects]):
-            verdict.damages += await self._confirmed(some)
-        strays: list[str] = []
-        for folder, paths in groupby(self.found, lambda path: split(path)[0]):
-            for names in _some([split(path)[1] for path in paths]):
-                still = await self._ask(partial(_strays, folder, names))
-                strays += await trio.to_thread.run_sync(self._standing, still)
+        for some in _some(self.suspects):
+            verdict.damages += await self._confirmed(some, changed=False)
+        strays = await self._without_row(self.found)
         if verdict.damages:
-            places = await trio.to_thread.run_sync(self._match, strays)
+            twins = await self._ask(self._twins)
+            places = await trio.to_thread.run_sync(self._match, strays, twins)
+            aside = {*places.values()} & {*strays, *self._wrong()}
             for damage in verdict.damages:
                 damage.found = places.get(damage.entry.key)
-                damage.fault = damage.fault if damage.found is None else "misplaced"
+                damage.fault = "misplaced" if damage.found in aside else damage.fault
             # nor what stands in the place of a folder: it is the damage of every file below
             blocks = {above for one in verdict.damages for above in _above(one.entry.path)}
             strays = sorted({*strays} - {*places.values()} - blocks)
         verdict.strays = strays
+        verdict.records = await self._still_wrong()
+        verdict.older = await self._ask(self._is_older)
+        verdict.unknown = await self._unknown()
+
+    def _is_older(self, manifest: Manifest) -> bool:
+        """Say whether the manifest is an older copy: passes were made that it does not know."""
+        try:
+            with (self.tree.root / lock.PATH).open("rb") as file:
+                noted = lock.noted(file.fileno())  # before the manifest, which is ahead of it
+        except OSError:
+            noted = 0  # nothing is known of earlier passes
+        known = manifest.count("SELECT max(id) FROM passes")
+        return noted > known or manifest.meta(RESTORED) is True
+
+    async def _unknown(self) -> int:
+        """Return how many files without a row are this mirror's own, by SHA256SUMS, and no pass has looked at yet."""
+        strays = {*self.verdict.strays}
+
+        def named() -> list[str]:
+            with translated(self.tree.name("")):
+                return [path for path, _ in sums.named_lines(self.tree) if path in strays]
+
+        found = await trio.to_thread.run_sync(named) if strays else []
+        return sum(
+            [
+                len(some) - await self._ask(partial(inventory.count_named, paths=some))
+                for some in _some(found)
+            ]
+        )
+
+    async def _without_row(self, found: Sequence[str]) -> list[str]:
+        """Return those files that still stand there and have no row."""
+        strays: list[str] = []
+        for folder, paths in groupby(found, lambda path: split(path)[0]):
+            for names in _some([split(path)[1] for path in paths]):
+                still = await self._ask(partial(_strays, folder, names))
+                strays += await trio.to_thread.run_sync(self._standing, still)
+        return strays
 
     def _standing(self, paths: Sequence[str]) -> list[str]:
         with translated(self.tree.name("")):
             return [path for path in paths if self.tree.stat(path) is not None]
 
-    def _match(self, strays: Sequence[str]) -> dict[Key, str]:
+    def _wrong(self) -> list[str]:
+        """Return where files stand that are not what their rows say: they may be each other's."""
+        sizes = Counter(one.entry.size for one in self.verdict.damages)
+        return [
+            one.entry.path
+            for one in self.verdict.damages
+            if one.entry.path is not None
+            # one whose size nobody else seeks holds nobody's bytes
+            and (one.fault == "size" or (one.fault == "content" and sizes[one.entry.size] > 1))
+        ]
+
+    def _twins(self, manifest: Manifest) -> list[str]:
+        """Return where equal bytes stand of what nobody can fetch again."""
+        gone = [one.entry.key for one in self.verdict.damages if one.entry.is_gone]
+        return [path for key in gone for path in inventory.twins(manifest, key)]
+
+    def _trash(self) -> Iterator[str]:
+        """Yield what lies in the trash, where it may be all that is left of a file."""
+        if any(one.entry.is_gone for one in self.verdict.damages):
+            for folder, names in inventory.walk(self.tree, TRASH.rstrip("/")):
+                yield from (f"{folder}/{name}" for name in names)
+
+    def _match(self, strays: Sequence[str], twins: Sequence[str]) -> dict[Key, str]:
         damages = self.verdict.damages
-        wrong = [one.entry.path for one in damages if one.fault in {"size", "content"}]
-        pace = Pace(self.asked.rate, self.stop)
+        pace = self.pace
 
         def candidates() -> Iterator[tuple[str, int]]:
-            for path in (*strays, *wrong):
-                if path is not None and (found := self.tree.stat(path)) and found.is_file:
+            for path in chain(strays, self._wrong(), twins, self._trash()):
+                if (found := self.tree.stat(path)) and found.is_file:
                     yield path, found.size
 
         with suppress(Stopped), translated(self.tree.name("")):
@@ -282,9 +398,9 @@ class Inspection(Struct):
         with lock.opened(self.tree.root / lock.PATH) as held:
             return not held.try_lock()
 
-    async def see_repaired(self) -> None:
-        """Look which of the damaged files are right by now."""
-        eye = Eye(Pace(None, threading.Event()), self.asked.quick)
+    async def see_repaired(self, pace: Pace) -> None:
+        """Look which of the damaged files are right by now; those that are not looked at any more are not."""
+        eye = Eye(pace, self.asked.quick)
 
         def see(manifest: Manifest) -> None:
             where = inventory.where(manifest)
@@ -296,7 +412,21 @@ class Inspection(Struct):
                 damage.repaired = look(self.tree, row, eye, where).fault is None
                 damage.entry = row if not damage.repaired else damage.entry
 
-        await self._ask(see)
+        with suppress(Stopped):
+            await self._ask(see)
+        wrong = await self._still_wrong()
+        for record in self.verdict.records:
+            record.repaired = record not in wrong
+        verdict, before = self.verdict, len(self.verdict.strays)
+        verdict.strays = await self._without_row(verdict.strays)
+        verdict.older = verdict.older and await self._ask(self._is_older)
+        verdict.unknown = await self._unknown()
+        verdict.adopted = before - len(verdict.strays)
+
+
+def is_due(files: int, size: int, seconds: float) -> bool:
+    """Say whether so many files and bytes, read in so many seconds, are enough to be recorded."""
+    return files >= _RECORD or size >= _RECORD_BYTES or seconds >= _RECORD_SECONDS
 
 
 async def locked(held: lock.Lock, until: float | None = None) -> bool:

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING
 import trio
 from msgspec import Struct, field, structs
 
-from ninepic_mirror.archive import lock
+from ninepic_mirror.archive import about, lock
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.manifest import ManifestError, set_aside
 from ninepic_mirror.archive.root import OWN_FOLDER
+from ninepic_mirror.archive.sanity import complaint
+from ninepic_mirror.archive.sums import NAME as SUMS
+from ninepic_mirror.archive.verify import Pace
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.inspection import Inspection, locked
@@ -43,10 +46,8 @@ from ninepic_mirror.sync.mirror import LOCK_WAIT, sync_event
 from ninepic_mirror.sync.session import Session, StoppedError, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from ninepic_mirror.archive.verify import Damage
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.inspection import Asked
     from ninepic_mirror.config import Config
@@ -62,6 +63,8 @@ class Scrub(Struct):
         asked: What was asked for.
         stop: Set when reading is to end.
         stopping: Set when the operator wants to end.
+        stopped: Set in the same moment as `stopping`, for threads.
+        pace: How fast to read, and until when.
         is_late: The time that was given is over.
         codes: How each event ended.
         entries: What `--json` prints of each.
@@ -76,17 +79,20 @@ class Scrub(Struct):
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     stop: threading.Event = field(default_factory=threading.Event)
     stopping: trio.Event = field(default_factory=trio.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
     is_late: bool = False
     codes: list[int] = field(default_factory=list)
     entries: list[object] = field(default_factory=list)
     session: Session | None = None
     hopeless: bool = False
+    pace: Pace = field(default_factory=lambda: Pace(None, threading.Event()))
 
     @classmethod
     async def run(cls, console: Console, config: Config, asked: Asked, stopping: trio.Event) -> int:
         """Verify; return the exit code."""
         progress = choose(quiet=console.quiet, stream=sys.stderr, json=console.json_log)
         self = cls(console, config, asked, progress, stopping=stopping)
+        self.pace = Pace(asked.rate, self.stop)
         if asked.json:
             console.document = {"events": self.entries}
         try:
@@ -107,6 +113,7 @@ class Scrub(Struct):
 
     async def _watch(self) -> None:
         await self.stopping.wait()
+        self.stopped.set()
         self.stop.set()
 
     async def _time(self) -> None:
@@ -188,20 +195,24 @@ class Scrub(Struct):
         verdict.forget()
         with Tree(folder) as tree:
             event = Inspection(
-                self.config, self.asked, self.progress, self.stop, event_id, tree, path, verdict
+                self.config, self.asked, self.progress, self.pace, event_id, tree, path, verdict
             )
             await event.read()
             if not self.stop.is_set():
                 await event.find_strays()
+                await event.read_records()
             await event.settle()
-            if verdict.damages and self.asked.key is not None and not self.stopping.is_set():
+            if verdict.errors:
+                self.codes.append(fail(self.console, verdict.errors[0]))
+            if verdict.needs_pass and self.asked.key is not None and not self.stopping.is_set():
                 await self._repair(event, verdict)
 
     def _folder(self, event_id: int) -> Path:
         root = mirrors.root_of(self.config)
         with translated(str(root.path)):
             folder = root.folder_of(event_id) if root.path.is_dir() else None
-        if folder is None or not (folder / OWN_FOLDER).is_dir():
+            stands = folder is not None and _is_event(folder)
+        if folder is None or not stands:
             raise NotMirroredError(event_id, str(root.path))
         return folder
 
@@ -234,12 +245,14 @@ class Scrub(Struct):
                 return "the manifest is lost"
         try:
             with mirrors.opened(mirrors.root_of(self.config), event_id) as (manifest, _):
-                damage = manifest.damage(quick=self.asked.quick)
+                manifest.end_when(self.stop.is_set)
+                return complaint(manifest, thorough=not self.asked.quick)
         except StorageError as error:
+            if self.stop.is_set():
+                return None  # the run ends before it is known
             if not _is_damage(error):
                 raise
             return error.text
-        return None if damage is None else f"the manifest is damaged: {damage}"
 
     async def _set_aside(self, event_id: int, folder: Path, path: Path, fault: str) -> None:
         with lock.opened(folder / lock.PATH) as held:
@@ -263,9 +276,7 @@ class Scrub(Struct):
         if self.hopeless:
             return
         try:
-            session, options = self._asking(
-                await self._open_session(), event.event_id, verdict.damages
-            )
+            session, options = self._asking(await self._open_session(), event.event_id, verdict)
             report = await sync_event(session, event.event_id, options)
         except StoppedError:
             raise
@@ -275,21 +286,28 @@ class Scrub(Struct):
             self.hopeless = not is_of_one_event(error)
         else:
             verdict.fetched += report.downloaded
-        await event.see_repaired()
+            verdict.tried = True
+            if options.adopt and not report.whole:
+                self.codes.append(Code.NOT_WHOLE)
+        await event.see_repaired(self.pace.until(self.stopped))
 
-    def _asking(
-        self, session: Session, event_id: int, damages: Sequence[Damage]
-    ) -> tuple[Session, Options]:
+    def _asking(self, session: Session, event_id: int, verdict: Verdict) -> tuple[Session, Options]:
         """Return how to ask for what is damaged: also of variants that are not configured, or not any more."""
         usual = self.config.mirror_for(event_id).variants
-        damaged = {one.entry.key[1] for one in damages}
+        damaged = {one.entry.key[1] for one in verdict.damages}
         variants = tuple(one for one in VARIANTS if one in usual or one in damaged)
         narrowed = set(variants) != set(usual)
         if narrowed:
             own = replace(self.config.event.get(event_id, EventSettings()), variants=variants)
             config = replace(session.config, event={**self.config.event, event_id: own})
             session = structs.replace(session, config=config)
-        return session, Options(repair=tuple(damages), narrowed=narrowed, configured=usual)
+        return session, Options(
+            repair=tuple(verdict.damages),
+            narrowed=narrowed,
+            configured=usual,
+            records=bool(verdict.records),
+            adopt=verdict.is_behind,
+        )
 
 
 def _is_damage(error: StorageError) -> bool:
@@ -301,6 +319,15 @@ def _is_damage(error: StorageError) -> bool:
     )
 
 
+def _is_event(folder: Path) -> bool:
+    """Whether a folder was a mirror's once: it has ours in it, or, as a copy without hidden names, what we write."""
+    return (
+        (folder / OWN_FOLDER).is_dir()
+        or (folder / about.NAME).is_file()
+        or any(folder.glob(f"*/{SUMS}"))
+    )
+
+
 def _without_manifest(config: Config) -> list[int]:
     """Return the events whose folder stands without a manifest: nothing else must be silent about them."""
     root = mirrors.root_of(config)
@@ -309,7 +336,8 @@ def _without_manifest(config: Config) -> list[int]:
         for name in os.listdir(root.path) if root.path.is_dir() else ():
             digits = name.partition("-")[0]
             folder = root.path / name
-            is_event = re.fullmatch("[1-9][0-9]{0,17}", digits) and (folder / OWN_FOLDER).is_dir()
-            if is_event and not root.manifest_path(folder).is_file():
+            if not (re.fullmatch("[1-9][0-9]{0,17}", digits) and _is_event(folder)):
+                continue
+            if not root.manifest_path(folder).is_file():
                 found.append(int(digits))
     return found

@@ -12,7 +12,8 @@ from ninepic_mirror.progress import format_size, plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ninepic_mirror.archive.verify import Damage, Entry, Key
+    from ninepic_mirror.archive.verify import Damage, Entry, Fault, Key
+    from ninepic_mirror.errors import StorageError
 
 _WORDS: Final = {
     "missing": "missing",
@@ -21,6 +22,24 @@ _WORDS: Final = {
     "type": "a link or folder in its place",
     "misplaced": "in a wrong place",
 }
+
+_RECORD_WORDS: Final = _WORDS | {"content": "it does not say what was recorded"}
+
+
+class Record(Struct):
+    """A file that passes write beside the photos, and that does not say what the manifest says.
+
+    Args:
+        path: Where it stands.
+        top: Whose SHA256SUMS it is; None: event.json.
+        fault: What is wrong.
+        repaired: It is right again.
+    """
+
+    path: str
+    top: str | None
+    fault: Fault
+    repaired: bool = False
 
 
 class Verdict(Struct):
@@ -32,8 +51,15 @@ class Verdict(Struct):
         checked: How many of them were.
         bytes: That were read.
         damages: What is not as it was.
+        records: What is not right of SHA256SUMS and event.json.
         strays: Files that belong to no photo.
+        older: The manifest is an older copy than the files.
+        unknown: How many of the strays are this mirror's own, which its manifest does not know.
+        adopted: Files that a repair has taken in.
+        tried: A repair has asked for what is damaged.
         notes: What else is worth telling of files that are as they were.
+        errors: Why files could not be looked at, one a file.
+        unrecorded: How many files that are right the next run reads again, because it could not be recorded.
         gone: Damaged files whose photo has left the event since.
         fetched: Files that came over the network.
         rebuilt: The manifest was lost, and made anew.
@@ -49,8 +75,15 @@ class Verdict(Struct):
     checked: int = 0
     bytes: int = 0
     damages: list[Damage] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
     notes: list[tuple[Entry, str]] = field(default_factory=list)
+    older: bool = False
+    unknown: int = 0
+    adopted: int = 0
+    tried: bool = False
+    errors: list[StorageError] = field(default_factory=list)
+    unrecorded: int = 0
     gone: set[Key] = field(default_factory=set)
     fetched: int = 0
     rebuilt: bool = False
@@ -64,11 +97,32 @@ class Verdict(Struct):
         """Begin anew, but for what was done to the manifest."""
         self.checked = self.bytes = 0
         self.damages, self.strays, self.notes = [], [], []
+        self.errors, self.unrecorded, self.records = [], 0, []
+        self.older, self.unknown, self.adopted = False, 0, 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether files stand here that the manifest ought to know."""
+        return self.older or self.unknown > 0
+
+    @property
+    def needs_pass(self) -> bool:
+        """Whether a pass has something to mend."""
+        records = any(not one.repaired for one in self.records)
+        return self.can_be_repaired or records or self.is_behind
+
+    @property
+    def can_be_repaired(self) -> bool:
+        """Whether any damage is left that a repair may mend: not of a photo that left, without a copy of its bytes."""
+        return any(
+            not (one.repaired or (one.entry.is_gone and one.found is None)) for one in self.damages
+        )
 
     @property
     def is_damaged(self) -> bool:
         """Whether damage remains (exit code 8)."""
-        return not all(one.repaired for one in self.damages)
+        records = all(one.repaired for one in self.records)
+        return not (records and all(one.repaired for one in self.damages))
 
     def as_json(self) -> dict[str, object]:
         """Return it as `verify --json` prints it."""
@@ -83,6 +137,16 @@ class Verdict(Struct):
             for one in self.damages
         ]
         damaged += [
+            {
+                "path": one.path,
+                "image_id": None,
+                "variant": None,
+                "fault": one.fault,
+                "repaired": one.repaired,
+            }
+            for one in self.records
+        ]
+        damaged += [
             {"path": path, "image_id": None, "variant": None, "fault": "stray", "repaired": False}
             for path in self.strays
         ]
@@ -92,6 +156,13 @@ class Verdict(Struct):
             "bytes": self.bytes,
             "files": self.files,
             "damaged": damaged,
+            "older": self.older,
+            "unknown": self.unknown,
+            "adopted": self.adopted,
+            "rebuilt": self.rebuilt,
+            "fetched": self.fetched,
+            "unreadable": [{"path": one.path, "error": one.text} for one in self.errors],
+            "unrecorded": self.unrecorded,
             "notes": [{"path": entry.path, "text": text} for entry, text in self.notes],
             "error": self.error,
         }
@@ -110,13 +181,23 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
     if verdict.error is not None:
         yield f"{title}: NOT verified: {plain(verdict.error)}"
         return
-    left = [one for one in verdict.damages if not one.repaired]
-    repaired = len(verdict.damages) - len(left)
+    lines = [
+        *((_line(one, verdict), one.repaired) for one in verdict.damages),
+        *(
+            (f"  {plain(one.path)}: {_RECORD_WORDS[one.fault]}", one.repaired)
+            for one in verdict.records
+        ),
+    ]
+    left = [line for line, is_repaired in lines if not is_repaired]
+    repaired = len(lines) - len(left)
     if verdict.rebuilt:
         yield f"{title}: the manifest was lost or damaged; it was rebuilt from the files"
+    if verdict.errors:
+        yield f"{title}: {count(len(verdict.errors), 'file')} could not be looked at:"
+        yield from _bounded([f"  {plain(str(one))}" for one in verdict.errors], everything)
     if left:
         yield f"{title}: DAMAGED: {count(len(left), 'file')}:"
-        yield from _bounded([_line(one, verdict) for one in left], everything)
+        yield from _bounded(left, everything)
     elif repaired:
         yield f"{title}: {count(repaired, 'damaged file')} repaired; all is as it was:"
     elif verdict.checked < verdict.files:
@@ -124,8 +205,8 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
     else:
         yield f"{title}: no damage: {count(verdict.files, 'file')} as they were"
     if repaired:
-        done = [_line(one, verdict) for one in verdict.damages if one.repaired]
-        yield from _bounded([f"{line}: repaired" for line in done], everything)
+        done = [f"{line}: repaired" for line, is_repaired in lines if is_repaired]
+        yield from _bounded(done, everything)
     if verdict.strays:
         verb = "belongs" if len(verdict.strays) == 1 else "belong"
         yield f"  {count(len(verdict.strays), 'file')} {verb} to no photo (never touched):"
@@ -134,18 +215,34 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
         [f"  {plain(str(entry.path))}: {plain(text)}" for entry, text in verdict.notes], everything
     )
     yield from _work(verdict)
-    if left:
-        more = "the files above could not be had; try again later: " if repairing else ""
-        yield f"  next: {more}{repair}"
+    yield from _next(verdict, repair, repairing=repairing)
+
+
+def _next(verdict: Verdict, repair: str, *, repairing: bool) -> Iterator[str]:
+    if verdict.older:
+        yield "  the manifest is older than the files, as one from a backup is: newer ones are not looked at"
+    elif verdict.unknown:
+        files = count(verdict.unknown, "file")
+        yield f"  the manifest does not know {files} of this mirror's own, which are not looked at"
+    if verdict.is_damaged and not verdict.needs_pass:
+        yield "  next: no whole copy is here; put these files back from a backup, where there is one"
+    elif verdict.is_damaged or verdict.is_behind:
+        what = "" if verdict.is_damaged else "take them in: "
+        if repairing and verdict.tried:
+            what = "the files above could not be had; try again later: "
+        elif repairing:
+            what = "nothing could be tried, for the reason told; when that is over: "
+        yield f"  next: {what}{repair}"
 
 
 def _line(damage: Damage, verdict: Verdict) -> str:
     row = damage.entry
     line = f"  {plain(row.path or row.image_id)}: {_WORDS[damage.fault]}"
     if damage.found is not None:
-        line += f": it stands at {plain(damage.found)}"
-    if row.key in verdict.gone:
-        line += "; its photo has left the event"
+        what = "it stands" if damage.fault == "misplaced" else "its bytes stand"
+        line += f": {what} at {plain(damage.found)}"
+    if row.is_gone or row.key in verdict.gone:
+        line += "; its photo has left the event, so that it cannot be fetched again"
     elif row.error is not None:
         line += f"; {plain(row.error)}"
     return line
@@ -160,10 +257,16 @@ def _bounded(lines: Sequence[str], everything: str) -> Iterator[str]:
 def _work(verdict: Verdict) -> Iterator[str]:
     parts = [f"{count(verdict.checked, 'file')} checked"]
     parts += [f"{format_size(verdict.bytes)} read"] if verdict.bytes else []
+    parts += [f"{count(verdict.adopted, 'file')} taken in"] if verdict.adopted else []
     parts += [f"{count(verdict.fetched, 'file')} fetched"] if verdict.fetched else []
     yield f"  {', '.join(parts)}; {duration(verdict.seconds)}"
-    if verdict.checked < verdict.due:
+    due = verdict.due - verdict.checked - len(verdict.errors)
+    if due:
         why = "the time was over" if verdict.late else "stopped"
-        yield f"  {why} before {count(verdict.due - verdict.checked, 'file')}; the next run begins with them"
+        begin = "" if verdict.unrecorded else "; the next run begins with them"
+        yield f"  {why} before {count(due, 'file')}{begin}"
+    if verdict.unrecorded:
+        files = count(verdict.unrecorded, "file")
+        yield f"  what was read ({files}) could not be recorded, beside a pass or without permission; it is read again"
     if verdict.unread:
         yield "  without permission to write, the newest changes of a pass were not seen"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.archive.store import Store
     from ninepic_mirror.archive.verify import Damage
+    from ninepic_mirror.archive.verify import Pace as ReadingPace
     from ninepic_mirror.config import Mirror
     from ninepic_mirror.model import Known, Originals, Page, Timeline, Variant, Window
     from ninepic_mirror.progress import Progress
@@ -142,6 +143,10 @@ class Options:
             begun that the disk has no room for.
         repair: What `verify` found damaged: only these files are fetched, whatever else is wanted.
         recheck: Ask of every file that is here whether its photo was replaced (`recheck`).
+        reading: How fast to read what is to be repaired.
+        records: Also SHA256SUMS and event.json are to be right again.
+        adopt: Files may stand here that the manifest does not know: list everything, look into every folder, and take
+            in what is whole. Then whatever is wanted is fetched.
     """
 
     full: bool = False
@@ -153,6 +158,9 @@ class Options:
     patient: bool = False
     repair: tuple[Damage, ...] = ()
     recheck: bool = False
+    reading: ReadingPace | None = None
+    records: bool = False
+    adopt: bool = False
 
     def scope(self, variants: Sequence[Variant]) -> dict[str, object] | None:
         """Return what a pass over these variants was asked for, None for the whole event (`sync --json`)."""

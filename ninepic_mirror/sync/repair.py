@@ -7,26 +7,35 @@ Blocks: runs in the manifest's thread.
 
 from __future__ import annotations
 
-import threading
+import hashlib
+import os
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import xxhash
 
 from ninepic_mirror.archive import inventory
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import split
-from ninepic_mirror.archive.verify import Damage, Eye, Pace, barrier, hash_of, look
+from ninepic_mirror.archive.partial import FOLDER as PARTIAL
+from ninepic_mirror.archive.verify import Damage, Eye, Look, Stopped, barrier, feed, hash_of, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.holdings import Holdings
     from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.archive.store import Store
-    from ninepic_mirror.archive.verify import Key
+    from ninepic_mirror.archive.verify import Entry, Key, Pace
+
+_BUFFER: Final = 1 << 20  # bytes of one read
 
 
 def mend(
-    manifest: Manifest, holdings: Holdings, store: Store, damages: Iterable[Damage]
+    manifest: Manifest, holdings: Holdings, store: Store, damages: Iterable[Damage], pace: Pace
 ) -> frozenset[Key]:
     """Do what can be done here for damaged files, and mark the rest as to be had again.
 
@@ -35,6 +44,7 @@ def mend(
         holdings: Its file side.
         store: Over the event folder.
         damages: As `verify` found them, perhaps hours ago.
+        pace: How fast to read; where it ends, the rest stays as it is.
 
     Returns:
         Which files the pass has to have again.
@@ -42,34 +52,55 @@ def mend(
     Raises:
         StorageError: The disk said no.
     """
-    damages = _still(manifest, store, damages)
+    damages = _still(manifest, holdings, store, damages, pace)
     holdings.misplace(one.entry.image_id for one in damages if one.fault == "misplaced")
-    lost = [one for one in damages if one.fault != "misplaced"]
+    lost = [one for one in damages if one.fault != "misplaced" and not one.entry.is_gone]
+    # of what cannot be had again even a damaged copy stays, until whole bytes take its place
+    kept = [one for one in damages if one.entry.is_gone and one.found is not None]
     by_folder: defaultdict[str, list[Key]] = defaultdict(list)
     for one in lost:
         by_folder[split(one.entry.path or "")[0]].append(one.entry.key)
     for folder, keys in by_folder.items():
         holdings.lost(folder, keys)
     with translated(store.tree.name("")):
-        for one in lost:
+        for one in (*lost, *kept):
             if one.entry.path is not None and (block := barrier(store.tree, one.entry.path)):
                 store.tree.move(block, store.trash_place(block))
-        _bring(holdings, store, lost)
+        _bring(holdings, store, [*lost, *kept], pace)
     return frozenset(one.entry.key for one in lost)
 
 
-def _still(manifest: Manifest, store: Store, damages: Iterable[Damage]) -> list[Damage]:
+def _is_the_row(holdings: Holdings, store: Store, entry: Entry, pace: Pace) -> bool:
+    """Whether it is the row that was damaged: the file has its other hash. Then the row is corrected."""
+    sha256, xxh3 = hashlib.sha256(), xxhash.xxh3_128()
+    path = entry.path or ""
+    return feed(store.tree, path, pace, sha256.update, xxh3.update) and holdings.correct(
+        entry.key, path, xxh3.hexdigest(), sha256.hexdigest()
+    )
+
+
+def _still(
+    manifest: Manifest, holdings: Holdings, store: Store, damages: Iterable[Damage], pace: Pace
+) -> list[Damage]:
     """Return what is still damaged, by the rows as they are now that nobody else changes them."""
-    eye, where = Eye(Pace(None, threading.Event())), inventory.where(manifest)
+    eye, where = Eye(pace), inventory.where(manifest)
     found = []
-    for one in damages:
-        entry = inventory.again(manifest, one.entry.key, found=True)
-        if entry is not None and (seen := look(store.tree, entry, eye, where)).fault is not None:
-            found.append(Damage(entry, seen.fault, one.found))
+    with suppress(Stopped):
+        for one in damages:
+            entry = inventory.again(manifest, one.entry.key, found=True)
+            seen = Look() if entry is None else look(store.tree, entry, eye, where)
+            if (
+                entry is not None
+                and seen.fault == "content"
+                and _is_the_row(holdings, store, entry, pace)
+            ):
+                continue
+            if entry is not None and seen.fault is not None:
+                found.append(Damage(entry, seen.fault, one.found))
     return found
 
 
-def _bring(holdings: Holdings, store: Store, lost: Sequence[Damage]) -> None:
+def _bring(holdings: Holdings, store: Store, lost: Sequence[Damage], pace: Pace) -> None:
     """Bring whole bytes that stand elsewhere to where their rows last had them.
 
     All step aside first, because two files may stand in each other's place. Cut off there, they lie in the trash, and
@@ -81,9 +112,18 @@ def _bring(holdings: Holdings, store: Store, lost: Sequence[Damage]) -> None:
     for one in lost:
         row = one.entry
         if one.found is not None and row.path is not None and one.found != row.path:
-            if hash_of(tree, one.found, Pace(None, threading.Event())) != row.sha256:
+            try:
+                is_right = hash_of(tree, one.found, pace) == row.sha256
+            except Stopped:
+                break
+            if not is_right:
                 continue  # it was touched since
             place = store.trash_place(one.found)
+            if holdings.has_at(one.found):
+                _copy(tree, one.found, place)  # another file's, which keeps it
+                aside.append((place, row.path))
+                changed.append(row.path)
+                continue
             tree.move(one.found, place)
             tree.prune(split(one.found)[0])
             aside.append((place, row.path))
@@ -94,3 +134,12 @@ def _bring(holdings: Holdings, store: Store, lost: Sequence[Damage]) -> None:
         tree.move(place, target)
     # not those that are no text to SQLite: they were never in folders of ours
     holdings.changed(path for path in changed if path.isascii())
+
+
+def _copy(tree: Tree, source: str, target: str) -> None:
+    """Copy a file durably, with its modification time."""
+    with tree.opened(source) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+        tree.write_whole(target, iter(partial(file.read, _BUFFER), b""), f"{PARTIAL}/copy")
+        modified = os.fstat(descriptor).st_mtime_ns
+    with tree.opened(target) as descriptor:
+        os.utime(descriptor, ns=(modified, modified))

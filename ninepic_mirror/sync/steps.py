@@ -10,6 +10,7 @@ balance
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Final, Self
 
 import trio
@@ -26,6 +27,7 @@ from ninepic_mirror.archive.balance import (
 )
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings, is_addressed, missed_photos
+from ninepic_mirror.archive.verify import Pace
 from ninepic_mirror.sync import pipeline, recheck, repair
 from ninepic_mirror.sync.download import Downloader
 from ninepic_mirror.sync.enumerator import Enumerator, Findings
@@ -155,22 +157,29 @@ class Pass:
         self._downloader.resumable = partial.sweep(self._store.tree, wanted)
         added = self._note_variants()
         # `everywhere` until every file that stood here before its row has had its chance to be adopted
+        adopt = added or context.options.adopt
         missing = survey.survey(
-            self._store.tree, holdings, sizes=context.options.full, everywhere=added or not adopted
+            self._store.tree,
+            holdings,
+            sizes=context.options.full,
+            everywhere=adopt or not adopted,
+            records=context.options.records,
         )
         self._downloader.look_for_strays = holdings.has_strays()
         moved = self._follow_settings()
-        if context.options.repair:
-            only = repair.mend(manifest, holdings, self._store, context.options.repair)
+        options = context.options
+        if options.repair or options.records:
+            pace = options.reading or Pace(None, threading.Event())
+            only = repair.mend(manifest, holdings, self._store, options.repair, pace)
             # A new or restored manifest knows too little yet to tell what is to be left for another pass.
-            self._only = only if adopted and not context.restored else None
+            self._only = only if adopted and not (adopt or context.restored) else None
             self._changed = True
         # hours that were listed while the timeline was off say nothing of the photos that came meanwhile
         switched_on = manifest.meta("timeline") is False and self._details.timeline_search
         self._changed |= any((left.photos, recovered, added, missing, moved, context.restored))
         # nor do they give the addresses of files whose addresses are not stored
         unaddressed = context.options.recheck and not is_addressed(manifest, context.variants)
-        return context.options.full or added or switched_on or context.restored or unaddressed
+        return context.options.full or adopt or switched_on or context.restored or unaddressed
 
     def _note_variants(self) -> bool:
         """Keep account of the variants; return whether one is wanted of which not every photo has a row."""
@@ -300,9 +309,16 @@ class Pass:
         sums.write_stale(tree, manifest)
         # only when the counts, or what stands beside them, may have changed
         subject = self._subject()
-        if self._changed or manifest.meta(about.NOTE) != subject or tree.stat(about.NAME) is None:
-            about.write(tree, about.describe(self._details, self._context.settings, manifest))
-            manifest.set_meta({about.NOTE: subject})
+        if (
+            self._changed
+            or self._context.options.full
+            or manifest.meta(about.NOTE) != subject
+            or tree.stat(about.NAME) is None
+        ):
+            said = about.describe(self._details, self._context.settings, manifest)
+            manifest.set_meta({about.NOTE: None, about.HASH: None})  # while either may be
+            about.write(tree, said)
+            manifest.set_meta({about.NOTE: subject, about.HASH: about.hash_of(said)})
         return survey.conclude(tree, self._holdings)
 
     def _subject(self) -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -150,6 +152,128 @@ def test_damaged_manifest(mirror: Mirror) -> None:
     check_settled(mirror.folder)
 
 
+@pytest.mark.parametrize("way", ["older", "emptied", "rows"])
+def test_what_the_manifest_does_not_know(mirror: Mirror, way: str) -> None:
+    """An older copy of the manifest, or one without some rows, is noticed; a repair takes the files in."""
+    path = mirror.folder / ".ninepic-mirror/manifest.sqlite3"
+    old = path.read_bytes()
+    mirror.service.order("POST", "456/add", {"count": 5})
+    flags = [*mirror.service.flags, "--root", "m"]
+    assert mirror.commands.run("sync", 456, *flags).code == 0
+    before = mirror.hashes()
+    if way == "older":
+        path.write_bytes(old)
+    else:
+        where = "" if way == "emptied" else f" WHERE image_id = '{mirror.rows()[0].image_id}'"
+        with closing(sqlite3.connect(path)) as manifest:
+            manifest.executescript(f"DELETE FROM files{where}; DELETE FROM photos{where};")
+    lacking = {"older": 10, "emptied": 130, "rows": 2}[way]
+    found = mirror.verify()
+    document = entry(found)
+    assert (found.code, document["older"], document["unknown"]) == (0, way == "older", lacking)
+    text = mirror.commands.run("verify", 456, "--root", "m").out
+    assert ("older than the files" in text) == (way == "older")
+    assert "take them in: " in text
+    asked = photo_requests(mirror.service)
+    done = mirror.repair()
+    assert done.code == 0
+    document = entry(done)
+    assert (document["adopted"], document["fetched"], document["damaged"]) == (lacking, 0, [])
+    assert (document["older"], document["unknown"]) == (False, 0)
+    assert photo_requests(mirror.service) == asked
+    assert mirror.hashes() == before
+    assert entry(mirror.verify())["checked"] == 130
+    check_settled(mirror.folder)
+
+
+def test_a_row_that_lies_about_a_hash(mirror: Mirror) -> None:
+    """Where size and the other hash agree it is the row that is corrected, and nothing is fetched."""
+    row, sums = mirror.rows()[0], mirror.hashes()
+    with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
+        manifest.execute("UPDATE files SET sha256 = ? WHERE path = ?", ["0" * 64, row.path])
+        manifest.commit()
+    assert faults(mirror.verify())[row.path] == "content"
+    asked = photo_requests(mirror.service)
+    done = mirror.repair()
+    assert (done.code, [one["repaired"] for one in entry(done)["damaged"]]) == (0, [True, True])
+    assert photo_requests(mirror.service) == asked
+    assert {one.path: one.sha256 for one in mirror.rows()} == sums
+    check_settled(mirror.folder)
+
+
+def test_what_left_before_the_manifest_was_lost(mirror: Mirror) -> None:
+    """A rebuilt manifest cannot know it: it is listed, and no repair after the first looks for its photo again."""
+    row = next(row for row in mirror.rows() if row.variant == "large")
+    mirror.service.order("POST", "456/remove", {"image_id": row.image_id})
+    flags = [*mirror.service.flags, "--root", "m"]
+    assert mirror.commands.run("sync", 456, *flags).code == 0
+    (mirror.folder / ".ninepic-mirror/manifest.sqlite3").unlink()
+    done = mirror.repair()
+    assert (done.code, entry(done)["rebuilt"], entry(done)["unknown"]) == (0, True, 0)
+    assert faults(done)[row.path] == "stray"
+    before = mirror.service.requests()
+    again = mirror.repair()
+    assert (again.code, entry(again)["unknown"], len(faults(again))) == (0, 0, 2)
+    assert mirror.service.requests() == before
+
+
+def test_foreign_files_need_no_pass(mirror: Mirror) -> None:
+    """What is nobody's is listed and left alone; a repair asks the service nothing for it."""
+    (mirror.folder / "2026-01-19").mkdir(exist_ok=True)
+    (mirror.folder / "2026-01-19/notes.jpg").write_bytes(b"x")
+    before = mirror.service.requests()
+    done = mirror.repair()
+    assert (done.code, faults(done)) == (0, {"2026-01-19/notes.jpg": "stray"})
+    assert mirror.service.requests() == before
+
+
+@pytest.mark.parametrize("way", ["repair", "full"])
+def test_what_stands_beside_the_photos(mirror: Mirror, way: str) -> None:
+    """SHA256SUMS and event.json, which a rebuild and people read, are compared and made anew, without a photo request."""
+    first, *others = sorted(mirror.folder.glob("*/SHA256SUMS"))
+    about = mirror.folder / "event.json"
+    kept = {path: path.read_bytes() for path in (about, first, *others)}
+    first.write_bytes(kept[first].replace(b"a", b"b", 1))
+    about.write_text("{}")
+    wrong = {str(first.relative_to(mirror.folder)): "content", "event.json": "content"}
+    if others:
+        others[0].unlink()
+        wrong[str(others[0].relative_to(mirror.folder))] = "missing"
+    found = mirror.verify()
+    assert (found.code, faults(found)) == (8, wrong)
+    text = mirror.commands.run("verify", 456, "--root", "m").out
+    assert "event.json: it does not say what was recorded" in text
+    asked = photo_requests(mirror.service)
+    if way == "repair":
+        done = mirror.repair()
+        assert (done.code, faults(done)) == (0, wrong)
+        assert all(one["repaired"] for one in entry(done)["damaged"])
+    else:
+        flags = [*mirror.service.flags, "--root", "m"]
+        assert mirror.commands.run("sync", 456, *flags, "--full").code == 0
+    assert photo_requests(mirror.service) == asked
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert mirror.verify().code == 0
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_copy_without_hidden_names(mirror: Mirror, named: bool) -> None:
+    """It is named, with what makes a mirror of it again; then nothing that stands whole is fetched."""
+    before = mirror.hashes()
+    shutil.rmtree(mirror.folder / ".ninepic-mirror")
+    if not named:
+        (mirror.folder / "event.json").unlink()
+    found = mirror.commands.run("verify", "--root", "m")
+    assert (found.code, "456-" in found.err, "the manifest is lost" in found.err) == (6, True, True)
+    assert "verify 456 --root m --repair" in found.err
+    asked = photo_requests(mirror.service)
+    done = mirror.repair(456)
+    assert (done.code, entry(done)["rebuilt"], entry(done)["damaged"]) == (0, True, [])
+    assert photo_requests(mirror.service) == asked
+    assert mirror.hashes() == before
+    check_settled(mirror.folder)
+
+
 def test_oldest_first(mirror: Mirror) -> None:
     """Samples take their turn: ten runs over a tenth have seen every file once."""
     path = mirror.folder / ".ninepic-mirror/manifest.sqlite3"
@@ -171,6 +295,54 @@ def test_time_is_over(mirror: Mirror) -> None:
     assert done.code == 0
     assert "the time was over before" in done.out
     assert "; the next run begins with them" in done.out
+
+
+def test_time_is_over_amid_damage(mirror: Mirror) -> None:
+    """Damaged files are looked at twice, within the same rate and time; what was seen by then is told."""
+    for row in mirror.rows():
+        flip(mirror.folder / row.path, random.Random(1))
+    began = time.monotonic()
+    done = mirror.verify("--max-duration", "3s", "--max-rate", "500kB/s")
+    assert (
+        time.monotonic() - began < 6.5
+    )  # twice the bytes would take 6 s, beside the program's start
+    assert done.code == 8
+    assert 0 < len(entry(done)["damaged"]) == entry(done)["checked"] < 120
+
+
+def test_a_file_that_may_not_be_read(mirror: Mirror) -> None:
+    """It ends with 6, and does not hide what is damaged."""
+    closed, victim = (row.path for row in mirror.rows()[:2])
+    (mirror.folder / victim).unlink()
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not here (Debian: apt install strace)")
+    inject = ["strace", "-f", "-qq", "-o", "log", "-e", "trace=readv"]
+    inject += ["-e", "inject=readv:error=EACCES", "-P", str(mirror.folder / closed)]
+    done = subprocess.run(
+        [*inject, *PROGRAM, "verify", "--root", "m", "--json"],
+        cwd=mirror.commands.folder,
+        env=mirror.commands.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = Outcome(done.returncode, done.stdout, done.stderr)
+    assert (found.code, faults(found)) == (6, {victim: "missing"})
+    assert [one["path"] for one in entry(found)["unreadable"]] == [str(mirror.folder / closed)]
+    assert "ermission denied" in found.err
+    assert entry(mirror.verify())["checked"] == 120
+
+
+def test_what_cannot_be_recorded(mirror: Mirror) -> None:
+    """While somebody holds the event a run that is out of time waits no longer, and does not promise more than is so."""
+    with (mirror.folder / ".ninepic-mirror/lock").open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        words = ("--max-duration", "1s", "--max-rate", "500kB/s")
+        began = time.monotonic()
+        done = mirror.commands.run("verify", "--root", "m", *words)
+        assert time.monotonic() - began < 5
+    assert "could not be recorded" in done.out
+    assert "the next run begins with them" not in done.out
 
 
 def test_stopped(mirror: Mirror, wait: Callable[[Callable[[], object]], None]) -> None:
@@ -212,7 +384,10 @@ def test_without_permission_to_write(mirror: Mirror) -> None:
     if "mount" in done.stderr and not done.stdout:
         pytest.skip(f"no mount can be made here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
-    assert entry(Outcome(0, done.stdout, "")) == entry(mirror.verify())
+    found = entry(Outcome(0, done.stdout, ""))
+    assert found["unrecorded"] == 120
+    found["unrecorded"] = 0
+    assert found == entry(mirror.verify())
     assert "is not recorded" in done.stderr
 
 
@@ -243,10 +418,12 @@ def test_a_row_that_names_a_wrong_place(mirror: Mirror) -> None:
             [wrong, row.path],
         )
         manifest.commit()
-    assert faults(mirror.verify()) == {wrong: "misplaced"}
+    # the sums name it where it was
+    damaged = {wrong: "misplaced", f"{row.path.partition('/')[0]}/SHA256SUMS": "content"}
+    assert faults(mirror.verify()) == damaged
     asked = photo_requests(mirror.service)
     done = mirror.repair()
-    assert (done.code, faults(done)) == (0, {wrong: "misplaced"})
+    assert (done.code, faults(done)) == (0, damaged)
     assert photo_requests(mirror.service) == asked
     assert (mirror.folder / row.path).is_file()
     check_settled(mirror.folder)
@@ -301,14 +478,55 @@ def test_an_unreadable_file(mirror: Mirror) -> None:
 
 
 def test_a_photo_that_left(mirror: Mirror) -> None:
-    """Its copy cannot be had again: that is said, and from then on nobody promises it."""
+    """Its copy cannot be had again: that is said, then and whenever it is verified."""
     row = next(row for row in mirror.rows() if row.variant == "large")
     (mirror.folder / row.path).unlink()
     mirror.service.order("POST", "456/remove", {"image_id": row.image_id})
     done = mirror.commands.run("verify", 456, *mirror.service.flags, "--root", "m", "--repair")
     assert done.code == 8
-    assert f"  {row.path}: missing; its photo has left the event" in done.out
+    assert f"  {row.path}: missing; its photo has left the event, so" in done.out
+    assert "put these files back from a backup" in done.out
+    for again in (mirror.verify(), mirror.repair(), mirror.verify()):
+        assert (again.code, faults(again)) == (8, {row.path: "missing"})
+
+
+def test_what_is_kept_of_photos_that_left(mirror: Mirror, tmp_path: Path) -> None:
+    """Kept files are read like all others; damaged, they come back from the trash or a file of equal bytes."""
+    first, second, third, *_ = (row for row in mirror.rows() if row.variant == "large")
+    hashes = mirror.hashes()
+    for row in (first, second):
+        mirror.service.order("POST", "456/remove", {"image_id": row.image_id})
+    flags = [*mirror.service.flags, "--root", "m"]
+    assert mirror.commands.run("sync", 456, *flags).code == 0
+    assert (mirror.verify().code, entry(mirror.verify())["checked"]) == (0, 120)
+    trash = mirror.folder / ".ninepic-mirror/trash/2026-01-20"
+    trash.mkdir(parents=True)
+    shutil.copy(mirror.folder / first.path, trash / "any")
+    twin = mirror.folder / third.path
+    twin.write_bytes((mirror.folder / second.path).read_bytes())
+    with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
+        manifest.execute(
+            "UPDATE files SET (size, sha256, xxh3_128) ="
+            " (SELECT size, sha256, xxh3_128 FROM files WHERE path = ?) WHERE path = ?",
+            [second.path, third.path],
+        )
+        manifest.execute("UPDATE sums SET stale = 1")
+        manifest.commit()
+    for row in (first, second):
+        flip(mirror.folder / row.path, random.Random(1))
+    asked = photo_requests(mirror.service)
+    for _ in range(2):
+        done = mirror.verify()
+        assert (done.code, faults(done)) == (8, {first.path: "content", second.path: "content"})
+    done = mirror.repair()
+    assert (done.code, [one["repaired"] for one in entry(done)["damaged"]]) == (0, [True, True])
+    assert photo_requests(mirror.service) == asked
+    for row in (first, second):
+        data = (mirror.folder / row.path).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == hashes[row.path]
     assert mirror.verify().code == 0
+    assert mirror.commands.run("sync", 456, *flags, "--full").code == 0
+    assert twin.is_file()
 
 
 def test_another_instance(mirror: Mirror) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ninepic_mirror.archive.about import NAME, describe, write
+from ninepic_mirror.archive.about import HASH, NAME, blame, describe, hash_of, write
 from ninepic_mirror.archive.records import Listing
 from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import StorageError
@@ -72,3 +72,19 @@ def test_a_folder_in_its_place_is_told(shelf: Shelf) -> None:
     (shelf.folder / NAME).mkdir()
     with pytest.raises(StorageError, match="file is due"):
         write(shelf.tree, {})
+
+
+def test_what_is_wrong(shelf: Shelf) -> None:
+    """It is what was written; where that is not known, nothing is wrong with it."""
+    assert blame(shelf.tree, shelf.manifest, thorough=True) is None
+    write(shelf.tree, {"name": "Marathon"})
+    shelf.manifest.set_meta({HASH: hash_of({"name": "Marathon"})})
+    assert blame(shelf.tree, shelf.manifest, thorough=True) is None
+    place = shelf.folder / NAME
+    place.write_text("{}")
+    assert blame(shelf.tree, shelf.manifest, thorough=True) == "content"
+    assert blame(shelf.tree, shelf.manifest, thorough=False) is None
+    place.unlink()
+    assert blame(shelf.tree, shelf.manifest, thorough=False) == "missing"
+    place.mkdir()
+    assert blame(shelf.tree, shelf.manifest, thorough=True) == "type"

@@ -74,6 +74,36 @@ def test_what_is_lost_of_a_variant_that_is_not_wanted(shelf: Shelf) -> None:
     assert inventory.again(shelf.manifest, ("a", "large")) is None
 
 
+def test_what_left_is_read_like_any_other(shelf: Shelf) -> None:
+    """The file of a photo that left the event is promised at its place; in the trash, or never had, it is not."""
+    shelf.manifest.change("UPDATE files SET state = 'gone' WHERE image_id IN ('a', 'b')")
+    shelf.manifest.change(
+        "UPDATE files SET path = '.ninepic-mirror/trash/2026-01-19/' || path WHERE image_id = 'b'"
+    )
+    everything = listed(shelf.manifest, 10)
+    assert names(everything) == "ca"
+    inventory.record(shelf.manifest, everything, 10)
+    assert names(listed(shelf.manifest, 10)) == ""
+    assert names(listed(shelf.manifest, 11)) == "ca"
+    kept = inventory.again(shelf.manifest, ("a", "large"))
+    assert kept is not None
+    assert kept.is_gone
+    assert inventory.again(shelf.manifest, ("b", "large")) is None
+    shelf.manifest.change("UPDATE files SET sha256 = NULL WHERE image_id = 'a'")
+    assert inventory.again(shelf.manifest, ("a", "large")) is None
+
+
+def test_twins(shelf: Shelf) -> None:
+    """Equal bytes of another present file, wherever it stands."""
+    shelf.manifest.change(
+        "UPDATE files SET xxh3_128 = 'x', sha256 = 'y' WHERE image_id IN ('a', 'c')"
+    )
+    shelf.manifest.change("UPDATE files SET state = 'gone' WHERE image_id = 'a'")
+    found = inventory.twins(shelf.manifest, ("a", "large"))
+    assert sorted(found) == ["2026-01-19/05/large/c.jpg", "2026-01-19/05/thumbnail/c.jpg"]
+    assert inventory.twins(shelf.manifest, ("b", "large")) == []
+
+
 def test_only_what_is_still_so_is_recorded(shelf: Shelf) -> None:
     """A file that was replaced while it was read was not verified, and a new file never was."""
     before = listed(shelf.manifest, 10)

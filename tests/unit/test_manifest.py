@@ -542,3 +542,12 @@ def test_a_read_only_mirror_can_be_read(tmp_path: Path) -> None:
             Manifest.open(place / NAME)
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+def test_a_long_question_ends(tmp_path: Path) -> None:
+    """A statement over a large manifest does not outlive the run that asked."""
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    with Manifest.open(tmp_path / "manifest.sqlite3") as manifest:
+        manifest.end_when(lambda: True)
+        with pytest.raises(StorageError, match="interrupted"):
+            manifest.rows(endless)

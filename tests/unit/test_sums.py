@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ninepic_mirror.archive.records import Listing
-from ninepic_mirror.archive.sums import named_lines, sums_path, write_stale
+from ninepic_mirror.archive.sums import blame, named_lines, sums_path, write_stale
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import HOUR
 from tests.shelf import SIX, jpeg, photo, sha256, window
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.shelf import Shelf
@@ -226,3 +227,47 @@ def test_sums_that_cannot_be_read_are_told(shelf: Shelf, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="output error"):
         shelf.holdings.name(named_lines(shelf.tree))
     assert shelf.manifest.rows("SELECT * FROM named") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda text: text, None),
+        (lambda text: text[:-2], "content"),
+        (lambda text: text + "no line\n", "content"),
+        (lambda text: text[:10] + "g" + text[11:], "content"),
+        (lambda text: ("0" if text[0] != "0" else "1") + text[1:], "content"),
+        (lambda text: text.partition("\n")[2], "content"),
+        (lambda text: text.replace("a.jpg", "x.jpg"), "content"),
+        (lambda text: text + f"{'0' * 64}  zoo.jpg\n", "content"),
+        (lambda text: text + f"{'0' * 64}  zebra.jpg\n", None),  # it stands, and no row knows it
+        (lambda text: f"{'0' * 64}  00.jpg\n" + text, None),
+    ],
+)
+def test_what_is_wrong(shelf: Shelf, change: Callable[[str], str], fault: str | None) -> None:
+    """Each line says what its row says, and no present file lacks one."""
+    shelf.have(window(SIX), "a", "b")
+    write_stale(shelf.tree, shelf.manifest)
+    for stray in ("zebra.jpg", "00.jpg"):
+        (shelf.folder / "2026-01-19" / stray).write_text("")
+    place = shelf.folder / "2026-01-19/SHA256SUMS"
+    place.write_text(change(place.read_text()))
+    assert blame(shelf.tree, shelf.manifest, "2026-01-19", thorough=True) == fault
+    assert blame(shelf.tree, shelf.manifest, "2026-01-19", thorough=False) is None
+    shelf.manifest.change("UPDATE sums SET stale = 1")
+    assert blame(shelf.tree, shelf.manifest, "2026-01-19", thorough=True) is None
+
+
+def test_what_is_kept_may_be_named_or_not(shelf: Shelf) -> None:
+    """The line of a file that is to be had again, or of a photo that left, is no fault, nor is it missed."""
+    shelf.have(window(SIX), "a", "b")
+    write_stale(shelf.tree, shelf.manifest)
+    shelf.manifest.change("UPDATE files SET state = 'gone' WHERE image_id = 'a'")
+    place = shelf.folder / "2026-01-19/SHA256SUMS"
+    for text in (place.read_text(), place.read_text().partition("\n")[2]):
+        place.write_text(text)
+        assert blame(shelf.tree, shelf.manifest, "2026-01-19", thorough=True) is None
+    place.unlink()
+    assert blame(shelf.tree, shelf.manifest, "2026-01-19", thorough=False) == "missing"
+    place.mkdir()
+    assert blame(shelf.tree, shelf.manifest, "2026-01-19", thorough=False) == "type"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ninepic_mirror.archive.records import Stray
+from ninepic_mirror.archive.sums import write_stale
 from ninepic_mirror.archive.survey import conclude, survey
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import HOUR
@@ -115,12 +116,16 @@ def test_sizes_are_looked_at_in_a_full_pass(shelf: Shelf) -> None:
 
 
 def test_a_full_pass_over_a_good_mirror_writes_nothing(shelf: Shelf) -> None:
-    """When every size fits, no sums are written anew."""
+    """When every size fits, and the sums say what is recorded, they are not written anew; else they are."""
     mirrored(shelf)
-    shelf.manifest.change("UPDATE sums SET stale = 0")
-    (shelf.folder / "2026-01-19/SHA256SUMS").touch()
+    write_stale(shelf.tree, shelf.manifest)
     assert look(shelf, sizes=True) == 0
     assert shelf.holdings.tops() == ["2026-01-19"]
+    (shelf.folder / "2026-01-19/SHA256SUMS").write_text("")
+    assert look(shelf) == 0
+    assert shelf.holdings.tops() == ["2026-01-19"]
+    assert look(shelf, sizes=True) == 0
+    assert shelf.holdings.tops() == []
 
 
 def test_missing_sums_are_written_again(shelf: Shelf) -> None:

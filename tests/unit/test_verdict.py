@@ -53,7 +53,9 @@ def test_each_line() -> None:
         Damage(row(3), "size"),
         Damage(Entry("id4\x1b", "large", None, 5, "", None, "failed"), "missing"),
     ]
-    verdict = Verdict(456, "Marathon", 9, 9, 9, damages=damages, fetched=1, rebuilt=True)
+    verdict = Verdict(
+        456, "Marathon", 9, 9, 9, damages=damages, fetched=1, rebuilt=True, tried=True
+    )
     verdict.gone.add(("id3", "large"))
     verdict.strays, verdict.notes, verdict.unread = ["x.txt"], [(row(5), "odd")], True
     said = text(verdict, repairing=True)
@@ -71,6 +73,33 @@ def test_each_line() -> None:
         "the files above could not be had; try again later: REPAIR",
     ):
         assert line in said, line
+
+
+def test_what_to_do_next() -> None:
+    """What a repair can mend, what it could not try, and what nobody can have again are told apart."""
+    lost = Verdict(456, damages=[Damage(row(1), "missing")])
+    assert text(lost, repairing=True).endswith(
+        "  next: nothing could be tried, for the reason told; when that is over: REPAIR"
+    )
+    gone = Entry("id", "large", "1.jpg", 5, "", None, "gone")
+    kept = Verdict(456, damages=[Damage(gone, "content")])
+    assert (kept.is_damaged, kept.needs_pass) == (True, False)
+    assert "put these files back from a backup" in text(kept)
+    kept.damages[0].found = ".ninepic-mirror/trash/1.jpg"
+    assert kept.needs_pass
+    said = text(kept)
+    assert "its bytes stand at .ninepic-mirror/trash/1.jpg; its photo has left the event" in said
+    assert said.endswith("  next: REPAIR")
+
+
+def test_what_the_manifest_does_not_know() -> None:
+    """Such files are no damage, and are never called looked at."""
+    older = Verdict(456, older=True, strays=["a.jpg"], unknown=1)
+    assert not older.is_damaged
+    assert "older than the files" in text(older)
+    assert text(older).endswith("  next: take them in: REPAIR")
+    assert "does not know 1 file of" in text(Verdict(456, strays=["a.jpg"], unknown=1))
+    assert "2 files taken in" in text(Verdict(456, adopted=2))
 
 
 def test_an_error() -> None:

@@ -156,6 +156,19 @@ def test_pace() -> None:
     assert stop.waits == [2.0, 4.0, 2.0]
 
 
+def test_two_ends_and_one_rate() -> None:
+    """What is read until another event keeps below the same rate, together with the first."""
+    stop, other = threading.Event(), threading.Event()
+    pace = Pace(10, stop, lambda: 0.0)
+    second = pace.until(other)
+    stop.set()
+    with pytest.raises(Stopped):
+        pace.spend(10**6)
+    threading.Timer(0.01, other.set).start()
+    with pytest.raises(Stopped):  # it has to wait, for what the first has spent
+        second.spend(1)
+
+
 @pytest.mark.parametrize("rate", [None, 10.0])
 def test_pace_stops(rate: float | None) -> None:
     """A run that is to end waits for nothing more."""
@@ -350,11 +363,13 @@ def test_readers_stop(shelf: Shelf) -> None:
 
 
 def test_readers_tell_a_fault_of_the_disk(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ends the run leaves the threads."""
+    """What cannot be told of one file is told with it; the others are looked at."""
 
     def fail(*_: object) -> int:
         raise PermissionError(errno.EACCES, "no")
 
     monkeypatch.setattr(os, "readv", fail)
-    with Readers(shelf.tree, eye()) as readers, pytest.raises(StorageError):
-        readers.look(entries(shelf), WHERE)
+    with Readers(shelf.tree, eye()) as readers:
+        seen = readers.look(entries(shelf), WHERE)
+    assert len(seen) == len(entries(shelf))
+    assert {type(one.error) for one in seen.values()} == {StorageError}

@@ -1,0 +1,101 @@
+"""Whether a manifest makes sense, beyond what SQLite sees."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ninepic_mirror.archive.manifest import Manifest, ManifestError
+from ninepic_mirror.archive.sanity import complaint
+from ninepic_mirror.archive.schema import MIGRATIONS
+from tests.shelf import SIX, Shelf, open_shelf, window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    """An event with two photos."""
+    with open_shelf(tmp_path) as shelf:
+        shelf.have(window(SIX), "a", "b")
+        yield shelf
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+def test_a_whole_one(shelf: Shelf, thorough: bool) -> None:
+    """Nothing is wrong with one that a pass has written."""
+    assert complaint(shelf.manifest, thorough=thorough) is None
+
+
+def test_one_of_an_older_version(tmp_path: Path) -> None:
+    """It need not have what came later."""
+    path = tmp_path / "manifest.sqlite3"
+    with closing(sqlite3.connect(path)) as made:
+        made.executescript(MIGRATIONS[0] + "PRAGMA user_version = 1;")
+        assert complaint(Manifest(path, made), thorough=True) is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("DROP TABLE deliveries", "no deliveries.bag_id"),
+        ("ALTER TABLE named RENAME COLUMN sha256 TO sha257", "no named.sha256"),
+    ],
+)
+def test_tables(shelf: Shelf, damage: str, says: str) -> None:
+    """A table or column that is not there is missed, also where nothing has asked for it yet."""
+    shelf.manifest.change(damage)
+    assert says in str(complaint(shelf.manifest, thorough=False))
+
+
+def test_whose_rows(shelf: Shelf) -> None:
+    """Files of photos that are not known would be read by nobody."""
+    shelf.manifest.change("UPDATE photos SET image_id = 'c' WHERE image_id = 'a'")
+    assert "does not know" in str(complaint(shelf.manifest, thorough=True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "path = NULL, folder = NULL",
+        "sha256 = NULL",
+        "folder = NULL",
+        "folder = 'other'",
+        "folder = '2026-01-19'",
+        "path = '/etc/passwd', folder = '/etc'",
+        "path = '../passwd', folder = '..'",
+        "path = 'a/../passwd', folder = 'a/..'",
+    ],
+)
+def test_rows_that_contradict_themselves(shelf: Shelf, change: str) -> None:
+    """A file without a place is looked at by nobody, and one outside the folder must not be."""
+    shelf.manifest.change(f"UPDATE files SET {change} WHERE image_id = 'a'")
+    assert "contradicts itself" in str(complaint(shelf.manifest, thorough=True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state = 'pending', path = NULL, folder = NULL, sha256 = NULL",
+        "path = 'a.jpg', folder = ''",
+        "state = 'gone', path = '.ninepic-mirror/trash/a.jpg', folder = '.ninepic-mirror/trash'",
+    ],
+)
+def test_rows_that_are_right(shelf: Shelf, change: str) -> None:
+    """What is to be had, what stands in the event's folder itself, what lies in the trash."""
+    shelf.manifest.change(f"UPDATE files SET {change} WHERE image_id = 'a'")
+    assert complaint(shelf.manifest, thorough=True) is None
+
+
+@pytest.mark.parametrize("column", ["error", "etag", "url"])
+def test_texts(shelf: Shelf, column: str) -> None:
+    """A text that is no UTF-8 is found in whatever column."""
+    shelf.manifest.change(f"UPDATE files SET {column} = CAST(x'a0a1ff' AS TEXT)")
+    assert complaint(shelf.manifest, thorough=False) is None
+    with pytest.raises(ManifestError):
+        complaint(shelf.manifest, thorough=True)
