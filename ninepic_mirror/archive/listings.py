@@ -355,7 +355,7 @@ def unaddressed(
     """
     found = manifest.rows(
         "SELECT DISTINCT photos.hour FROM files JOIN photos USING (image_id)"
-        " WHERE (state = 'failed' OR state = 'pending' AND files.url IS NULL) AND photos.gone_since IS NULL"
+        " WHERE state IN ('pending', 'failed') AND (state = 'failed' OR files.url IS NULL) AND photos.gone_since IS NULL"
         f" AND variant IN ({_marks(variants)}) AND variant <> 'original' AND NOT {IS_RESTING}",
         [*variants, clock(patient=patient)],
     )
