@@ -25,7 +25,7 @@ def test_whole(commands: Commands, service: Service, tmp_path: Path) -> None:
 
 
 def test_json_is_one_object(commands: Commands, service: Service) -> None:
-    """`--json` prints one object with every field of DESIGN §3, and a second pass costs three requests."""
+    """`--json` prints one object with every field of DESIGN §3 and the README, and a second pass costs three requests."""
     first = commands.run("sync", 456, *service.flags, "--root", "mirror", "--json")
     second = commands.run("sync", 456, *service.flags, "--root", "mirror", "--json")
     entry = second.entry
@@ -37,7 +37,7 @@ def test_json_is_one_object(commands: Commands, service: Service) -> None:
     assert entry["requests"] == {"api": 3, "photos": 0}
     assert set(entry) == {
         "event_id", "name", "whole", "photos", "undated", "files", "bytes_downloaded", "requests", "retries",
-        "seconds", "failures", "scope",
+        "seconds", "failures", "scope", "forgotten", "recheck",
     }  # fmt: skip
 
 
