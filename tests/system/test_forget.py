@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 import pytest
 
+from ninepic_mirror.archive.manifest import Manifest
 from tests.oracle import rows
 
 if TYPE_CHECKING:
@@ -180,6 +181,48 @@ def test_an_unknown_id(commands: Commands, service: Service) -> None:
     assert (later.code, later.entry["photos"], later.entry["files"]["present"]) == (0, 61, 120)
     assert traces(commands, "comes-later") == []
     assert forget(commands, name, "--event", 457).code == 9
+
+
+@pytest.mark.parametrize("damage", ["lost", "state", "corrupt", "new"])
+def test_another_event_that_cannot_tell(commands: Commands, serve: Serve, damage: str) -> None:
+    """What a manifest cannot tell is not taken for "holds nothing": nothing is removed, or the files go by name."""
+    service = serve("--photos", 4, "--events", 2)
+    place: tuple[object, ...] = (
+        "--root",
+        "m",
+        *(("--state-dir", "s") if damage == "state" else ()),
+    )
+    for event in (456, 457):
+        service.order("POST", f"{event}/add_raw", {"image_id": "both", "hour": 1768777200})
+        commands.run("sync", event, *service.flags, *place)
+    root = commands.folder / "m"
+    assert len(list(root.rglob("both.jpg"))) == 4
+    (manifest,) = commands.folder.glob(
+        "s/457*/manifest.sqlite3"
+        if damage == "state"
+        else "m/457*/.ninepic-mirror/manifest.sqlite3"
+    )
+    if damage == "corrupt":
+        manifest.write_bytes(b"nonsense" * 1000)
+    else:
+        for path in manifest.parent.glob("manifest.sqlite3*"):
+            path.unlink()
+    if damage == "new":  # as a rebuild that was cut off
+        Manifest.open(manifest).close()
+
+    done = commands.run("forget", "both", *place, "--yes")
+
+    if damage == "new":
+        assert (done.code, list(root.rglob("both.jpg"))) == (0, []), done.err
+        assert len(list(root.rglob(".ninepic-mirror/forgotten"))) == 2
+        return
+    assert (done.code, len(list(root.rglob("both.jpg")))) == (6, 4)
+    assert "nothing was removed" in done.err
+    assert "457" in done.err
+    assert not list(root.rglob("forgotten"))
+    assert commands.run("sync", 457, *service.flags, *place).code == 0
+    assert commands.run("forget", "both", *place, "--yes").code == 0
+    assert list(root.rglob("both.jpg")) == []
 
 
 def test_packages_are_named(commands: Commands, service: Service) -> None:
