@@ -24,6 +24,7 @@ import hashlib
 import json
 import re
 import secrets
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
@@ -63,6 +64,8 @@ _TOKENS: Final = {
     "{hour}": r"(?:\d\d|undated)",
     "{variant}": f"(?:{'|'.join(VARIANTS)})",
 }
+_TELLING: Final = 4  # characters of a name that are no part of a date
+_NOTHING: Final = re.compile("(?!)")
 _BEHIND: Final = r"(?:\.[0-9A-Za-z]{1,8})?(?:\.\d+)?"
 
 
@@ -313,9 +316,27 @@ class Oblivion:
                     for name in found:
                         path = f"{folder}/{name}" if folder else name
                         inner = path.removeprefix(f"{_TRASH}/").partition("/")[2] if start else path
-                        is_ours = names.fullmatch(inner) and path not in recorded
-                        if is_ours and not self._is_of_another(path, ids):
+                        is_ours = names.fullmatch(inner) or (
+                            start and self._is_in_trash(inner, ids)
+                        )
+                        if is_ours and path not in recorded and not self._is_of_another(path, ids):
                             yield path
+
+    def _is_in_trash(self, path: str, ids: Sequence[str]) -> bool:
+        """Whether a path of the trash, without the trash's own folders, is one of these photos', by any layout.
+
+        Layouts of long ago are written down nowhere: what has the whole name in a component is taken for the photo's,
+        unless it has a longer name that the manifest knows.
+        """
+        within = [
+            name
+            for name in map(safe_name, ids)
+            if name in path and any(map(_whole(name).fullmatch, path.split("/")))
+        ]
+        return bool(within) and not self._manifest.rows(
+            "SELECT 1 FROM photos WHERE instr(?, image_id) AND length(image_id) > ? LIMIT 1",
+            [path, max(map(len, within))],
+        )
 
     def _is_of_another(self, path: str, ids: Sequence[str]) -> bool:
         rows = self._manifest.rows(
@@ -419,6 +440,18 @@ def _names(ids: Iterable[str], layouts: Iterable[Layout]) -> re.Pattern[str]:
         for components in (layout.dated, layout.undated)
     }
     return re.compile(f"(?:{'|'.join(sorted(paths))}){_BEHIND}", re.ASCII)
+
+
+@lru_cache(maxsize=64)  # few ids in all of the trash
+def _whole(name: str) -> re.Pattern[str]:
+    """Return an expression for every component of a path that has a name as a whole, whatever stands around it.
+
+    A name that can be mistaken for part of a date is not looked for: only known layouts tell it.
+    """
+    if len(name) < _TELLING or any(re.fullmatch(token, name) for token in _TOKENS.values()):
+        return _NOTHING
+    edge = f"(?:[^0-9a-z~]|{'|'.join(VARIANTS)})"
+    return re.compile(f"(?:.*{edge})?{re.escape(name)}(?:{edge}.*)?", re.ASCII)
 
 
 def _holds(path: Path, ids: Sequence[str]) -> bool:

@@ -217,6 +217,50 @@ def test_a_place_of_another_row_stays(shelf: Shelf) -> None:
     shelf.check()
 
 
+TRASH = ".ninepic-mirror/trash/2026-01-01"
+
+
+@pytest.mark.parametrize(
+    ("path", "is_ours"),
+    [
+        (f"alpha/large/{NAME}.jpg", True),
+        (f"{NAME}/of-an-old-layout/large.jpg.3", True),
+        (f"b/2026-01-18_{NAME}-large.png", True),
+        (f"b/large{NAME}thumbnail", True),
+        (f"alpha/large/{NAME}-2.jpg", False),  # a photo that the manifest knows
+        (f"alpha/large/{NAME}~0123.jpg", False),
+        (f"alpha/large/{NAME}s.jpg", False),
+        (f"alpha/large/a{NAME}.jpg", False),
+    ],
+)
+def test_the_trash_of_an_earlier_layout(shelf: Shelf, path: str, *, is_ours: bool) -> None:
+    """No one knows the layouts of long ago: in the trash a whole name in any component tells."""
+    shelf.have(window(SIX), NAME, f"{NAME}-2", "a")
+    there = shelf.folder / TRASH / path
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"x")
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    forget.finish([NAME])
+    assert there.exists() != is_ours
+    there.parent.mkdir(parents=True, exist_ok=True)
+    there.write_bytes(b"x")
+    assert forget.finish([NAME]).files == is_ours
+
+
+@pytest.mark.parametrize("image_id", ["06", "large", "2026-01-18", "18"])
+def test_a_name_like_a_date_takes_nothing_along(shelf: Shelf, image_id: str) -> None:
+    """A photo may be called as an hour, a day or a variant is."""
+    shelf.have(window(SIX), image_id)
+    there = shelf.folder / TRASH / "alpha/2026-01-18/06/large/unknown.jpg"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"x")
+    forget = oblivion(shelf)
+    forget.remember([image_id])
+    assert forget.finish([image_id]).files == 2
+    assert there.exists()
+
+
 def test_packages_since_it_was_known(shelf: Shelf) -> None:
     """Those made before cannot hold it."""
     shelf.have(window(SIX), NAME)
