@@ -167,7 +167,9 @@ class Pass:
             self._changed = True
         # hours that were listed while the timeline was off say nothing of the photos that came meanwhile
         switched_on = manifest.meta("timeline") is False and self._details.timeline_search
-        self._changed |= any((left.photos, recovered, added, missing, moved, context.restored))
+        self._changed |= any(
+            (left.photos, left.files, recovered, added, missing, moved, context.restored)
+        )
         # nor do they give the addresses of files whose addresses are not stored
         unaddressed = context.options.recheck and not is_addressed(manifest, context.variants)
         return context.options.full or added or switched_on or context.restored or unaddressed

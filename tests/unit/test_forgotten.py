@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
+import json
+import sqlite3
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -12,11 +14,12 @@ import pytest
 from ninepic_mirror.archive import forgotten, inventory
 from ninepic_mirror.archive.balance import balance, counted
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.forgotten import FILE, Oblivion, Veil, _names
+from ninepic_mirror.archive.forgotten import FILE, Oblivion, Veil
 from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.partial import place
 from ninepic_mirror.archive.placement import Layout
 from ninepic_mirror.archive.schema import VERSION_1, VERSION_2
+from ninepic_mirror.archive.traces import holds, names_of
 from ninepic_mirror.config import DEFAULT_LAYOUT
 from ninepic_mirror.errors import StorageError
 from tests.shelf import SIX, VARIANTS, Shelf, jpeg, open_shelf, photo, window
@@ -86,6 +89,7 @@ def check(shelf: Shelf) -> None:
     there = balance(shelf.manifest, VARIANTS)
     assert (there.photos, there.present, there.missing) == (3, 4, 0)
     assert shelf.manifest.rows("SELECT erased FROM forgotten") == [(1,)]
+    assert shelf.manifest.meta("leaving") is None
     assert shelf.manifest.rows("PRAGMA integrity_check") == [("ok",)]
 
 
@@ -155,6 +159,8 @@ def test_a_crash_anywhere_is_finished_by_the_next_pass(
                     died = False
                 except Killed:
                     pass
+            for state, path in shelf.rows().values():
+                assert state != "present" or (shelf.folder / str(path)).is_file()
             gone = oblivion(shelf).finish()
             if (shelf.folder / FILE).exists():
                 check(shelf)
@@ -261,6 +267,24 @@ def test_a_name_like_a_date_takes_nothing_along(shelf: Shelf, image_id: str) -> 
     assert there.exists()
 
 
+@pytest.mark.parametrize("length", [4, 600, 5000])
+def test_a_copy_is_known_by_a_long_id(shelf: Shelf, tmp_path: Path, length: int) -> None:
+    """SQLite cuts long texts into pages; JSON writes other characters than the id has."""
+    copy = tmp_path / "copy"
+    image_id = "".join(hashlib.sha256(b"%d" % at).hexdigest() for at in range(99))[:length]
+    with closing(sqlite3.connect(copy)) as made:
+        made.execute("CREATE TABLE t (a PRIMARY KEY, b) WITHOUT ROWID")
+        made.executemany(
+            "INSERT INTO t VALUES (?, ?)", [(f"{n}{'-' * 300 * n}", image_id) for n in range(9)]
+        )
+        made.commit()
+    assert holds(copy, [image_id])
+    assert not holds(copy, ["y" * length])
+    copy.write_text(json.dumps("Läufer"))
+    assert holds(copy, ["Läufer"])
+    assert not holds(tmp_path / "none", [image_id])
+
+
 def test_packages_since_it_was_known(shelf: Shelf) -> None:
     """Those made before cannot hold it."""
     shelf.have(window(SIX), NAME)
@@ -340,7 +364,7 @@ def test_the_hash_is_the_documented_one() -> None:
 def test_names_are_told_exactly(layout: str, image_id: str) -> None:
     """By its layout a path tells whose it is, though the id be an hour's number or a variant's name."""
     made = Layout.parse(layout)
-    names = _names([image_id], [made])
+    names = names_of([image_id], [made])
     for taken in (None, SIX):
         for variant in VARIANTS:
             own = made.stem(taken, ZoneInfo("UTC"), variant, image_id)
