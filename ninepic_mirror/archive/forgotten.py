@@ -11,7 +11,8 @@ The order, so that a crash anywhere is finished by the next pass (`Oblivion.fini
        is to be removed is written down (`meta`, `leaving`)
     3. its files go: final places, parts, the trash, second names; their folders are synced
     4. copies of older manifests that name it go
-    5. what was written down is deleted; VACUUM and an empty log: nothing of the id is left in free pages
+    5. what was written down is deleted; VACUUM and an empty log: nothing of the id is left in free pages. Where that
+       cannot be had now, `erased` stays 0, and the next pass tries again; deleted rows were overwritten all the same
 
 A hash that the file has and the table has not is where a crash left off before 2: then the ids of all rows are hashed
 to find the photo. After it, `leaving` tells what is left to do. The hash is salted, with a salt of the event's own, so that two lists cannot be compared, nor one be looked
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import secrets
 from typing import TYPE_CHECKING, Final
@@ -32,7 +34,7 @@ from msgspec import Struct, field
 from ninepic_mirror.archive import inventory
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree, split
-from ninepic_mirror.archive.manifest import NAME, now
+from ninepic_mirror.archive.manifest import NAME, ManifestError, now
 from ninepic_mirror.archive.moves import touch
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
 from ninepic_mirror.archive.partial import place
@@ -42,6 +44,7 @@ from ninepic_mirror.archive.traces import holds, names_of, whole
 from ninepic_mirror.config import DEFAULT_LAYOUT
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import VARIANTS, Photo
+from ninepic_mirror.progress import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -147,7 +150,8 @@ class Gone(Struct):
         copies: Copies of older manifests that were taken away.
         twins: Files of other photos with equal bytes, which stay.
         packages: That may hold one of the photos.
-        erased: Nothing is left in the manifest's free pages, nor in its log.
+        unfinished: Why something of the id may be left in the manifest's free pages or its log, in words; None: nothing
+            is. The next pass tries again.
     """
 
     photos: int = 0
@@ -156,7 +160,20 @@ class Gone(Struct):
     copies: list[str] = field(default_factory=list)
     twins: list[Twin] = field(default_factory=list)
     packages: list[Package] = field(default_factory=list)
-    erased: bool = True
+    unfinished: str | None = None
+
+    @property
+    def erased(self) -> bool:
+        """Whether nothing is left in the manifest's free pages, nor in its log."""
+        return self.unfinished is None
+
+    @property
+    def warning(self) -> str:
+        """What to tell people of what is unfinished."""
+        return (
+            "photos were forgotten, but free pages of the manifest may still hold their ids:"
+            f" {self.unfinished}. The next sync tries again"
+        )
 
 
 class Oblivion:
@@ -202,7 +219,7 @@ class Oblivion:
             self._take_out(veil, self._sought(Veil(veil.salt, new), ids), gone)
         self._remove(gone)
         if self._manifest.count("SELECT count(*) FROM forgotten WHERE NOT erased"):
-            gone.erased = self._erase()
+            gone.unfinished = self._erase()
         return gone
 
     # --- what is remembered --------------------------------------------------------------------------------------
@@ -451,12 +468,35 @@ class Oblivion:
                 [written, json.dumps(veil.pseudonym(image_id)), written],
             )
 
-    def _erase(self) -> bool:
-        """Leave nothing of what was deleted in the manifest's file or log; False while a reader keeps us from it."""
+    def _erase(self) -> str | None:
+        """Leave nothing of what was deleted in the manifest's file or log; return what keeps us from it."""
         manifest = self._manifest
-        manifest.rows("VACUUM")
-        if manifest.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
-            return False  # the next pass does it
+        pages = manifest.count("PRAGMA page_count") - manifest.count("PRAGMA freelist_count")
+        used = pages * manifest.count("PRAGMA page_size")
+        short = None
+        try:
+            # VACUUM writes a copy for itself and the log: where not even one fits it is not begun, lest it fill the disk.
+            if self._free() < used:
+                short = "the disk has no room"
+            else:
+                manifest.rows("VACUUM")
+        except ManifestError:
+            raise
+        except StorageError as error:
+            short = error.text
+        busy = manifest.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
+        if short is not None:
+            free = format_size(self._free())
+            return f"{short} to write the manifest anew, which needs up to {format_size(2 * used)}; {free} are free"
+        if busy:
+            return "somebody reads the manifest"
         manifest.change("UPDATE forgotten SET erased = 1")
         manifest.checkpoint()
-        return True
+        return None
+
+    def _free(self) -> int:
+        """Return the free bytes where the manifest stands."""
+        folder = self._manifest.path.parent
+        with translated(str(folder)):
+            state = os.statvfs(folder)
+        return state.f_bavail * state.f_frsize

@@ -11,7 +11,7 @@ from msgspec import Struct, field, structs
 from ninepic_mirror.archive import lock, sums
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.forgotten import Gone, Oblivion, Veil
-from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.manifest import Manifest, ManifestError
 from ninepic_mirror.archive.root import Root
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command, is_terminal
@@ -191,6 +191,10 @@ class Erasure(Struct):
             try:
                 gone = await self._forget(holder)
             except Exception as error:  # noqa: BLE001  one event must not keep the others from forgetting
+                if isinstance(error, ManifestError):
+                    error.cure += "; then run forget again"
+                elif isinstance(error, StorageError):  # a sync alone would not forget it
+                    error.cure = error.cure.replace("run sync again", "run forget again")
                 fail(self.console, error)
                 self.codes.append(code_of(error))
                 self.entries.append(_entry(holder, Gone(), str(error)))
@@ -198,10 +202,7 @@ class Erasure(Struct):
             self.codes.append(Code.WHOLE)
             self.entries.append(_entry(holder, gone))
             if not gone.erased:
-                self.console.warn(
-                    f"event {holder.event_id}: somebody reads the manifest, so that its free pages still hold the id;"
-                    " the next sync overwrites them"
-                )
+                self.console.warn(f"event {holder.event_id}: {gone.warning}")
             if not self.json:
                 for line in self._lines(holder, gone):
                     self.console.print(line)
@@ -264,6 +265,7 @@ def _entry(holder: Holder, gone: Gone, error: str | None = None) -> dict[str, ob
         "files": gone.files,
         "bytes": gone.bytes,
         "erased": gone.erased and error is None,
+        "unfinished": gone.unfinished,
         "manifest_copies": gone.copies,
         "same_bytes": [structs.asdict(one) for one in gone.twins],
         "packages": [structs.asdict(one) for one in gone.packages],

@@ -266,6 +266,20 @@ def test_packages_are_named(commands: Commands, service: Service) -> None:
     assert "the package after" in again.out
 
 
+def test_what_the_disk_refuses_is_no_reason_for_a_sync(
+    commands: Commands, service: Service
+) -> None:
+    """A sync alone would not forget: the advice is to forget again."""
+    sync(commands, service)
+    name = victim(commands)
+    (folder_of(commands) / ".ninepic-mirror/forgotten").mkdir()
+    done = forget(commands, name)
+    assert done.code == 6
+    assert "run forget again" in done.err
+    assert "run sync again" not in done.err
+    assert len(traces(commands, name)) > 2
+
+
 def test_another_holds_the_event(commands: Commands, service: Service) -> None:
     """It waits for a pass, 10 s at most, then ends with 7 and has done nothing."""
     sync(commands, service)

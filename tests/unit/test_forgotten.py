@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
@@ -25,8 +26,10 @@ from ninepic_mirror.errors import StorageError
 from tests.shelf import SIX, VARIANTS, Shelf, jpeg, open_shelf, photo, window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from ninepic_mirror.archive.manifest import Row, Value
 
 NAME = "victim-of-fame"
 
@@ -341,6 +344,37 @@ def test_a_reader_keeps_the_log(shelf: Shelf) -> None:
         forget.remember([NAME])
         assert not forget.finish([NAME]).erased
         reader.rows("ROLLBACK")
+    assert oblivion(shelf).finish().erased
+    check(shelf)
+
+
+@pytest.mark.parametrize("when", ["before", "halfway"])
+def test_no_room_to_erase(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """The photo is forgotten all the same; what is unfinished is told, and done when there is room."""
+    fill(shelf)
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    with monkeypatch.context() as full:
+        real, rows = os.statvfs, Manifest.rows
+        if when == "before":
+            state = os.statvfs_result((*real("/")[:4], 0, *real("/")[5:]))
+            full.setattr(os, "statvfs", lambda _: state)
+        else:
+
+            def refuse(
+                manifest: Manifest, statement: str, values: Iterable[Value] = ()
+            ) -> list[Row]:
+                if statement == "VACUUM":
+                    raise StorageError("manifest", "the disk is full")
+                return rows(manifest, statement, values)
+
+            full.setattr(Manifest, "rows", refuse)
+        gone = forget.finish([NAME])
+        assert (gone.photos, gone.files, gone.erased) == (1, 7, False)
+        assert "needs up to" in gone.warning
+        assert not oblivion(shelf).finish().erased
+    assert shelf.manifest.rows("SELECT erased FROM forgotten") == [(0,)]
+    assert traces(shelf) == []
     assert oblivion(shelf).finish().erased
     check(shelf)
 
