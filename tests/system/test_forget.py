@@ -272,7 +272,7 @@ def test_what_the_disk_refuses_is_no_reason_for_a_sync(
     """A sync alone would not forget: the advice is to forget again."""
     sync(commands, service)
     name = victim(commands)
-    (folder_of(commands) / ".ninepic-mirror/forgotten").mkdir()
+    (folder_of(commands) / ".ninepic-mirror/forgotten").symlink_to("elsewhere")
     done = forget(commands, name)
     assert done.code == 6
     assert "run forget again" in done.err
