@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import secrets
 from typing import TYPE_CHECKING, Final
@@ -34,17 +33,17 @@ from msgspec import Struct, field
 from ninepic_mirror.archive import inventory
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree, split
-from ninepic_mirror.archive.manifest import NAME, ManifestError, now
+from ninepic_mirror.archive.manifest import NAME, now
 from ninepic_mirror.archive.moves import touch
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
 from ninepic_mirror.archive.partial import place
 from ninepic_mirror.archive.placement import Layout, safe_name
 from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.traces import holds, names_of, whole
+from ninepic_mirror.archive.wiping import blanked, wipe
 from ninepic_mirror.config import DEFAULT_LAYOUT
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import VARIANTS, Photo
-from ninepic_mirror.progress import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -219,7 +218,7 @@ class Oblivion:
             self._take_out(veil, self._sought(Veil(veil.salt, new), ids), gone)
         self._remove(gone)
         if self._manifest.count("SELECT count(*) FROM forgotten WHERE NOT erased"):
-            gone.unfinished = self._erase()
+            gone.unfinished = wipe(self._manifest)
         return gone
 
     # --- what is remembered --------------------------------------------------------------------------------------
@@ -459,44 +458,19 @@ class Oblivion:
         # what the last pass counted is not what there is any more
         manifest.set_meta({_SALT: veil.salt, "balance": None})
 
-    def _veil_reports(self, veil: Veil, ids: Sequence[str]) -> None:
-        """Take the ids out of what earlier passes reported."""
-        for image_id in ids:
-            written = json.dumps(image_id)
-            self._manifest.change(
-                "UPDATE passes SET report = replace(report, ?, ?) WHERE instr(report, ?)",
-                [written, json.dumps(veil.pseudonym(image_id)), written],
+    def _veil_reports(self, veil: Veil, ids: Collection[str]) -> None:
+        """Take these photos out of what earlier passes reported: each entry stays, and says nothing but the variant."""
+        instead = {image_id: veil.pseudonym(image_id) for image_id in ids}
+        numbers = {
+            int(row[0] or 0)
+            for image_id in ids
+            for row in self._manifest.rows(
+                "SELECT id FROM passes WHERE instr(report, ?)", [json.dumps(image_id)]
             )
-
-    def _erase(self) -> str | None:
-        """Leave nothing of what was deleted in the manifest's file or log; return what keeps us from it."""
-        manifest = self._manifest
-        pages = manifest.count("PRAGMA page_count") - manifest.count("PRAGMA freelist_count")
-        used = pages * manifest.count("PRAGMA page_size")
-        short = None
-        try:
-            # VACUUM writes a copy for itself and the log: where not even one fits it is not begun, lest it fill the disk.
-            if self._free() < used:
-                short = "the disk has no room"
-            else:
-                manifest.rows("VACUUM")
-        except ManifestError:
-            raise
-        except StorageError as error:
-            short = error.text
-        busy = manifest.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
-        if short is not None:
-            free = format_size(self._free())
-            return f"{short} to write the manifest anew, which needs up to {format_size(2 * used)}; {free} are free"
-        if busy:
-            return "somebody reads the manifest"
-        manifest.change("UPDATE forgotten SET erased = 1")
-        manifest.checkpoint()
-        return None
-
-    def _free(self) -> int:
-        """Return the free bytes where the manifest stands."""
-        folder = self._manifest.path.parent
-        with translated(str(folder)):
-            state = os.statvfs(folder)
-        return state.f_bavail * state.f_frsize
+        }
+        for number in sorted(numbers):
+            ((text,),) = self._manifest.rows("SELECT report FROM passes WHERE id = ?", [number])
+            self._manifest.change(
+                "UPDATE passes SET report = ? WHERE id = ?",
+                [json.dumps(blanked(self._manifest.parsed(str(text)), instead)), number],
+            )

@@ -301,6 +301,37 @@ def test_packages_since_it_was_known(shelf: Shelf) -> None:
     assert [one.bag_id for one in forget.finish([NAME]).packages] == ["bag 1"]
 
 
+def test_reports_say_nothing_of_it(shelf: Shelf) -> None:
+    """Neither hashes nor reasons: entries stay, so that what they were counted in adds up."""
+    name = 'Läu"fer'
+    shelf.have(window(SIX), name, "other")
+    number = shelf.manifest.begin_pass("quick")
+    entries = [
+        {"image_id": one, "variant": "large", "before": f"hash of {one}", "after": "x"}
+        for one in (name, "other")
+    ]
+    before: dict[str, object] = {"recheck": {"replaced": 2, "replacements": entries}}
+    shelf.manifest.end_pass(number, "quick", before, whole=True)
+    forget = oblivion(shelf)
+    forget.remember([name])
+    forget.finish([name])
+    ((text,),) = shelf.manifest.rows("SELECT report FROM passes")
+    assert json.loads(str(text)) == {
+        "recheck": {
+            "replaced": 2,
+            "replacements": [
+                {
+                    "image_id": Veil.of(shelf.manifest).pseudonym(name),
+                    "variant": "large",
+                    "before": None,
+                    "after": None,
+                },
+                entries[1],
+            ],
+        }
+    }
+
+
 def test_a_new_manifest_reads_the_list(tmp_path: Path) -> None:
     """The list beside the photos outlives the manifest, and the manifest the list."""
     with open_shelf(tmp_path) as shelf:
