@@ -7,13 +7,15 @@ of the photo. A listing is veiled (`Veil`) before anything of it is recorded.
 The order, so that a crash anywhere is finished by the next pass (`Oblivion.finish`):
 
     1. the hash goes to the file, durably: from here on the photo cannot come back
-    2. its files go: final places, parts, the trash, second names; their folders are synced
-    3. copies of older manifests that name it go
-    4. one transaction: the rows get the pseudonym, the hash goes into the table
-    5. VACUUM and an empty log: nothing of the id is left in free pages
+    2. one transaction: the rows get the pseudonym, so that none is `present`; the hash goes into the table, and what
+       is to be removed is written down (`meta`, `leaving`)
+    3. its files go: final places, parts, the trash, second names; their folders are synced
+    4. copies of older manifests that name it go
+    5. what was written down is deleted; VACUUM and an empty log: nothing of the id is left in free pages. Where that
+       cannot be had now, `erased` stays 0, and the next pass tries again; deleted rows were overwritten all the same
 
-A hash that the file has and the table has not is where a crash left off: then the ids of all rows are hashed to find
-the photo. The hash is salted, with a salt of the event's own, so that two lists cannot be compared, nor one be looked
+A hash that the file has and the table has not is where a crash left off before 2: then the ids of all rows are hashed
+to find the photo. After it, `leaving` tells what is left to do. The hash is salted, with a salt of the event's own, so that two lists cannot be compared, nor one be looked
 up in a table of hashes made for another. It is no secret: whoever has the list and the id can tell that it was to be
 forgotten, and so must this program.
 """
@@ -30,13 +32,15 @@ from msgspec import Struct, field
 
 from ninepic_mirror.archive import inventory
 from ninepic_mirror.archive.faults import translated
-from ninepic_mirror.archive.files import split
+from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.manifest import NAME, now
 from ninepic_mirror.archive.moves import touch
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
 from ninepic_mirror.archive.partial import place
 from ninepic_mirror.archive.placement import Layout, safe_name
 from ninepic_mirror.archive.root import OWN_FOLDER
+from ninepic_mirror.archive.traces import holds, names_of, whole
+from ninepic_mirror.archive.wiping import blanked, wipe
 from ninepic_mirror.config import DEFAULT_LAYOUT
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import VARIANTS, Photo
@@ -45,26 +49,18 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.manifest import Manifest
 
 FILE: Final = f"{OWN_FOLDER}/forgotten"
 _TRASH: Final = f"{OWN_FOLDER}/trash"
 _SALT: Final = "forgotten_salt"  # in `meta`
+_LEAVING: Final = "leaving"  # likewise: what is to be removed
 _HEAD: Final = "# Photos that must not come back: SHA-256 of the salt and the id, one a line (docs/manifest.md)."
 _LINE: Final = re.compile(r"#.*|salt (?P<salt>[0-9a-f]{32})|(?P<digest>[0-9a-f]{64})", re.ASCII)
 _LIMIT: Final = 64 << 20  # bytes of the file: a million photos
 _PSEUDONYM: Final = "forgotten~"
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 _SINCE: Final = 3  # the schema version that has the table
-_CHUNK: Final = 1 << 20
-# What may stand for a placeholder of a layout, and behind a name in the folders or the trash.
-_TOKENS: Final = {
-    "{date}": r"(?:\d{4,}-\d\d-\d\d|undated)",
-    "{hour}": r"(?:\d\d|undated)",
-    "{variant}": f"(?:{'|'.join(VARIANTS)})",
-}
-_BEHIND: Final = r"(?:\.[0-9A-Za-z]{1,8})?(?:\.\d+)?"
 
 
 class Veil(Struct, frozen=True):
@@ -159,7 +155,8 @@ class Gone(Struct):
         copies: Copies of older manifests that were taken away.
         twins: Files of other photos with equal bytes, which stay.
         packages: That may hold one of the photos.
-        erased: Nothing is left in the manifest's free pages, nor in its log.
+        unfinished: Why something of the id may be left in the manifest's free pages or its log, in words; None: nothing
+            is. The next pass tries again.
     """
 
     photos: int = 0
@@ -168,7 +165,20 @@ class Gone(Struct):
     copies: list[str] = field(default_factory=list)
     twins: list[Twin] = field(default_factory=list)
     packages: list[Package] = field(default_factory=list)
-    erased: bool = True
+    unfinished: str | None = None
+
+    @property
+    def erased(self) -> bool:
+        """Whether nothing is left in the manifest's free pages, nor in its log."""
+        return self.unfinished is None
+
+    @property
+    def warning(self) -> str:
+        """What to tell people of what is unfinished."""
+        return (
+            "photos were forgotten, but free pages of the manifest may still hold their ids:"
+            f" {self.unfinished}. The next sync tries again"
+        )
 
 
 class Oblivion:
@@ -211,9 +221,10 @@ class Oblivion:
             self._write(veil)  # somebody took the file away
         new = veil.digests - known
         if new or ids:
-            self._remove(veil, self._sought(Veil(veil.salt, new), ids), gone)
+            self._take_out(veil, self._sought(Veil(veil.salt, new), ids), gone)
+        self._remove(gone)
         if self._manifest.count("SELECT count(*) FROM forgotten WHERE NOT erased"):
-            gone.erased = self._erase()
+            gone.unfinished = wipe(self._manifest)
         return gone
 
     # --- what is remembered --------------------------------------------------------------------------------------
@@ -257,16 +268,39 @@ class Oblivion:
             found |= {str(row[0]) for row in rows if new.hides(str(row[0]))}
         return sorted(found)
 
-    def _remove(self, veil: Veil, ids: Sequence[str], gone: Gone) -> None:
+    def _take_out(self, veil: Veil, ids: Sequence[str], gone: Gone) -> None:
+        """Make the rows those of forgotten photos, and write down what is to be removed."""
         gone.twins = self._twins(ids)
         gone.packages = self._packages(veil, ids)
         places = sorted(self._places(ids)) if ids else []
-        self._unlink(places, gone)
-        self._remove_copies(ids, gone)
+        with translated(self._tree.name("")):
+            files = [path for path in places if self._tree.stat(path) is not None]
+        before = self._leaving()
+        leaving = {
+            "files": sorted({*before["files"], *files}),
+            "copies": sorted({*before["copies"], *self._telling(ids)}),
+        }
         # What is deleted is overwritten, for the time until VACUUM is done.
         self._manifest.rows("PRAGMA secure_delete = ON")
         with self._manifest.transaction():
             self._record(veil, ids, places, gone)
+            self._manifest.set_meta({_LEAVING: leaving})
+
+    def _leaving(self) -> dict[str, list[str]]:
+        """Return what is written down to be removed: `files`, by path, and `copies`, by name."""
+        found = self._manifest.meta(_LEAVING)
+        lists = found if isinstance(found, dict) else {}
+        return {kind: [str(one) for one in lists.get(kind, ())] for kind in ("files", "copies")}
+
+    def _remove(self, gone: Gone) -> None:
+        """Remove what is written down."""
+        if self._manifest.meta(_LEAVING) is None:
+            return
+        leaving = self._leaving()
+        self._unlink(leaving["files"], gone)
+        self._remove_copies(leaving["copies"], gone)
+        self._manifest.rows("PRAGMA secure_delete = ON")
+        self._manifest.change("DELETE FROM meta WHERE key = ?", [_LEAVING])
 
     def _twins(self, ids: Sequence[str]) -> list[Twin]:
         found = {
@@ -312,16 +346,34 @@ class Oblivion:
                 part = place(image_id, variant)
                 recorded |= {part, f"{part}.resume", f"{part}.resume.new"}
         yield from recorded
-        names = _names(ids, self._layouts)
+        names = names_of(ids, self._layouts)
         with translated(self._tree.name("")):
             for start in ("", _TRASH):
                 for folder, found in inventory.walk(self._tree, start):
                     for name in found:
                         path = f"{folder}/{name}" if folder else name
                         inner = path.removeprefix(f"{_TRASH}/").partition("/")[2] if start else path
-                        is_ours = names.fullmatch(inner) and path not in recorded
-                        if is_ours and not self._is_of_another(path, ids):
+                        is_ours = names.fullmatch(inner) or (
+                            start and self._is_in_trash(inner, ids)
+                        )
+                        if is_ours and path not in recorded and not self._is_of_another(path, ids):
                             yield path
+
+    def _is_in_trash(self, path: str, ids: Sequence[str]) -> bool:
+        """Whether a path of the trash, without the trash's own folders, is one of these photos', by any layout.
+
+        Layouts of long ago are written down nowhere: what has the whole name in a component is taken for the photo's,
+        unless it has a longer name that the manifest knows.
+        """
+        within = [
+            name
+            for name in map(safe_name, ids)
+            if name in path and any(map(whole(name).fullmatch, path.split("/")))
+        ]
+        return bool(within) and not self._manifest.rows(
+            "SELECT 1 FROM photos WHERE instr(?, image_id) AND length(image_id) > ? LIMIT 1",
+            [path, max(map(len, within))],
+        )
 
     def _is_of_another(self, path: str, ids: Sequence[str]) -> bool:
         rows = self._manifest.rows(
@@ -347,14 +399,37 @@ class Oblivion:
                 if folder != PARTIAL:
                     self._tree.prune(folder)
 
-    def _remove_copies(self, ids: Sequence[str], gone: Gone) -> None:
-        """Remove the copies of older and of damaged manifests, beside this one, that name a photo."""
-        folder = self._manifest.path.parent
-        with translated(str(folder)):
-            for path in sorted(folder.glob(f"{NAME}.*-*")):
-                if _holds(path, ids):
-                    path.unlink()
-                    gone.copies.append(path.name)
+    def _telling(self, ids: Sequence[str]) -> Iterator[str]:
+        """Yield the names of copies that name a photo."""
+        for path in self._copies():
+            with translated(str(path)):
+                if any(holds(path.with_name(path.name + suffix), ids) for suffix in ("", "-wal")):
+                    yield path.name
+
+    def _copies(self) -> Iterator[Path]:
+        """Yield manifests of this event that are not the open one: older or damaged, or from before `state_dir`."""
+        beside = self._manifest.path.parent
+        own = self._tree.root / OWN_FOLDER
+        with translated(str(beside)):
+            for folder in {beside, beside if own.samefile(beside) else own}:
+                names = {
+                    path.name.removesuffix("-wal").removesuffix("-shm")
+                    for path in folder.glob(f"{NAME}*")
+                }
+                is_open = {self._manifest.path.name} if folder == beside else set()
+                yield from (folder / name for name in sorted(names - is_open))
+
+    def _remove_copies(self, names: Collection[str], gone: Gone) -> None:
+        for path in list(self._copies()) if names else ():
+            if path.name in names:
+                with (
+                    translated(str(path)),
+                    Tree(path.parent, durable=self._tree.is_durable) as tree,
+                ):
+                    for suffix in ("", "-wal", "-shm"):
+                        tree.remove(path.name + suffix)
+                    tree.sync_folder("")
+                gone.copies.append(path.name)
 
     def _record(self, veil: Veil, ids: Sequence[str], places: Sequence[str], gone: Gone) -> None:
         manifest = self._manifest
@@ -370,7 +445,7 @@ class Oblivion:
                 " error = NULL, fetched_at = NULL, moving_to = NULL, verified_at = NULL WHERE image_id = ?",
                 both,
             )
-        names = _names(ids, self._layouts)
+        names = names_of(ids, self._layouts)
         # Not by the places alone: a crash may have come after their files went.
         named = [
             str(row[0])
@@ -389,52 +464,19 @@ class Oblivion:
         # what the last pass counted is not what there is any more
         manifest.set_meta({_SALT: veil.salt, "balance": None})
 
-    def _veil_reports(self, veil: Veil, ids: Sequence[str]) -> None:
-        """Take the ids out of what earlier passes reported."""
-        for image_id in ids:
-            written = json.dumps(image_id)
-            self._manifest.change(
-                "UPDATE passes SET report = replace(report, ?, ?) WHERE instr(report, ?)",
-                [written, json.dumps(veil.pseudonym(image_id)), written],
+    def _veil_reports(self, veil: Veil, ids: Collection[str]) -> None:
+        """Take these photos out of what earlier passes reported: each entry stays, and says nothing but the variant."""
+        instead = {image_id: veil.pseudonym(image_id) for image_id in ids}
+        numbers = {
+            int(row[0] or 0)
+            for image_id in ids
+            for row in self._manifest.rows(
+                "SELECT id FROM passes WHERE instr(report, ?)", [json.dumps(image_id)]
             )
-
-    def _erase(self) -> bool:
-        """Leave nothing of what was deleted in the manifest's file or log; False while a reader keeps us from it."""
-        manifest = self._manifest
-        manifest.rows("VACUUM")
-        if manifest.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
-            return False  # the next pass does it
-        manifest.change("UPDATE forgotten SET erased = 1")
-        manifest.checkpoint()
-        return True
-
-
-def _names(ids: Iterable[str], layouts: Iterable[Layout]) -> re.Pattern[str]:
-    """Return an expression for every path, without the trash's own folders, that these layouts give these photos.
-
-    The name of a photo is part of a path; only as a whole, where a layout has it, does it tell whose file it is.
-    """
-    name = f"(?:{'|'.join(re.escape(safe_name(one)) for one in ids)})"
-    tokens = _TOKENS | {"{image_id}": name}
-    paths = {
-        "/".join(
-            "".join(tokens.get(token, re.escape(token)) for token in component)
-            for component in components
-        )
-        for layout in layouts
-        for components in (layout.dated, layout.undated)
-    }
-    return re.compile(f"(?:{'|'.join(sorted(paths))}){_BEHIND}", re.ASCII)
-
-
-def _holds(path: Path, ids: Sequence[str]) -> bool:
-    """Whether a file holds one of these ids, in memory that does not grow with it. Raises OSError."""
-    sought = [one.encode("utf-8", "surrogatepass") for one in ids]
-    kept = b""
-    with path.open("rb") as file:
-        while sought and (chunk := file.read(_CHUNK)):
-            data = kept + chunk
-            if any(one in data for one in sought):
-                return True
-            kept = data[-max(map(len, sought)) :]
-    return False
+        }
+        for number in sorted(numbers):
+            ((text,),) = self._manifest.rows("SELECT report FROM passes WHERE id = ?", [number])
+            self._manifest.change(
+                "UPDATE passes SET report = ? WHERE id = ?",
+                [json.dumps(blanked(self._manifest.parsed(str(text)), instead)), number],
+            )

@@ -11,7 +11,7 @@ from msgspec import Struct, field, structs
 from ninepic_mirror.archive import lock, sums
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.forgotten import Gone, Oblivion, Veil
-from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.manifest import Manifest, ManifestError
 from ninepic_mirror.archive.root import Root
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command, is_terminal
@@ -19,7 +19,13 @@ from ninepic_mirror.cli.inspection import locked
 from ninepic_mirror.cli.outcome import Code, code_of, fail, worst
 from ninepic_mirror.cli.status import when
 from ninepic_mirror.cli.summary import SHOWN, count
-from ninepic_mirror.errors import EventBusyError, MirrorError, NotMirroredError, UsageError
+from ninepic_mirror.errors import (
+    EventBusyError,
+    MirrorError,
+    NotMirroredError,
+    StorageError,
+    UsageError,
+)
 from ninepic_mirror.progress import format_size, plain
 from ninepic_mirror.sync.mirror import LOCK_WAIT
 
@@ -88,12 +94,13 @@ class Erasure(Struct):
 
         Raises:
             UsageError: A photo is known to none.
-            StorageError: The root cannot be read.
+            StorageError: The root cannot be read, or a manifest is lost: its folder may hold the photos, too.
         """
         if self.json:
             self.console.document = {"events": self.entries}
         root = mirrors.root_of(self.config)
         there = mirrors.require_root(root)
+        self._refuse_lost(root)
         if self.event_id is not None and self.event_id not in there:
             raise NotMirroredError(self.event_id, str(root.path))
         known: set[str] = set()
@@ -103,19 +110,39 @@ class Erasure(Struct):
                 holder, forgotten = self._holder(event_id)
             except MirrorError as error:
                 self.codes.append(fail(self.console, error))
+                nobody = Holder(event_id, None, (), (), 0)
+                self.entries.append(_entry(nobody, Gone(), str(error)))
                 continue
             known |= {*holder.held, *forgotten}
-            if holder.held or forgotten or self.event_id is not None:
+            if holder.held or holder.ahead:
                 self.holders.append(holder)
+        if self.codes:
+            self.console.warn(
+                "nothing was removed: the photo may be in an event that could not be read. Mend that first, then run"
+                " forget again; with --event EVENT_ID one event forgets it, whatever the others hold"
+            )
+            return False
         unknown = [one for one in self.ids if one not in known]
-        if unknown and self.event_id is None and not self.codes:
+        if unknown and self.event_id is None:
             events = ", ".join(map(str, looked)) or "none is mirrored here"
             raise UsageError(
                 f"{', '.join(map(plain, unknown))}: in none of the events that were looked through ({events});"
                 " nothing was removed",
                 "look at the id; with --event EVENT_ID a photo is kept from coming that was never seen there",
             )
-        return not self.codes
+        return True
+
+    def _refuse_lost(self, root: Root) -> None:
+        for folder in mirrors.without_manifest(root):
+            number = folder.name.partition("-")[0]
+            if self.event_id in {None, int(number)}:
+                raise StorageError(
+                    str(folder),
+                    "its manifest is lost, so that nothing tells whether it holds the photo; nothing was removed",
+                    f"run {command('sync', number, *self.words, console=self.console)}, which rebuilds the manifest,"
+                    " then forget again; or move the folder out of the mirror root;"
+                    " with --event EVENT_ID one event forgets it, whatever the others hold",
+                )
 
     def _holder(self, event_id: int) -> tuple[Holder, list[str]]:
         with mirrors.opened(mirrors.root_of(self.config), event_id) as (manifest, _):
@@ -126,7 +153,8 @@ class Erasure(Struct):
                 if manifest.rows("SELECT 1 FROM photos WHERE image_id = ?", [one])
             ]
             forgotten = [one for one in self.ids if veil.hides(one)]
-            asked = self.event_id is not None
+            # A rebuild that was cut off has not adopted yet what stands in the folders.
+            asked = self.event_id is not None or manifest.meta("adopted") is None
             ahead = [one for one in self.ids if one not in held and (asked or one in forgotten)]
             files = sum(
                 manifest.count(
@@ -163,6 +191,10 @@ class Erasure(Struct):
             try:
                 gone = await self._forget(holder)
             except Exception as error:  # noqa: BLE001  one event must not keep the others from forgetting
+                if isinstance(error, ManifestError):
+                    error.cure += "; then run forget again"
+                elif isinstance(error, StorageError):  # a sync alone would not forget it
+                    error.cure = error.cure.replace("run sync again", "run forget again")
                 fail(self.console, error)
                 self.codes.append(code_of(error))
                 self.entries.append(_entry(holder, Gone(), str(error)))
@@ -170,10 +202,7 @@ class Erasure(Struct):
             self.codes.append(Code.WHOLE)
             self.entries.append(_entry(holder, gone))
             if not gone.erased:
-                self.console.warn(
-                    f"event {holder.event_id}: somebody reads the manifest, so that its free pages still hold the id;"
-                    " the next sync overwrites them"
-                )
+                self.console.warn(f"event {holder.event_id}: {gone.warning}")
             if not self.json:
                 for line in self._lines(holder, gone):
                     self.console.print(line)
@@ -236,6 +265,7 @@ def _entry(holder: Holder, gone: Gone, error: str | None = None) -> dict[str, ob
         "files": gone.files,
         "bytes": gone.bytes,
         "erased": gone.erased and error is None,
+        "unfinished": gone.unfinished,
         "manifest_copies": gone.copies,
         "same_bytes": [structs.asdict(one) for one in gone.twins],
         "packages": [structs.asdict(one) for one in gone.packages],

@@ -45,9 +45,10 @@ def forget(
     """Remove photos for good: a person has a right to it.
 
     Every variant, part, second name and copy in the trash goes, in every event that holds the photo; no sync, repair
-    or rebuild brings it back. The manifest keeps a hash of its id, and nothing else. Lists the packages that may hold
-    it, and files of other photos with the very same bytes, which stay. Needs no network. What cannot be undone is
-    asked about first, except with --yes.
+    or rebuild brings it back. The manifest keeps a hash of its id, and, so that totals add up, the hour that lists it,
+    its place there, and when it was first and last listed. Lists the packages that may hold it, and files of other
+    photos with the very same bytes, which stay. Needs no network. What cannot be undone is asked about first, except
+    with --yes.
     """
     from ninepic_mirror.cli.erasure import Erasure  # noqa: PLC0415  what a usage error need not wait for
 

@@ -125,6 +125,23 @@ def _number(root: Root, name: str) -> str | None:
         return digits  # whoever reads it says what is wrong
 
 
+def without_manifest(root: Root) -> list[Path]:
+    """Return the folders of events whose manifest is lost, so that nothing tells what they hold.
+
+    Raises:
+        StorageError: The root, or one of its folders, cannot be read.
+    """
+    with translated(str(root.path)):
+        return sorted(
+            path
+            for path in root.path.iterdir()
+            if re.fullmatch(r"[1-9][0-9]{0,17}(-.*)?", path.name)
+            and path.is_dir()
+            and any(path.iterdir())
+            and not root.manifest_path(path).is_file()
+        )
+
+
 def require_root(root: Root) -> list[int]:
     """Return the events that are mirrored in a root.
 

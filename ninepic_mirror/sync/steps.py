@@ -150,6 +150,8 @@ class Pass:
             holdings.doubt(sums.named_lines(self._store.tree))
         # First of all what a crash left of photos that are to be forgotten.
         left = forgotten.Oblivion(manifest, self._store.tree, context.settings.layout).finish()
+        if left.unfinished is not None:
+            context.note(left.warning)
         recovered = reconcile.recover(holdings, self._store)
         adopted = manifest.meta("adopted") is not None
         # a manifest that never saw a whole listing may not know yet what a kept part is for
@@ -176,7 +178,9 @@ class Pass:
             self._changed = True
         # hours that were listed while the timeline was off say nothing of the photos that came meanwhile
         switched_on = manifest.meta("timeline") is False and self._details.timeline_search
-        self._changed |= any((left.photos, recovered, added, missing, moved, context.restored))
+        self._changed |= any(
+            (left.photos, left.files, recovered, added, missing, moved, context.restored)
+        )
         # nor do they give the addresses of files whose addresses are not stored
         unaddressed = context.options.recheck and not is_addressed(manifest, context.variants)
         return context.options.full or adopt or switched_on or context.restored or unaddressed

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 import pytest
 
+from ninepic_mirror.archive.manifest import Manifest
 from tests.oracle import rows
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Erased(TypedDict):
     files: int
     bytes: int
     erased: bool
+    manifest_copies: list[str]
     same_bytes: list[dict[str, str]]
     packages: list[dict[str, str]]
     error: str | None
@@ -182,6 +184,63 @@ def test_an_unknown_id(commands: Commands, service: Service) -> None:
     assert forget(commands, name, "--event", 457).code == 9
 
 
+@pytest.mark.parametrize("damage", ["lost", "state", "corrupt", "new"])
+def test_another_event_that_cannot_tell(commands: Commands, serve: Serve, damage: str) -> None:
+    """What a manifest cannot tell is not taken for "holds nothing": nothing is removed, or the files go by name."""
+    service = serve("--photos", 4, "--events", 2)
+    place: tuple[object, ...] = (
+        "--root",
+        "m",
+        *(("--state-dir", "s") if damage == "state" else ()),
+    )
+    for event in (456, 457):
+        service.order("POST", f"{event}/add_raw", {"image_id": "both", "hour": 1768777200})
+        commands.run("sync", event, *service.flags, *place)
+    root = commands.folder / "m"
+    assert len(list(root.rglob("both.jpg"))) == 4
+    (manifest,) = commands.folder.glob(
+        "s/457*/manifest.sqlite3"
+        if damage == "state"
+        else "m/457*/.ninepic-mirror/manifest.sqlite3"
+    )
+    if damage == "corrupt":
+        manifest.write_bytes(b"nonsense" * 1000)
+    else:
+        for path in manifest.parent.glob("manifest.sqlite3*"):
+            path.unlink()
+    if damage == "new":  # as a rebuild that was cut off
+        Manifest.open(manifest).close()
+
+    done = commands.run("forget", "both", *place, "--yes")
+
+    if damage == "new":
+        assert (done.code, list(root.rglob("both.jpg"))) == (0, []), done.err
+        assert len(list(root.rglob(".ninepic-mirror/forgotten"))) == 2
+        return
+    assert (done.code, len(list(root.rglob("both.jpg")))) == (6, 4)
+    assert "nothing was removed" in done.err
+    assert "457" in done.err
+    assert not list(root.rglob("forgotten"))
+    assert commands.run("sync", 457, *service.flags, *place).code == 0
+    assert commands.run("forget", "both", *place, "--yes").code == 0
+    assert list(root.rglob("both.jpg")) == []
+
+
+def test_a_manifest_from_before_state_dir(commands: Commands, service: Service) -> None:
+    """It stays beside the photos when `state_dir` is set, and names photos like any copy."""
+    sync(commands, service)
+    sync(commands, service, "--state-dir", "s")
+    name = victim(commands)
+    own = folder_of(commands) / ".ninepic-mirror"
+    (own / "manifest.sqlite3-wal").touch()
+    done = forget(commands, name, "--state-dir", "s")
+    assert done.code == 0, done.err
+    assert erased(done)["manifest_copies"] == ["manifest.sqlite3"]
+    assert traces(commands, name) == []
+    assert not list(own.glob("manifest*"))
+    assert commands.run("verify", "--root", "m", "--state-dir", "s").code == 0
+
+
 def test_packages_are_named(commands: Commands, service: Service) -> None:
     """A package made since the photo was known may hold it."""
     sync(commands, service)
@@ -205,6 +264,20 @@ def test_packages_are_named(commands: Commands, service: Service) -> None:
     assert again.code == 0
     assert "1 photo not known here, or forgotten before: kept from coming back" in again.out
     assert "the package after" in again.out
+
+
+def test_what_the_disk_refuses_is_no_reason_for_a_sync(
+    commands: Commands, service: Service
+) -> None:
+    """A sync alone would not forget: the advice is to forget again."""
+    sync(commands, service)
+    name = victim(commands)
+    (folder_of(commands) / ".ninepic-mirror/forgotten").symlink_to("elsewhere")
+    done = forget(commands, name)
+    assert done.code == 6
+    assert "run forget again" in done.err
+    assert "run sync again" not in done.err
+    assert len(traces(commands, name)) > 2
 
 
 def test_another_holds_the_event(commands: Commands, service: Service) -> None:
@@ -308,8 +381,6 @@ def test_it_may_be_killed(commands: Commands, service: Service) -> None:
             kills += status == "-9"
             for row in rows(folder_of(commands)):
                 path = folder_of(commands) / row.path
-                if row.image_id in {*names[:16]} and not path.exists():
-                    continue  # on its way out
                 assert hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
             remembered = (folder_of(commands) / ".ninepic-mirror/forgotten").read_text().count(
                 "\n"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
+import json
+import os
+import sqlite3
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -12,19 +15,22 @@ import pytest
 from ninepic_mirror.archive import forgotten, inventory
 from ninepic_mirror.archive.balance import balance, counted
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.forgotten import FILE, Oblivion, Veil, _names
+from ninepic_mirror.archive.forgotten import FILE, Oblivion, Veil
 from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.partial import place
 from ninepic_mirror.archive.placement import Layout
 from ninepic_mirror.archive.schema import VERSION_1, VERSION_2
+from ninepic_mirror.archive.traces import holds, names_of
 from ninepic_mirror.config import DEFAULT_LAYOUT
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import Photo
 from tests.shelf import SIX, VARIANTS, Shelf, jpeg, open_shelf, photo, window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from ninepic_mirror.archive.manifest import Row, Value
 
 NAME = "victim-of-fame"
 
@@ -87,6 +93,7 @@ def check(shelf: Shelf) -> None:
     there = balance(shelf.manifest, VARIANTS)
     assert (there.photos, there.present, there.missing) == (3, 4, 0)
     assert shelf.manifest.rows("SELECT erased FROM forgotten") == [(1,)]
+    assert shelf.manifest.meta("leaving") is None
     assert shelf.manifest.rows("PRAGMA integrity_check") == [("ok",)]
 
 
@@ -156,6 +163,8 @@ def test_a_crash_anywhere_is_finished_by_the_next_pass(
                     died = False
                 except Killed:
                     pass
+            for state, path in shelf.rows().values():
+                assert state != "present" or (shelf.folder / str(path)).is_file()
             gone = oblivion(shelf).finish()
             if (shelf.folder / FILE).exists():
                 check(shelf)
@@ -218,6 +227,68 @@ def test_a_place_of_another_row_stays(shelf: Shelf) -> None:
     shelf.check()
 
 
+TRASH = ".ninepic-mirror/trash/2026-01-01"
+
+
+@pytest.mark.parametrize(
+    ("path", "is_ours"),
+    [
+        (f"alpha/large/{NAME}.jpg", True),
+        (f"{NAME}/of-an-old-layout/large.jpg.3", True),
+        (f"b/2026-01-18_{NAME}-large.png", True),
+        (f"b/large{NAME}thumbnail", True),
+        (f"alpha/large/{NAME}-2.jpg", False),  # a photo that the manifest knows
+        (f"alpha/large/{NAME}~0123.jpg", False),
+        (f"alpha/large/{NAME}s.jpg", False),
+        (f"alpha/large/a{NAME}.jpg", False),
+    ],
+)
+def test_the_trash_of_an_earlier_layout(shelf: Shelf, path: str, *, is_ours: bool) -> None:
+    """No one knows the layouts of long ago: in the trash a whole name in any component tells."""
+    shelf.have(window(SIX), NAME, f"{NAME}-2", "a")
+    there = shelf.folder / TRASH / path
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"x")
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    forget.finish([NAME])
+    assert there.exists() != is_ours
+    there.parent.mkdir(parents=True, exist_ok=True)
+    there.write_bytes(b"x")
+    assert forget.finish([NAME]).files == is_ours
+
+
+@pytest.mark.parametrize("image_id", ["06", "large", "2026-01-18", "18"])
+def test_a_name_like_a_date_takes_nothing_along(shelf: Shelf, image_id: str) -> None:
+    """A photo may be called as an hour, a day or a variant is."""
+    shelf.have(window(SIX), image_id)
+    there = shelf.folder / TRASH / "alpha/2026-01-18/06/large/unknown.jpg"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"x")
+    forget = oblivion(shelf)
+    forget.remember([image_id])
+    assert forget.finish([image_id]).files == 2
+    assert there.exists()
+
+
+@pytest.mark.parametrize("length", [4, 600, 5000])
+def test_a_copy_is_known_by_a_long_id(shelf: Shelf, tmp_path: Path, length: int) -> None:
+    """SQLite cuts long texts into pages; JSON writes other characters than the id has."""
+    copy = tmp_path / "copy"
+    image_id = "".join(hashlib.sha256(b"%d" % at).hexdigest() for at in range(99))[:length]
+    with closing(sqlite3.connect(copy)) as made:
+        made.execute("CREATE TABLE t (a PRIMARY KEY, b) WITHOUT ROWID")
+        made.executemany(
+            "INSERT INTO t VALUES (?, ?)", [(f"{n}{'-' * 300 * n}", image_id) for n in range(9)]
+        )
+        made.commit()
+    assert holds(copy, [image_id])
+    assert not holds(copy, ["y" * length])
+    copy.write_text(json.dumps("Läufer"))
+    assert holds(copy, ["Läufer"])
+    assert not holds(tmp_path / "none", [image_id])
+
+
 def test_packages_since_it_was_known(shelf: Shelf) -> None:
     """Those made before cannot hold it."""
     shelf.have(window(SIX), NAME)
@@ -229,6 +300,37 @@ def test_packages_since_it_was_known(shelf: Shelf) -> None:
     forget = oblivion(shelf)
     forget.remember([NAME])
     assert [one.bag_id for one in forget.finish([NAME]).packages] == ["bag 1"]
+
+
+def test_reports_say_nothing_of_it(shelf: Shelf) -> None:
+    """Neither hashes nor reasons: entries stay, so that what they were counted in adds up."""
+    name = 'Läu"fer'
+    shelf.have(window(SIX), name, "other")
+    number = shelf.manifest.begin_pass("quick")
+    entries = [
+        {"image_id": one, "variant": "large", "before": f"hash of {one}", "after": "x"}
+        for one in (name, "other")
+    ]
+    before: dict[str, object] = {"recheck": {"replaced": 2, "replacements": entries}}
+    shelf.manifest.end_pass(number, "quick", before, whole=True)
+    forget = oblivion(shelf)
+    forget.remember([name])
+    forget.finish([name])
+    ((text,),) = shelf.manifest.rows("SELECT report FROM passes")
+    assert json.loads(str(text)) == {
+        "recheck": {
+            "replaced": 2,
+            "replacements": [
+                {
+                    "image_id": Veil.of(shelf.manifest).pseudonym(name),
+                    "variant": "large",
+                    "before": None,
+                    "after": None,
+                },
+                entries[1],
+            ],
+        }
+    }
 
 
 def test_a_new_manifest_reads_the_list(tmp_path: Path) -> None:
@@ -278,6 +380,37 @@ def test_a_reader_keeps_the_log(shelf: Shelf) -> None:
     check(shelf)
 
 
+@pytest.mark.parametrize("when", ["before", "halfway"])
+def test_no_room_to_erase(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """The photo is forgotten all the same; what is unfinished is told, and done when there is room."""
+    fill(shelf)
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    with monkeypatch.context() as full:
+        real, rows = os.statvfs, Manifest.rows
+        if when == "before":
+            state = os.statvfs_result((*real("/")[:4], 0, *real("/")[5:]))
+            full.setattr(os, "statvfs", lambda _: state)
+        else:
+
+            def refuse(
+                manifest: Manifest, statement: str, values: Iterable[Value] = ()
+            ) -> list[Row]:
+                if statement == "VACUUM":
+                    raise StorageError("manifest", "the disk is full")
+                return rows(manifest, statement, values)
+
+            full.setattr(Manifest, "rows", refuse)
+        gone = forget.finish([NAME])
+        assert (gone.photos, gone.files, gone.erased) == (1, 7, False)
+        assert "needs up to" in gone.warning
+        assert not oblivion(shelf).finish().erased
+    assert shelf.manifest.rows("SELECT erased FROM forgotten") == [(0,)]
+    assert traces(shelf) == []
+    assert oblivion(shelf).finish().erased
+    check(shelf)
+
+
 def test_an_older_schema_knows_nothing(tmp_path: Path) -> None:
     """A manifest that is only read may be of an older version."""
     with Manifest.open(tmp_path / "m", migrations=(VERSION_1, VERSION_2)) as manifest:
@@ -297,7 +430,7 @@ def test_the_hash_is_the_documented_one() -> None:
 def test_names_are_told_exactly(layout: str, image_id: str) -> None:
     """By its layout a path tells whose it is, though the id be an hour's number or a variant's name."""
     made = Layout.parse(layout)
-    names = _names([image_id], [made])
+    names = names_of([image_id], [made])
     for taken in (None, SIX):
         for variant in VARIANTS:
             own = made.stem(taken, ZoneInfo("UTC"), variant, image_id)
