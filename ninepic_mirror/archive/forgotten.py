@@ -124,7 +124,7 @@ def counted(manifest: Manifest) -> int:
 
 
 class Package(Struct, frozen=True):
-    """A package that may hold a forgotten photo: it was made when the photo was known.
+    """A package that holds a forgotten photo.
 
     Args:
         bag_id: Its own name.
@@ -154,7 +154,7 @@ class Gone(Struct):
         bytes: What they held; second names of one file count once.
         copies: Copies of older manifests that were taken away.
         twins: Files of other photos with equal bytes, which stay.
-        packages: That may hold one of the photos.
+        packages: That hold one of the photos.
         unfinished: Why something of the id may be left in the manifest's free pages or its log, in words; None: nothing
             is. The next pass tries again.
     """
@@ -317,20 +317,12 @@ class Oblivion:
         return sorted(found, key=lambda twin: twin.path)
 
     def _packages(self, veil: Veil, ids: Sequence[str]) -> list[Package]:
-        first: list[int] = []
-        for image_id in ids:
-            first += [
-                int(row[0] or 0)
-                for row in self._manifest.rows(
-                    "SELECT first_seen FROM photos WHERE image_id IN (?, ?)",
-                    [image_id, veil.pseudonym(image_id)],
-                )
-            ]
-        if not first:
-            return []
+        names = [name for image_id in ids for name in (image_id, veil.pseudonym(image_id))]
+        marks = ", ".join("?" * len(names))
         found = self._manifest.rows(
-            "SELECT bag_id, destination, made_at FROM deliveries WHERE made_at >= ? ORDER BY id",
-            [min(first)],
+            "SELECT bag_id, destination, made_at FROM deliveries WHERE id IN"
+            f" (SELECT delivery FROM delivered WHERE image_id IN ({marks})) ORDER BY id",
+            names,
         )
         return [Package(*row) for row in found]  # type: ignore[arg-type]  # by the schema
 
@@ -445,6 +437,10 @@ class Oblivion:
                 " error = NULL, fetched_at = NULL, moving_to = NULL, verified_at = NULL WHERE image_id = ?",
                 both,
             )
+            manifest.change(
+                "UPDATE OR REPLACE delivered SET image_id = ?, sha256 = '' WHERE image_id = ?", both
+            )
+            manifest.change("DELETE FROM cameras WHERE image_id = ?", [image_id])
         names = names_of(ids, self._layouts)
         # Not by the places alone: a crash may have come after their files went.
         named = [

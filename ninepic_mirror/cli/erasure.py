@@ -251,7 +251,7 @@ class Erasure(Struct):
         for package in gone.packages:
             yield (
                 f"  the package {plain(package.bag_id)}, made {when(package.made_at)} at {plain(package.destination)},"
-                " may hold them: whoever has it is to be told"
+                " holds them: whoever has it is to be told"
             )
         yield f"  check it: {command('verify', str(holder.event_id), *self.words, console=self.console)}"
 

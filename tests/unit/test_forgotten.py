@@ -289,17 +289,24 @@ def test_a_copy_is_known_by_a_long_id(shelf: Shelf, tmp_path: Path, length: int)
     assert not holds(tmp_path / "none", [image_id])
 
 
-def test_packages_since_it_was_known(shelf: Shelf) -> None:
-    """Those made before cannot hold it."""
-    shelf.have(window(SIX), NAME)
-    for number, made_at in enumerate((1, 4_000_000_000)):
-        shelf.manifest.change(
-            "INSERT INTO deliveries VALUES (?, ?, NULL, '/disk', ?, 1, 1)",
-            [number, f"bag {number}", made_at],
+def test_packages_that_hold_it(shelf: Shelf) -> None:
+    """They are named, also when it is asked again, and the manifest no longer says what of it they hold."""
+    shelf.have(window(SIX), NAME, "other")
+    manifest = shelf.manifest
+    manifest.change("INSERT INTO cameras VALUES (?, 'hash', 'Asha', NULL)", [NAME])
+    for number, held in enumerate((NAME, "other")):
+        manifest.change(
+            "INSERT INTO deliveries (id, bag_id, destination, made_at, files, bytes) VALUES (?, ?, '/disk', 1, 1, 1)",
+            [number, f"bag {number}"],
         )
+        manifest.change("INSERT INTO delivered VALUES (?, ?, 'large', 'hash')", [number, held])
     forget = oblivion(shelf)
     forget.remember([NAME])
-    assert [one.bag_id for one in forget.finish([NAME]).packages] == ["bag 1"]
+    for _ in range(2):
+        assert [one.bag_id for one in forget.finish([NAME]).packages] == ["bag 0"]
+    assert not manifest.rows("SELECT * FROM cameras")
+    assert {row[-1] for row in manifest.rows("SELECT * FROM delivered")} == {"", "hash"}
+    assert not manifest.rows("SELECT * FROM delivered WHERE image_id = ?", [NAME])
 
 
 def test_reports_say_nothing_of_it(shelf: Shelf) -> None:
