@@ -40,6 +40,7 @@ from ninepic_mirror.archive.partial import place
 from ninepic_mirror.archive.placement import Layout, safe_name
 from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.traces import holds, names_of, whole
+from ninepic_mirror.archive.twins import TRASH, Twin, twins
 from ninepic_mirror.archive.wiping import blanked, wipe
 from ninepic_mirror.config import DEFAULT_LAYOUT
 from ninepic_mirror.errors import StorageError
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.manifest import Manifest
 
 FILE: Final = f"{OWN_FOLDER}/forgotten"
-_TRASH: Final = f"{OWN_FOLDER}/trash"
 _SALT: Final = "forgotten_salt"  # in `meta`
 _LEAVING: Final = "leaving"  # likewise: what is to be removed
 _HEAD: Final = "# Photos that must not come back: SHA-256 of the salt and the id, one a line (docs/manifest.md)."
@@ -131,14 +131,6 @@ class Package(Struct, frozen=True):
     made_at: int
 
 
-class Twin(Struct, frozen=True):
-    """A file of another photo with the very bytes of a forgotten one; it stays."""
-
-    image_id: str
-    variant: str
-    path: str
-
-
 class Gone(Struct):
     """What was removed from one event.
 
@@ -147,7 +139,7 @@ class Gone(Struct):
         files: Names taken away.
         bytes: What they held; second names of one file count once.
         copies: Copies of older manifests that were taken away.
-        twins: Files of other photos with equal bytes, which stay.
+        twins: Other files with equal bytes, which stay.
         packages: That may hold one of the photos.
         unfinished: Why something of the id may be left in the manifest's free pages or its log, in words; None: nothing
             is. The next pass tries again.
@@ -264,11 +256,11 @@ class Oblivion:
 
     def _take_out(self, veil: Veil, ids: Sequence[str], gone: Gone) -> None:
         """Make the rows those of forgotten photos, and write down what is to be removed."""
-        gone.twins = self._twins(ids)
         gone.packages = self._packages(veil, ids)
         places = sorted(self._places(ids)) if ids else []
         with translated(self._tree.name("")):
             files = [path for path in places if self._tree.stat(path) is not None]
+            gone.twins = twins(self._manifest, self._tree, ids, files)
         before = self._leaving()
         leaving = {
             "files": sorted({*before["files"], *files}),
@@ -295,20 +287,6 @@ class Oblivion:
         self._remove_copies(leaving["copies"], gone)
         self._manifest.rows("PRAGMA secure_delete = ON")
         self._manifest.change("DELETE FROM meta WHERE key = ?", [_LEAVING])
-
-    def _twins(self, ids: Sequence[str]) -> list[Twin]:
-        found = {
-            Twin(*row)  # type: ignore[arg-type]  # texts, by the schema
-            for image_id in ids
-            for row in self._manifest.rows(
-                "SELECT other.image_id, other.variant, other.path FROM files AS mine JOIN files AS other"
-                " ON other.xxh3_128 = mine.xxh3_128 AND other.state = 'present'"
-                " WHERE mine.image_id = ? AND mine.sha256 = other.sha256",
-                [image_id],
-            )
-            if row[0] not in ids
-        }
-        return sorted(found, key=lambda twin: twin.path)
 
     def _packages(self, veil: Veil, ids: Sequence[str]) -> list[Package]:
         first: list[int] = []
@@ -342,11 +320,11 @@ class Oblivion:
         yield from recorded
         names = names_of(ids, self._layouts)
         with translated(self._tree.name("")):
-            for start in ("", _TRASH):
+            for start in ("", TRASH):
                 for folder, found in inventory.walk(self._tree, start):
                     for name in found:
                         path = f"{folder}/{name}" if folder else name
-                        inner = path.removeprefix(f"{_TRASH}/").partition("/")[2] if start else path
+                        inner = path.removeprefix(f"{TRASH}/").partition("/")[2] if start else path
                         is_ours = names.fullmatch(inner) or (
                             start and self._is_in_trash(inner, ids)
                         )

@@ -245,7 +245,12 @@ class Erasure(Struct):
         for copy in gone.copies:
             yield f"  {copy}, a copy of an older manifest, named them and was removed"
         for twin in gone.twins[:SHOWN]:
-            yield f"  the same bytes stand in {plain(twin.path)}, another photo's: {plain(twin.image_id)} {twin.variant}"
+            whose = (
+                f"another photo's: {plain(twin.image_id)} {twin.variant}"
+                if twin.image_id
+                else "which stays"
+            )
+            yield f"  the same bytes stand in {plain(twin.path)}, {whose}"
         if len(gone.twins) > SHOWN:
             yield f"  … and in {len(gone.twins) - SHOWN:,} more files; --json names them"
         for package in gone.packages:
