@@ -117,6 +117,43 @@ def counted(manifest: Manifest) -> int:
     return manifest.count("SELECT count(*) FROM forgotten")
 
 
+def remembered(manifest: Manifest, tree: Tree) -> Veil:
+    """Return which photos are to be forgotten, by the list beside the photos and by the manifest.
+
+    Raises:
+        StorageError: The list cannot be read; or it is damaged, and the manifest has none: it is not taken for empty.
+    """
+    (file, is_whole), table = _listed(tree), Veil.of(manifest)
+    if not is_whole and not table.digests:
+        raise _damaged(tree, "it has a line that cannot be understood, or not one salt")
+    if file.salt and table.salt and file.salt != table.salt:
+        if is_whole:
+            raise _damaged(tree, "its salt is not that of the manifest")
+        return table
+    return Veil(file.salt or table.salt, file.digests | table.digests)
+
+
+def _listed(tree: Tree) -> tuple[Veil, bool]:
+    """Return what the list beside the photos says, and whether all of it can be understood."""
+    with translated(tree.name(FILE)):
+        if tree.stat(FILE) is None:
+            return Veil(), True
+        text = tree.read(FILE, _LIMIT).decode("ascii", "replace")
+    found = [_LINE.fullmatch(line) for line in text.splitlines()]
+    salts = {match["salt"] for match in found if match and match["salt"]}
+    if len(salts) > 1:
+        return Veil(), False
+    digests = {match["digest"] for match in found if match and match["digest"]}
+    return Veil("".join(salts), frozenset(digests)), bool(salts) and None not in found
+
+
+def _damaged(tree: Tree, text: str) -> StorageError:
+    cure = (
+        "bring it back from a backup: without it, photos that were to be forgotten would come back"
+    )
+    return StorageError(tree.name(FILE), text, cure)
+
+
 class Package(Struct, frozen=True):
     """A package that may hold a forgotten photo: it was made when the photo was known.
 
@@ -188,7 +225,7 @@ class Oblivion:
         Raises:
             StorageError: The disk said no, or what stands there cannot be understood.
         """
-        veil = self._remembered()
+        veil = remembered(self._manifest, self._tree)
         veil = Veil(veil.salt or secrets.token_hex(16), veil.digests)
         self._write(Veil(veil.salt, veil.digests | {veil.digest(one) for one in ids}))
 
@@ -199,44 +236,18 @@ class Oblivion:
             StorageError: The disk said no; the next pass goes on.
         """
         gone = Gone()
-        veil = self._remembered()
+        veil = remembered(self._manifest, self._tree)
         if not veil.digests:
             return gone
-        known = Veil.of(self._manifest).digests
-        if known - self._read().digests:
-            self._write(veil)  # somebody took the file away
-        new = veil.digests - known
+        if _listed(self._tree) != (veil, True):
+            self._write(veil)  # somebody took the file away, or it is damaged
+        new = veil.digests - Veil.of(self._manifest).digests
         if new or ids:
             self._take_out(veil, self._sought(Veil(veil.salt, new), ids), gone)
         self._remove(gone)
         if self._manifest.count("SELECT count(*) FROM forgotten WHERE NOT erased"):
             gone.unfinished = wipe(self._manifest)
         return gone
-
-    # --- what is remembered --------------------------------------------------------------------------------------
-
-    def _remembered(self) -> Veil:
-        """Return what file and manifest know together."""
-        file, table = self._read(), Veil.of(self._manifest)
-        if file.salt and table.salt and file.salt != table.salt:
-            raise self._damaged("its salt is not that of the manifest")
-        return Veil(file.salt or table.salt, file.digests | table.digests)
-
-    def _read(self) -> Veil:
-        with translated(self._tree.name(FILE)):
-            if self._tree.stat(FILE) is None:
-                return Veil()
-            text = self._tree.read(FILE, _LIMIT).decode("ascii", "replace")
-        found = [_LINE.fullmatch(line) for line in text.splitlines()]
-        salts = {match["salt"] for match in found if match and match["salt"]}
-        if None in found or len(salts) != 1:
-            raise self._damaged("it has a line that cannot be understood, or not one salt")
-        digests = {match["digest"] for match in found if match and match["digest"]}
-        return Veil(salts.pop(), frozenset(digests))
-
-    def _damaged(self, text: str) -> StorageError:
-        cure = "bring it back from a backup: without it, photos that were to be forgotten would come back"
-        return StorageError(self._tree.name(FILE), text, cure)
 
     def _write(self, veil: Veil) -> None:
         lines = [_HEAD, f"salt {veil.salt}", *sorted(veil.digests)]

@@ -320,13 +320,16 @@ def test_the_list_is_documented(commands: Commands, service: Service) -> None:
     head, salt, digest = path.read_text().splitlines()
     assert head.startswith("#")
     assert hashlib.sha256((salt.removeprefix("salt ") + name).encode()).hexdigest() == digest
+    for damage in (lambda: path.write_text("nonsense\n"), path.unlink):
+        damage()
+        assert sync(commands, service).code == 0
+        assert path.read_text().splitlines() == [head, salt, digest]
     path.write_text("nonsense\n")
+    for manifest in path.parent.glob("manifest.sqlite3*"):
+        manifest.unlink()
     broken = sync(commands, service)
     assert broken.code == 6
     assert "forgotten" in json.dumps(broken.document)
-    path.unlink()
-    assert sync(commands, service).code == 0
-    assert path.read_text().splitlines() == [head, salt, digest]
 
 
 @pytest.mark.parametrize("odd", ["", "a\nb", "a\x1bb"])

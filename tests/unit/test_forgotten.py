@@ -380,6 +380,27 @@ def test_a_damaged_list_is_not_taken_for_an_empty_one(shelf: Shelf, text: str) -
         oblivion(shelf).finish()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    ["", "nonsense\n", "{digests}", "{all}nonsense\n", f"salt {'0' * 32}\n{'1' * 64}\n\x00\n", "{all}{all}salt " + "2" * 32],
+)  # fmt: skip
+def test_a_damaged_list_is_written_anew(shelf: Shelf, damage: str) -> None:
+    """As long as the manifest knows what is to be forgotten; what can be read of the list counts, too."""
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    forget.finish()
+    whole = (shelf.folder / FILE).read_text()
+    digests = whole.splitlines(keepends=True)[2]
+    (shelf.folder / FILE).write_text(damage.format(all=whole, digests=digests))
+    assert oblivion(shelf).finish().erased
+    assert (shelf.folder / FILE).read_text() == whole
+    (shelf.folder / FILE).write_text(damage.format(all=whole, digests=digests))
+    forget.remember(["another"])
+    text = (shelf.folder / FILE).read_text()
+    assert text.count("\n") == 4
+    assert digests in text
+
+
 def test_a_reader_keeps_the_log(shelf: Shelf) -> None:
     """While somebody reads, the log cannot be emptied: it says so, and the next pass does it."""
     fill(shelf)
