@@ -54,12 +54,12 @@ if TYPE_CHECKING:
 
 FILE: Final = f"{OWN_FOLDER}/forgotten"
 _SALT: Final = "forgotten_salt"  # in `meta`
-_LEAVING: Final = "leaving"  # likewise: what is to be removed
+LEAVING: Final = "leaving"  # likewise: what is to be removed
 _HEAD: Final = "# Photos that must not come back: SHA-256 of the salt and the id, one a line (docs/manifest.md)."
 _LINE: Final = re.compile(r"#.*|salt (?P<salt>[0-9a-f]{32})|(?P<digest>[0-9a-f]{64})", re.ASCII)
 _LIMIT: Final = 64 << 20  # bytes of the file: a million photos
 _PSEUDONYM: Final = "forgotten~"
-_SINCE: Final = 3  # the schema version that has the table
+SINCE: Final = 3  # the schema version that has the table
 
 
 class Veil(Struct, frozen=True):
@@ -76,7 +76,7 @@ class Veil(Struct, frozen=True):
     @classmethod
     def of(cls, manifest: Manifest) -> Veil:
         """Return what a manifest knows."""
-        if manifest.version() < _SINCE:
+        if manifest.version() < SINCE:
             return cls()
         found = frozenset(str(row[0]) for row in manifest.rows("SELECT digest FROM forgotten"))
         return cls(str(manifest.meta(_SALT) or ""), found)
@@ -112,7 +112,7 @@ def is_pseudonym(image_id: str) -> bool:
 
 def counted(manifest: Manifest) -> int:
     """Return how many photos are to be forgotten."""
-    if manifest.version() < _SINCE:
+    if manifest.version() < SINCE:
         return 0
     return manifest.count("SELECT count(*) FROM forgotten")
 
@@ -281,23 +281,23 @@ class Oblivion:
         self._manifest.rows("PRAGMA secure_delete = ON")
         with self._manifest.transaction():
             self._record(veil, ids, places, gone)
-            self._manifest.set_meta({_LEAVING: leaving})
+            self._manifest.set_meta({LEAVING: leaving})
 
     def _leaving(self) -> dict[str, list[str]]:
         """Return what is written down to be removed: `files`, by path, and `copies`, by name."""
-        found = self._manifest.meta(_LEAVING)
+        found = self._manifest.meta(LEAVING)
         lists = found if isinstance(found, dict) else {}
         return {kind: [str(one) for one in lists.get(kind, ())] for kind in ("files", "copies")}
 
     def _remove(self, gone: Gone) -> None:
         """Remove what is written down."""
-        if self._manifest.meta(_LEAVING) is None:
+        if self._manifest.meta(LEAVING) is None:
             return
         leaving = self._leaving()
         self._unlink(leaving["files"], gone)
         self._remove_copies(leaving["copies"], gone)
         self._manifest.rows("PRAGMA secure_delete = ON")
-        self._manifest.change("DELETE FROM meta WHERE key = ?", [_LEAVING])
+        self._manifest.change("DELETE FROM meta WHERE key = ?", [LEAVING])
 
     def _packages(self, veil: Veil, ids: Sequence[str]) -> list[Package]:
         first: list[int] = []

@@ -24,7 +24,7 @@ from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 NAME: Final = "manifest.sqlite3"
 _ROOM: Final = 64 * 1024  # bytes; twice what SQLite's shared memory takes
@@ -207,6 +207,11 @@ class Manifest:
         """Run one statement once for each tuple of values."""
         with _translated(self.path):
             self._connection.executemany(statement, map(tuple, values))
+
+    def define(self, name: str, function: Callable[[str], str]) -> None:
+        """Let statements of this connection call a function of one text."""
+        with _translated(self.path):
+            self._connection.create_function(name, 1, function, deterministic=True)
 
     def count(self, statement: str, values: Iterable[Value] = ()) -> int:
         """Run a statement that yields one number; NULL counts as 0."""

@@ -10,7 +10,7 @@ from msgspec import Struct, field, structs
 
 from ninepic_mirror.archive import lock, sums
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.forgotten import Gone, Oblivion, Veil
+from ninepic_mirror.archive.forgotten import Gone, Oblivion, remembered
 from ninepic_mirror.archive.manifest import Manifest, ManifestError
 from ninepic_mirror.archive.root import Root
 from ninepic_mirror.cli import mirrors
@@ -145,8 +145,11 @@ class Erasure(Struct):
                 )
 
     def _holder(self, event_id: int) -> tuple[Holder, list[str]]:
-        with mirrors.opened(mirrors.root_of(self.config), event_id) as (manifest, _):
-            veil, name = Veil.of(manifest), manifest.meta("name")
+        root = mirrors.root_of(self.config)
+        with mirrors.opened(root, event_id, veiled=False) as (manifest, _):
+            with Tree(root.folder_of(event_id) or root.path) as tree:
+                veil = remembered(manifest, tree)
+            name = manifest.meta("name")
             held = [
                 one
                 for one in self.ids

@@ -241,6 +241,40 @@ def test_a_manifest_from_before_state_dir(commands: Commands, service: Service) 
     assert commands.run("verify", "--root", "m", "--state-dir", "s").code == 0
 
 
+@pytest.mark.parametrize("repair", [False, True])
+def test_an_older_manifest_is_brought_back(
+    commands: Commands, service: Service, *, repair: bool
+) -> None:
+    """Readers do not say of a forgotten photo that it is here; `verify` forgets it again."""
+    sync(commands, service)
+    name = victim(commands)
+    manifest = folder_of(commands) / ".ninepic-mirror/manifest.sqlite3"
+    older = manifest.read_bytes()
+    files = {path: path.read_bytes() for path in folder_of(commands).rglob(f"{name}.jpg")}
+    forget(commands, name)
+    manifest.write_bytes(older)
+    for path, content in files.items():
+        path.write_bytes(content)
+
+    status = commands.run("status", "--root", "m", "--json")
+    assert (status.entry["forgotten"], status.entry["files"]["present"]) == (1, 118)
+    listed = commands.run("manifest", 456, "--root", "m").out
+    assert name not in listed
+    assert listed.count(",forgotten,") == 2
+    quick = commands.run("verify", "--root", "m", "--quick", "--json")
+    assert {one["fault"] for one in quick.entry["damaged"]} <= {"stray"}
+    assert all(path.exists() for path in files)
+
+    more = ("--repair", *service.flags) if repair else ()
+    done = commands.run("verify", 456, "--root", "m", *more)
+    assert done.code == 0, done.err
+    assert "1 photo forgotten, 2 files removed" in done.err
+    assert traces(commands, name) == []
+    assert sync(commands, service).entry["files"]["present"] == 118
+    again = forget(commands, name)
+    assert (again.code, erased(again)["ahead"]) == (0, [name])
+
+
 def test_packages_are_named(commands: Commands, service: Service) -> None:
     """A package made since the photo was known may hold it."""
     sync(commands, service)
