@@ -93,6 +93,11 @@ class Veil(Struct, frozen=True):
         """Return what rows say instead of a forgotten photo's id."""
         return _PSEUDONYM + self.digest(image_id)
 
+    def stands_in(self, image_id: str) -> bool:
+        """Whether an id is not the service's, but what rows say instead of a photo that is to be forgotten."""
+        digest = image_id.removeprefix(_PSEUDONYM)
+        return digest != image_id and digest in self.digests
+
     def over(self, photos: Sequence[Photo]) -> Sequence[Photo]:
         """Return rows of a listing in which forgotten photos have a pseudonym, and nothing else."""
         if not self.digests:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 import trio
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.config import Config
+
+_NAMED: Final = 100  # characters of an id that are shown
 
 
 class Holder(Struct, frozen=True):
@@ -93,7 +95,7 @@ class Erasure(Struct):
         """Find the events that hold the photos; False where one could not be read, so that nothing is begun.
 
         Raises:
-            UsageError: A photo is known to none.
+            UsageError: A photo is known to none, or what was given stands for a forgotten one.
             StorageError: The root cannot be read, or a manifest is lost: its folder may hold the photos, too.
         """
         if self.json:
@@ -108,6 +110,8 @@ class Erasure(Struct):
         for event_id in looked:
             try:
                 holder, forgotten = self._holder(event_id)
+            except UsageError:
+                raise
             except MirrorError as error:
                 self.codes.append(fail(self.console, error))
                 nobody = Holder(event_id, None, (), (), 0)
@@ -126,7 +130,7 @@ class Erasure(Struct):
         if unknown and self.event_id is None:
             events = ", ".join(map(str, looked)) or "none is mirrored here"
             raise UsageError(
-                f"{', '.join(map(plain, unknown))}: in none of the events that were looked through ({events});"
+                f"{', '.join(map(_named, unknown))}: in none of the events that were looked through ({events});"
                 " nothing was removed",
                 "look at the id; with --event EVENT_ID a photo is kept from coming that was never seen there",
             )
@@ -149,6 +153,11 @@ class Erasure(Struct):
         with mirrors.opened(root, event_id, veiled=False) as (manifest, _):
             with Tree(root.folder_of(event_id) or root.path) as tree:
                 veil = remembered(manifest, tree)
+            for one in filter(veil.stands_in, self.ids):
+                raise UsageError(
+                    f"{_named(one)} stands for a photo that event {event_id} has forgotten; nothing was removed",
+                    "leave it out: nothing is left of that photo; give the id that the service has for it to look again",
+                )
             name = manifest.meta("name")
             held = [
                 one
@@ -249,7 +258,7 @@ class Erasure(Struct):
             yield f"  {copy}, a copy of an older manifest, named them and was removed"
         for twin in gone.twins[:SHOWN]:
             whose = (
-                f"another photo's: {plain(twin.image_id)} {twin.variant}"
+                f"another photo's: {_named(twin.image_id)} {twin.variant}"
                 if twin.image_id
                 else "which stays"
             )
@@ -262,6 +271,12 @@ class Erasure(Struct):
                 " may hold them: whoever has it is to be told"
             )
         yield f"  check it: {command('verify', str(holder.event_id), *self.words, console=self.console)}"
+
+
+def _named(image_id: str) -> str:
+    """Return an id for people: an id may be of any length and any characters."""
+    text = plain(image_id) or "''"
+    return text if len(text) <= _NAMED else f"{text[:_NAMED]}…"
 
 
 def _entry(holder: Holder, gone: Gone, error: str | None = None) -> dict[str, object]:

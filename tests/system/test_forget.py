@@ -366,10 +366,35 @@ def test_the_list_is_documented(commands: Commands, service: Service) -> None:
     assert "forgotten" in json.dumps(broken.document)
 
 
-@pytest.mark.parametrize("odd", ["", "a\nb", "a\x1bb"])
-def test_what_is_no_id(commands: Commands, odd: str) -> None:
-    """Ids are printable."""
-    assert forget(commands, odd).code == 2
+def test_any_id_that_is_here(commands: Commands, service: Service) -> None:
+    """The service's ids are any text; what the manifest holds can be forgotten."""
+    odd = ["", "a\nb", "a\x1bb", "tab\t", "\u202eleft", "\u200b", "-rf", "x" * 3000, "Läufer ß"]
+    for image_id in odd:
+        service.order("POST", "456/add_raw", {"image_id": image_id, "hour": 1768777200})
+    sync(commands, service)
+    copy = folder_of(commands) / ".ninepic-mirror/manifest.sqlite3.corrupt-20260101T000000Z"
+    copy.write_bytes((folder_of(commands) / ".ninepic-mirror/manifest.sqlite3").read_bytes())
+    done = commands.run("forget", "--root", "m", "--yes", "--json", "--", *odd)
+    assert done.code == 0, done.err
+    assert len(erased(done)["forgotten"]) == len(odd)
+    assert erased(done)["files"] == 2 * (len(odd) - 1)  # the service has no photo without a name
+    assert erased(done)["manifest_copies"] == [copy.name]
+    assert traces(commands, "x" * 500) == []
+    assert sync(commands, service, "--full").entry["files"]["present"] == 120
+
+
+def test_what_is_no_id(commands: Commands, service: Service) -> None:
+    """What no service can have sent, and what stands for a photo that is forgotten; a long id is cut."""
+    sync(commands, service)
+    name = victim(commands)
+    forget(commands, name)
+    (stands,) = {one.image_id for one in rows(folder_of(commands), "forgotten")}
+    for odd in ("\udcff", stands, "y" * 10_000):
+        done = forget(commands, odd, *(["--event", 456] if odd == stands else []))
+        assert done.code == 2
+        assert len(done.err) < 1000
+    text = (folder_of(commands) / ".ninepic-mirror/forgotten").read_text()
+    assert text.count("\n") == 3
 
 
 KILLED = """
