@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.config import Config
 
+_ONE: Final = "with --event EVENT_ID one event forgets it, whatever the others hold"
 _NAMED: Final = 100  # characters of an id that are shown
 
 
@@ -122,8 +123,8 @@ class Erasure(Struct):
                 self.holders.append(holder)
         if self.codes:
             self.console.warn(
-                "nothing was removed: the photo may be in an event that could not be read. Mend that first, then run"
-                " forget again; with --event EVENT_ID one event forgets it, whatever the others hold"
+                "nothing was removed: an event that could not be read may hold the photo. Mend that first, then run"
+                f" forget again; {_ONE}"
             )
             return False
         unknown = [one for one in self.ids if one not in known]
@@ -144,8 +145,8 @@ class Erasure(Struct):
                     str(folder),
                     "its manifest is lost, so that nothing tells whether it holds the photo; nothing was removed",
                     f"run {command('sync', number, *self.words, console=self.console)}, which rebuilds the manifest,"
-                    " then forget again; or move the folder out of the mirror root;"
-                    " with --event EVENT_ID one event forgets it, whatever the others hold",
+                    " then forget again; or move the folder out of the mirror root"
+                    + ("" if self.event_id else f"; {_ONE}"),
                 )
 
     def _holder(self, event_id: int) -> tuple[Holder, list[str]]:
