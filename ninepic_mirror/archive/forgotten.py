@@ -40,6 +40,7 @@ from ninepic_mirror.archive.partial import place
 from ninepic_mirror.archive.placement import Layout, safe_name
 from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.traces import holds, names_of, whole
+from ninepic_mirror.archive.twins import TRASH, Twin, twins
 from ninepic_mirror.archive.wiping import blanked, wipe
 from ninepic_mirror.config import DEFAULT_LAYOUT
 from ninepic_mirror.errors import StorageError
@@ -52,15 +53,14 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.manifest import Manifest
 
 FILE: Final = f"{OWN_FOLDER}/forgotten"
-_TRASH: Final = f"{OWN_FOLDER}/trash"
 _SALT: Final = "forgotten_salt"  # in `meta`
-_LEAVING: Final = "leaving"  # likewise: what is to be removed
+LEAVING: Final = "leaving"  # likewise: what is to be removed
 _HEAD: Final = "# Photos that must not come back: SHA-256 of the salt and the id, one a line (docs/manifest.md)."
 _LINE: Final = re.compile(r"#.*|salt (?P<salt>[0-9a-f]{32})|(?P<digest>[0-9a-f]{64})", re.ASCII)
 _LIMIT: Final = 64 << 20  # bytes of the file: a million photos
 _PSEUDONYM: Final = "forgotten~"
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
-_SINCE: Final = 3  # the schema version that has the table
+SINCE: Final = 3  # the schema version that has the table
 
 
 class Veil(Struct, frozen=True):
@@ -77,7 +77,7 @@ class Veil(Struct, frozen=True):
     @classmethod
     def of(cls, manifest: Manifest) -> Veil:
         """Return what a manifest knows."""
-        if manifest.version() < _SINCE:
+        if manifest.version() < SINCE:
             return cls()
         found = frozenset(str(row[0]) for row in manifest.rows("SELECT digest FROM forgotten"))
         return cls(str(manifest.meta(_SALT) or ""), found)
@@ -93,6 +93,11 @@ class Veil(Struct, frozen=True):
     def pseudonym(self, image_id: str) -> str:
         """Return what rows say instead of a forgotten photo's id."""
         return _PSEUDONYM + self.digest(image_id)
+
+    def stands_in(self, image_id: str) -> bool:
+        """Whether an id is not the service's, but what rows say instead of a photo that is to be forgotten."""
+        digest = image_id.removeprefix(_PSEUDONYM)
+        return digest != image_id and digest in self.digests
 
     def over(self, photos: Sequence[Photo]) -> Sequence[Photo]:
         """Return rows of a listing in which forgotten photos have a pseudonym, and nothing else.
@@ -118,9 +123,46 @@ def is_pseudonym(image_id: str) -> bool:
 
 def counted(manifest: Manifest) -> int:
     """Return how many photos are to be forgotten."""
-    if manifest.version() < _SINCE:
+    if manifest.version() < SINCE:
         return 0
     return manifest.count("SELECT count(*) FROM forgotten")
+
+
+def remembered(manifest: Manifest, tree: Tree) -> Veil:
+    """Return which photos are to be forgotten, by the list beside the photos and by the manifest.
+
+    Raises:
+        StorageError: The list cannot be read; or it is damaged, and the manifest has none: it is not taken for empty.
+    """
+    (file, is_whole), table = _listed(tree), Veil.of(manifest)
+    if not is_whole and not table.digests:
+        raise _damaged(tree, "it has a line that cannot be understood, or not one salt")
+    if file.salt and table.salt and file.salt != table.salt:
+        if is_whole:
+            raise _damaged(tree, "its salt is not that of the manifest")
+        return table
+    return Veil(file.salt or table.salt, file.digests | table.digests)
+
+
+def _listed(tree: Tree) -> tuple[Veil, bool]:
+    """Return what the list beside the photos says, and whether all of it can be understood."""
+    with translated(tree.name(FILE)):
+        if tree.stat(FILE) is None:
+            return Veil(), True
+        text = tree.read(FILE, _LIMIT).decode("ascii", "replace")
+    found = [_LINE.fullmatch(line) for line in text.splitlines()]
+    salts = {match["salt"] for match in found if match and match["salt"]}
+    if len(salts) > 1:
+        return Veil(), False
+    digests = {match["digest"] for match in found if match and match["digest"]}
+    return Veil("".join(salts), frozenset(digests)), bool(salts) and None not in found
+
+
+def _damaged(tree: Tree, text: str) -> StorageError:
+    cure = (
+        "bring it back from a backup: without it, photos that were to be forgotten would come back"
+    )
+    return StorageError(tree.name(FILE), text, cure)
 
 
 class Package(Struct, frozen=True):
@@ -137,14 +179,6 @@ class Package(Struct, frozen=True):
     made_at: int
 
 
-class Twin(Struct, frozen=True):
-    """A file of another photo with the very bytes of a forgotten one; it stays."""
-
-    image_id: str
-    variant: str
-    path: str
-
-
 class Gone(Struct):
     """What was removed from one event.
 
@@ -153,7 +187,7 @@ class Gone(Struct):
         files: Names taken away.
         bytes: What they held; second names of one file count once.
         copies: Copies of older manifests that were taken away.
-        twins: Files of other photos with equal bytes, which stay.
+        twins: Other files with equal bytes, which stay.
         packages: That hold one of the photos.
         unfinished: Why something of the id may be left in the manifest's free pages or its log, in words; None: nothing
             is. The next pass tries again.
@@ -202,7 +236,7 @@ class Oblivion:
         Raises:
             StorageError: The disk said no, or what stands there cannot be understood.
         """
-        veil = self._remembered()
+        veil = remembered(self._manifest, self._tree)
         veil = Veil(veil.salt or secrets.token_hex(16), veil.digests)
         self._write(Veil(veil.salt, veil.digests | {veil.digest(one) for one in ids}))
 
@@ -213,44 +247,18 @@ class Oblivion:
             StorageError: The disk said no; the next pass goes on.
         """
         gone = Gone()
-        veil = self._remembered()
+        veil = remembered(self._manifest, self._tree)
         if not veil.digests:
             return gone
-        known = Veil.of(self._manifest).digests
-        if known - self._read().digests:
-            self._write(veil)  # somebody took the file away
-        new = veil.digests - known
+        if _listed(self._tree) != (veil, True):
+            self._write(veil)  # somebody took the file away, or it is damaged
+        new = veil.digests - Veil.of(self._manifest).digests
         if new or ids:
             self._take_out(veil, self._sought(Veil(veil.salt, new), ids), gone)
         self._remove(gone)
         if self._manifest.count("SELECT count(*) FROM forgotten WHERE NOT erased"):
             gone.unfinished = wipe(self._manifest)
         return gone
-
-    # --- what is remembered --------------------------------------------------------------------------------------
-
-    def _remembered(self) -> Veil:
-        """Return what file and manifest know together."""
-        file, table = self._read(), Veil.of(self._manifest)
-        if file.salt and table.salt and file.salt != table.salt:
-            raise self._damaged("its salt is not that of the manifest")
-        return Veil(file.salt or table.salt, file.digests | table.digests)
-
-    def _read(self) -> Veil:
-        with translated(self._tree.name(FILE)):
-            if self._tree.stat(FILE) is None:
-                return Veil()
-            text = self._tree.read(FILE, _LIMIT).decode("ascii", "replace")
-        found = [_LINE.fullmatch(line) for line in text.splitlines()]
-        salts = {match["salt"] for match in found if match and match["salt"]}
-        if None in found or len(salts) != 1:
-            raise self._damaged("it has a line that cannot be understood, or not one salt")
-        digests = {match["digest"] for match in found if match and match["digest"]}
-        return Veil(salts.pop(), frozenset(digests))
-
-    def _damaged(self, text: str) -> StorageError:
-        cure = "bring it back from a backup: without it, photos that were to be forgotten would come back"
-        return StorageError(self._tree.name(FILE), text, cure)
 
     def _write(self, veil: Veil) -> None:
         lines = [_HEAD, f"salt {veil.salt}", *sorted(veil.digests)]
@@ -270,11 +278,11 @@ class Oblivion:
 
     def _take_out(self, veil: Veil, ids: Sequence[str], gone: Gone) -> None:
         """Make the rows those of forgotten photos, and write down what is to be removed."""
-        gone.twins = self._twins(ids)
         gone.packages = self._packages(veil, ids)
         places = sorted(self._places(ids)) if ids else []
         with translated(self._tree.name("")):
             files = [path for path in places if self._tree.stat(path) is not None]
+            gone.twins = twins(self._manifest, self._tree, ids, files)
         before = self._leaving()
         leaving = {
             "files": sorted({*before["files"], *files}),
@@ -284,37 +292,23 @@ class Oblivion:
         self._manifest.rows("PRAGMA secure_delete = ON")
         with self._manifest.transaction():
             self._record(veil, ids, places, gone)
-            self._manifest.set_meta({_LEAVING: leaving})
+            self._manifest.set_meta({LEAVING: leaving})
 
     def _leaving(self) -> dict[str, list[str]]:
         """Return what is written down to be removed: `files`, by path, and `copies`, by name."""
-        found = self._manifest.meta(_LEAVING)
+        found = self._manifest.meta(LEAVING)
         lists = found if isinstance(found, dict) else {}
         return {kind: [str(one) for one in lists.get(kind, ())] for kind in ("files", "copies")}
 
     def _remove(self, gone: Gone) -> None:
         """Remove what is written down."""
-        if self._manifest.meta(_LEAVING) is None:
+        if self._manifest.meta(LEAVING) is None:
             return
         leaving = self._leaving()
         self._unlink(leaving["files"], gone)
         self._remove_copies(leaving["copies"], gone)
         self._manifest.rows("PRAGMA secure_delete = ON")
-        self._manifest.change("DELETE FROM meta WHERE key = ?", [_LEAVING])
-
-    def _twins(self, ids: Sequence[str]) -> list[Twin]:
-        found = {
-            Twin(*row)  # type: ignore[arg-type]  # texts, by the schema
-            for image_id in ids
-            for row in self._manifest.rows(
-                "SELECT other.image_id, other.variant, other.path FROM files AS mine JOIN files AS other"
-                " ON other.xxh3_128 = mine.xxh3_128 AND other.state = 'present'"
-                " WHERE mine.image_id = ? AND mine.sha256 = other.sha256",
-                [image_id],
-            )
-            if row[0] not in ids
-        }
-        return sorted(found, key=lambda twin: twin.path)
+        self._manifest.change("DELETE FROM meta WHERE key = ?", [LEAVING])
 
     def _packages(self, veil: Veil, ids: Sequence[str]) -> list[Package]:
         names = [name for image_id in ids for name in (image_id, veil.pseudonym(image_id))]
@@ -340,11 +334,11 @@ class Oblivion:
         yield from recorded
         names = names_of(ids, self._layouts)
         with translated(self._tree.name("")):
-            for start in ("", _TRASH):
+            for start in ("", TRASH):
                 for folder, found in inventory.walk(self._tree, start):
                     for name in found:
                         path = f"{folder}/{name}" if folder else name
-                        inner = path.removeprefix(f"{_TRASH}/").partition("/")[2] if start else path
+                        inner = path.removeprefix(f"{TRASH}/").partition("/")[2] if start else path
                         is_ours = names.fullmatch(inner) or (
                             start and self._is_in_trash(inner, ids)
                         )

@@ -216,6 +216,11 @@ class Manifest:
         with _translated(self.path):
             self._connection.executemany(statement, map(tuple, values))
 
+    def define(self, name: str, function: Callable[[str], str]) -> None:
+        """Let statements of this connection call a function of one text."""
+        with _translated(self.path):
+            self._connection.create_function(name, 1, function, deterministic=True)
+
     def count(self, statement: str, values: Iterable[Value] = ()) -> int:
         """Run a statement that yields one number; NULL counts as 0."""
         (row,) = self.rows(statement, values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 import trio
@@ -10,7 +10,7 @@ from msgspec import Struct, field, structs
 
 from ninepic_mirror.archive import lock, sums
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.forgotten import Gone, Oblivion, Veil
+from ninepic_mirror.archive.forgotten import Gone, Oblivion, remembered
 from ninepic_mirror.archive.manifest import Manifest, ManifestError
 from ninepic_mirror.archive.root import Root
 from ninepic_mirror.cli import mirrors
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.config import Config
+
+_ONE: Final = "with --event EVENT_ID one event forgets it, whatever the others hold"
+_NAMED: Final = 100  # characters of an id that are shown
 
 
 class Holder(Struct, frozen=True):
@@ -93,7 +96,7 @@ class Erasure(Struct):
         """Find the events that hold the photos; False where one could not be read, so that nothing is begun.
 
         Raises:
-            UsageError: A photo is known to none.
+            UsageError: A photo is known to none, or what was given stands for a forgotten one.
             StorageError: The root cannot be read, or a manifest is lost: its folder may hold the photos, too.
         """
         if self.json:
@@ -108,6 +111,8 @@ class Erasure(Struct):
         for event_id in looked:
             try:
                 holder, forgotten = self._holder(event_id)
+            except UsageError:
+                raise
             except MirrorError as error:
                 self.codes.append(fail(self.console, error))
                 nobody = Holder(event_id, None, (), (), 0)
@@ -118,15 +123,15 @@ class Erasure(Struct):
                 self.holders.append(holder)
         if self.codes:
             self.console.warn(
-                "nothing was removed: the photo may be in an event that could not be read. Mend that first, then run"
-                " forget again; with --event EVENT_ID one event forgets it, whatever the others hold"
+                "nothing was removed: an event that could not be read may hold the photo. Mend that first, then run"
+                f" forget again; {_ONE}"
             )
             return False
         unknown = [one for one in self.ids if one not in known]
         if unknown and self.event_id is None:
             events = ", ".join(map(str, looked)) or "none is mirrored here"
             raise UsageError(
-                f"{', '.join(map(plain, unknown))}: in none of the events that were looked through ({events});"
+                f"{', '.join(map(_named, unknown))}: in none of the events that were looked through ({events});"
                 " nothing was removed",
                 "look at the id; with --event EVENT_ID a photo is kept from coming that was never seen there",
             )
@@ -140,13 +145,21 @@ class Erasure(Struct):
                     str(folder),
                     "its manifest is lost, so that nothing tells whether it holds the photo; nothing was removed",
                     f"run {command('sync', number, *self.words, console=self.console)}, which rebuilds the manifest,"
-                    " then forget again; or move the folder out of the mirror root;"
-                    " with --event EVENT_ID one event forgets it, whatever the others hold",
+                    " then forget again; or move the folder out of the mirror root"
+                    + ("" if self.event_id else f"; {_ONE}"),
                 )
 
     def _holder(self, event_id: int) -> tuple[Holder, list[str]]:
-        with mirrors.opened(mirrors.root_of(self.config), event_id) as (manifest, _):
-            veil, name = Veil.of(manifest), manifest.meta("name")
+        root = mirrors.root_of(self.config)
+        with mirrors.opened(root, event_id, veiled=False) as (manifest, _):
+            with Tree(root.folder_of(event_id) or root.path) as tree:
+                veil = remembered(manifest, tree)
+            for one in filter(veil.stands_in, self.ids):
+                raise UsageError(
+                    f"{_named(one)} stands for a photo that event {event_id} has forgotten; nothing was removed",
+                    "leave it out: nothing is left of that photo; give the id that the service has for it to look again",
+                )
+            name = manifest.meta("name")
             held = [
                 one
                 for one in self.ids
@@ -245,7 +258,12 @@ class Erasure(Struct):
         for copy in gone.copies:
             yield f"  {copy}, a copy of an older manifest, named them and was removed"
         for twin in gone.twins[:SHOWN]:
-            yield f"  the same bytes stand in {plain(twin.path)}, another photo's: {plain(twin.image_id)} {twin.variant}"
+            whose = (
+                f"another photo's: {_named(twin.image_id)} {twin.variant}"
+                if twin.image_id
+                else "which stays"
+            )
+            yield f"  the same bytes stand in {plain(twin.path)}, {whose}"
         if len(gone.twins) > SHOWN:
             yield f"  … and in {len(gone.twins) - SHOWN:,} more files; --json names them"
         for package in gone.packages:
@@ -254,6 +272,12 @@ class Erasure(Struct):
                 " holds them: whoever has it is to be told"
             )
         yield f"  check it: {command('verify', str(holder.event_id), *self.words, console=self.console)}"
+
+
+def _named(image_id: str) -> str:
+    """Return an id for people: an id may be of any length and any characters."""
+    text = plain(image_id) or "''"
+    return text if len(text) <= _NAMED else f"{text[:_NAMED]}…"
 
 
 def _entry(holder: Holder, gone: Gone, error: str | None = None) -> dict[str, object]:

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 def _ids(
     _context: click.Context, _parameter: click.Parameter, ids: tuple[str, ...]
 ) -> tuple[str, ...]:
-    for one in ids:
-        if not one or not one.isprintable():
-            raise click.BadParameter(f"{one!a} is no photo's id.")
+    for one in ids:  # any text: the service's ids are no more than that
+        try:
+            one.encode()
+        except UnicodeEncodeError as error:
+            raise click.BadParameter(
+                f"{one[:80]!a} is no photo's id: it is no valid Unicode."
+            ) from error
     return tuple(dict.fromkeys(ids))
 
 

@@ -17,6 +17,7 @@ from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.listings import hours
 from ninepic_mirror.archive.manifest import NAME, Manifest, reading
 from ninepic_mirror.archive.root import MARKER, Root
+from ninepic_mirror.archive.veiled import veil
 from ninepic_mirror.errors import MirrorError, NotMirroredError, StorageError
 from ninepic_mirror.model import VARIANTS, Variant
 from ninepic_mirror.sync.report import Failure, PassReport
@@ -73,8 +74,13 @@ def root_of(config: Config) -> Root:
 
 
 @contextmanager
-def opened(root: Root, event_id: int) -> Iterator[tuple[Manifest, bool]]:
+def opened(root: Root, event_id: int, *, veiled: bool = True) -> Iterator[tuple[Manifest, bool]]:
     """Open an event's manifest for reading.
+
+    Args:
+        root: The mirror root.
+        event_id: The event.
+        veiled: It says nothing of photos that were to be forgotten, though it may be an older copy.
 
     Yields:
         The manifest, and whether a log was left unread.
@@ -94,6 +100,8 @@ def opened(root: Root, event_id: int) -> Iterator[tuple[Manifest, bool]]:
             raise NotMirroredError(event_id, str(root.path))
     try:
         with reading(path, folder / lock.PATH) as found:
+            if veiled:
+                veil(found[0], folder)
             yield found
     except (
         sqlite3.DatabaseError

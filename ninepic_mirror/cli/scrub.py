@@ -17,19 +17,22 @@ from typing import TYPE_CHECKING
 import trio
 from msgspec import Struct, field, structs
 
-from ninepic_mirror.archive import about, lock
+from ninepic_mirror.archive import about, lock, sums
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.manifest import ManifestError, set_aside
+from ninepic_mirror.archive.forgotten import Oblivion
+from ninepic_mirror.archive.manifest import Manifest, ManifestError, set_aside
 from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.sanity import complaint
 from ninepic_mirror.archive.sums import NAME as SUMS
+from ninepic_mirror.archive.veiled import is_behind
 from ninepic_mirror.archive.verify import Pace
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.inspection import Inspection, locked
 from ninepic_mirror.cli.options import PLACE, again
 from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
+from ninepic_mirror.cli.summary import count
 from ninepic_mirror.cli.verdict import Verdict, describe
 from ninepic_mirror.config import EventSettings
 from ninepic_mirror.errors import (
@@ -180,6 +183,8 @@ class Scrub(Struct):
         fault = await trio.to_thread.run_sync(self._check_manifest, event_id, path)
         if fault is not None:
             await self._rebuild(event_id, path, fault, verdict)
+        elif not self.asked.quick:
+            await trio.to_thread.run_sync(self._forget, event_id, folder, path)
         try:
             await self._inspect(event_id, folder, path, verdict)
         except StorageError as error:
@@ -190,6 +195,35 @@ class Scrub(Struct):
             await self._inspect(event_id, folder, path, verdict)
         verdict.seconds = trio.current_time() - began
         verdict.late, verdict.stopped = self.is_late, self.stopping.is_set()
+
+    def _forget(self, event_id: int, folder: Path, path: Path) -> None:
+        """Finish what `forget` began and the manifest does not know of, or not any more: readers hide it meanwhile.
+
+        Where we may not write, or a pass is at work, which does it first of all, it is left.
+        """
+        try:
+            with mirrors.opened(mirrors.root_of(self.config), event_id, veiled=False) as found:
+                if not is_behind(found[0], folder):
+                    return
+            settings = self.config.mirror_for(event_id)
+            durable = settings.durability == "batch"
+            with lock.opened(folder / lock.PATH) as held:
+                if not held.try_lock():
+                    return
+                with (
+                    Tree(folder, durable=durable) as tree,
+                    Manifest.open(path, durable=durable) as manifest,
+                ):
+                    gone = Oblivion(manifest, tree, settings.layout).finish()
+                    sums.write_stale(tree, manifest)
+                    manifest.checkpoint()
+        except StorageError as error:  # a full disk, a damaged list: what is read is no less true
+            self.progress.note(f"what was to be forgotten is not finished: {error}")
+        else:
+            self.progress.note(
+                "the manifest is an older copy, or forget was cut off:"
+                f" {count(gone.photos, 'photo')} forgotten, {count(gone.files, 'file')} removed"
+            )
 
     async def _inspect(self, event_id: int, folder: Path, path: Path, verdict: Verdict) -> None:
         verdict.forget()

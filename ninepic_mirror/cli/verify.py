@@ -90,8 +90,9 @@ def verify(  # noqa: PLR0913  click hands over one argument an option
 
     Without EVENT_ID every event in the mirror root. Finds files that are missing, altered, replaced by a link or
     folder, or in a wrong place, and lists files that belong to no photo. What was verified longest ago comes first.
-    Without --repair no network is needed and nothing in the mirror is changed, also beside a running sync. Exit code 8
-    while damage remains.
+    Without --repair no network is needed and nothing in the mirror is changed, also beside a running sync, but that
+    what was to be forgotten is removed where a forget was cut off, or an older manifest brought back. Exit code 8 while
+    damage remains.
     """
     if quick and decode:
         raise click.UsageError("--quick reads no file, so that --decode has nothing to decode.")

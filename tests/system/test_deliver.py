@@ -288,11 +288,11 @@ def test_a_mirror_of_an_older_version(mirror: Mirror) -> None:
     mirror.change("DROP TABLE delivered")
     for column in ("run", "label", "form", "photos", "volumes"):
         mirror.change(f"ALTER TABLE deliveries DROP COLUMN {column}")
-    mirror.change("PRAGMA user_version = 2")
+    mirror.change("PRAGMA user_version = 3")
     assert mirror.entry("--list")["packages"] == []
     mirror.entry("out")
     assert len(mirror.entry("--list")["packages"]) == 1
-    assert (mirror.folder / ".ninepic-mirror/manifest.sqlite3.version-2").is_file()
+    assert (mirror.folder / ".ninepic-mirror/manifest.sqlite3.version-3").is_file()
 
 
 def test_thumbnails_that_are_lacking_are_made(mirror: Mirror) -> None:

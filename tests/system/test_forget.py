@@ -241,6 +241,40 @@ def test_a_manifest_from_before_state_dir(commands: Commands, service: Service) 
     assert commands.run("verify", "--root", "m", "--state-dir", "s").code == 0
 
 
+@pytest.mark.parametrize("repair", [False, True])
+def test_an_older_manifest_is_brought_back(
+    commands: Commands, service: Service, *, repair: bool
+) -> None:
+    """Readers do not say of a forgotten photo that it is here; `verify` forgets it again."""
+    sync(commands, service)
+    name = victim(commands)
+    manifest = folder_of(commands) / ".ninepic-mirror/manifest.sqlite3"
+    older = manifest.read_bytes()
+    files = {path: path.read_bytes() for path in folder_of(commands).rglob(f"{name}.jpg")}
+    forget(commands, name)
+    manifest.write_bytes(older)
+    for path, content in files.items():
+        path.write_bytes(content)
+
+    status = commands.run("status", "--root", "m", "--json")
+    assert (status.entry["forgotten"], status.entry["files"]["present"]) == (1, 118)
+    listed = commands.run("manifest", 456, "--root", "m").out
+    assert name not in listed
+    assert listed.count(",forgotten,") == 2
+    quick = commands.run("verify", "--root", "m", "--quick", "--json")
+    assert {one["fault"] for one in quick.entry["damaged"]} <= {"stray"}
+    assert all(path.exists() for path in files)
+
+    more = ("--repair", *service.flags) if repair else ()
+    done = commands.run("verify", 456, "--root", "m", *more)
+    assert done.code == 0, done.err
+    assert "1 photo forgotten, 2 files removed" in done.err
+    assert traces(commands, name) == []
+    assert sync(commands, service).entry["files"]["present"] == 118
+    again = forget(commands, name)
+    assert (again.code, erased(again)["ahead"]) == (0, [name])
+
+
 def test_packages_are_named(commands: Commands, service: Service) -> None:
     """Who has a package that holds the photo is to be told; none can be made with it from then on."""
     sync(commands, service)
@@ -318,19 +352,47 @@ def test_the_list_is_documented(commands: Commands, service: Service) -> None:
     head, salt, digest = path.read_text().splitlines()
     assert head.startswith("#")
     assert hashlib.sha256((salt.removeprefix("salt ") + name).encode()).hexdigest() == digest
+    for damage in (lambda: path.write_text("nonsense\n"), path.unlink):
+        damage()
+        assert sync(commands, service).code == 0
+        assert path.read_text().splitlines() == [head, salt, digest]
     path.write_text("nonsense\n")
+    for manifest in path.parent.glob("manifest.sqlite3*"):
+        manifest.unlink()
     broken = sync(commands, service)
     assert broken.code == 6
     assert "forgotten" in json.dumps(broken.document)
-    path.unlink()
-    assert sync(commands, service).code == 0
-    assert path.read_text().splitlines() == [head, salt, digest]
 
 
-@pytest.mark.parametrize("odd", ["", "a\nb", "a\x1bb"])
-def test_what_is_no_id(commands: Commands, odd: str) -> None:
-    """Ids are printable."""
-    assert forget(commands, odd).code == 2
+def test_any_id_that_is_here(commands: Commands, service: Service) -> None:
+    """The service's ids are any text; what the manifest holds can be forgotten."""
+    odd = ["", "a\nb", "a\x1bb", "tab\t", "\u202eleft", "\u200b", "-rf", "x" * 3000, "Läufer ß"]
+    for image_id in odd:
+        service.order("POST", "456/add_raw", {"image_id": image_id, "hour": 1768777200})
+    sync(commands, service)
+    copy = folder_of(commands) / ".ninepic-mirror/manifest.sqlite3.corrupt-20260101T000000Z"
+    copy.write_bytes((folder_of(commands) / ".ninepic-mirror/manifest.sqlite3").read_bytes())
+    done = commands.run("forget", "--root", "m", "--yes", "--json", "--", *odd)
+    assert done.code == 0, done.err
+    assert len(erased(done)["forgotten"]) == len(odd)
+    assert erased(done)["files"] == 2 * (len(odd) - 1)  # the service has no photo without a name
+    assert erased(done)["manifest_copies"] == [copy.name]
+    assert traces(commands, "x" * 500) == []
+    assert sync(commands, service, "--full").entry["files"]["present"] == 120
+
+
+def test_what_is_no_id(commands: Commands, service: Service) -> None:
+    """What no service can have sent, and what stands for a photo that is forgotten; a long id is cut."""
+    sync(commands, service)
+    name = victim(commands)
+    forget(commands, name)
+    (stands,) = {one.image_id for one in rows(folder_of(commands), "forgotten")}
+    for odd in ("\udcff", stands, "y" * 10_000):
+        done = forget(commands, odd, *(["--event", 456] if odd == stands else []))
+        assert done.code == 2
+        assert len(done.err) < 1000
+    text = (folder_of(commands) / ".ninepic-mirror/forgotten").read_text()
+    assert text.count("\n") == 3
 
 
 KILLED = """

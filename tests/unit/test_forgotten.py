@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.manifest import Row, Value
 
 NAME = "victim-of-fame"
+TRASH = ".ninepic-mirror/trash/2026-01-01"
 
 
 @pytest.fixture
@@ -214,6 +215,24 @@ def test_equal_bytes_of_another_photo_stay(shelf: Shelf) -> None:
     assert counted_rows(shelf) == {"forgotten": 2, "present": 2}
 
 
+def test_equal_bytes_out_of_sight(shelf: Shelf) -> None:
+    """A photo that is gone may have them, and the trash, under whatever name: they stay, and are told."""
+    shelf.have(window(SIX), NAME, "left", body=jpeg("equal"))
+    shelf.manifest.change("UPDATE files SET state = 'gone' WHERE image_id = 'left'")
+    trash = shelf.folder / TRASH / "2026-01-18/large"
+    trash.mkdir(parents=True)
+    (trash / "other.jpg").write_bytes(jpeg("equal"))
+    (trash / "third.jpg").write_bytes(jpeg("equil"))
+    (trash / f"{NAME}.jpg").write_bytes(jpeg("equal"))
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    gone = forget.finish([NAME])
+    assert gone.files == 3
+    assert sorted(str(twin.image_id) for twin in gone.twins) == ["None", "left", "left"]
+    assert {twin.path for twin in gone.twins} >= {f"{TRASH}/2026-01-18/large/other.jpg"}
+    assert all((shelf.folder / twin.path).is_file() for twin in gone.twins)
+
+
 def test_a_place_of_another_row_stays(shelf: Shelf) -> None:
     """Whatever a name looks like: what another photo's row has as its place is that photo's."""
     shelf.have(window(SIX), "other")
@@ -225,9 +244,6 @@ def test_a_place_of_another_row_stays(shelf: Shelf) -> None:
     forget.remember([NAME])
     assert forget.finish([NAME]).files == 0
     shelf.check()
-
-
-TRASH = ".ninepic-mirror/trash/2026-01-01"
 
 
 @pytest.mark.parametrize(
@@ -370,6 +386,27 @@ def test_a_damaged_list_is_not_taken_for_an_empty_one(shelf: Shelf, text: str) -
     (shelf.folder / FILE).write_text(text)
     with pytest.raises(StorageError, match="cannot be understood"):
         oblivion(shelf).finish()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "nonsense\n", "{digests}", "{all}nonsense\n", f"salt {'0' * 32}\n{'1' * 64}\n\x00\n", "{all}{all}salt " + "2" * 32],
+)  # fmt: skip
+def test_a_damaged_list_is_written_anew(shelf: Shelf, damage: str) -> None:
+    """As long as the manifest knows what is to be forgotten; what can be read of the list counts, too."""
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    forget.finish()
+    whole = (shelf.folder / FILE).read_text()
+    digests = whole.splitlines(keepends=True)[2]
+    (shelf.folder / FILE).write_text(damage.format(all=whole, digests=digests))
+    assert oblivion(shelf).finish().erased
+    assert (shelf.folder / FILE).read_text() == whole
+    (shelf.folder / FILE).write_text(damage.format(all=whole, digests=digests))
+    forget.remember(["another"])
+    text = (shelf.folder / FILE).read_text()
+    assert text.count("\n") == 4
+    assert digests in text
 
 
 def test_a_reader_keeps_the_log(shelf: Shelf) -> None:
