@@ -24,7 +24,6 @@ from ninepic_mirror.archive.forgotten import Oblivion
 from ninepic_mirror.archive.manifest import Manifest, ManifestError, set_aside
 from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.sanity import complaint
-from ninepic_mirror.archive.sums import NAME as SUMS
 from ninepic_mirror.archive.veiled import is_behind
 from ninepic_mirror.archive.verify import Pace
 from ninepic_mirror.cli import mirrors
@@ -358,7 +357,7 @@ def _is_event(folder: Path) -> bool:
     return (
         (folder / OWN_FOLDER).is_dir()
         or (folder / about.NAME).is_file()
-        or any(folder.glob(f"*/{SUMS}"))
+        or any(folder.glob(f"*/{sums.NAME}"))
     )
 
 
