@@ -114,6 +114,7 @@ class Erasure(Struct):
             except UsageError:
                 raise
             except MirrorError as error:
+                _advise(error)
                 self.codes.append(fail(self.console, error))
                 nobody = Holder(event_id, None, (), (), 0)
                 self.entries.append(_entry(nobody, Gone(), str(error)))
@@ -204,10 +205,7 @@ class Erasure(Struct):
             try:
                 gone = await self._forget(holder)
             except Exception as error:  # noqa: BLE001  one event must not keep the others from forgetting
-                if isinstance(error, ManifestError):
-                    error.cure += "; then run forget again"
-                elif isinstance(error, StorageError):  # a sync alone would not forget it
-                    error.cure = error.cure.replace("run sync again", "run forget again")
+                _advise(error)
                 fail(self.console, error)
                 self.codes.append(code_of(error))
                 self.entries.append(_entry(holder, Gone(), str(error)))
@@ -272,6 +270,14 @@ class Erasure(Struct):
                 " holds them: whoever has it is to be told"
             )
         yield f"  check it: {command('verify', str(holder.event_id), *self.words, console=self.console)}"
+
+
+def _advise(error: Exception) -> None:
+    """Let an error's cure end with what is to be run: a sync alone would not forget."""
+    if isinstance(error, ManifestError):
+        error.cure += "; then run forget again"
+    elif isinstance(error, StorageError):
+        error.cure = error.cure.replace("run sync again", "run forget again")
 
 
 def _named(image_id: str) -> str:
