@@ -133,7 +133,7 @@ _NO_CAMERAS: Final = (
 
 def _knows_packages(manifest: Manifest) -> bool:
     """Whether the manifest has the tables of deliveries: an older one that is only read has not."""
-    return manifest.version() > 2
+    return manifest.version() > 3
 
 
 def _shot(rows: Sequence[Row], zone: ZoneInfo) -> list[Shot]:
