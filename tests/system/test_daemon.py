@@ -264,9 +264,10 @@ async def test_a_full_disk_pauses_until_there_is_room(quick: None, open_bench: O
 
 async def test_what_has_no_room_is_not_begun(quick: None, open_bench: OpenBench) -> None:
     """Room is needed for all that is pending, by the mean size so far: the event waits, and says how much."""
-    async with open_bench(photos=20, large_kb=50) as bench, running(bench) as run:
+    # half a gigabyte each way, so that it does not matter what others write to this disk meanwhile
+    async with open_bench(photos=20, large_kb=500) as bench, running(bench) as run:
         await run.is_whole()
-        needed = 2000 * 50_000
+        needed = 2000 * 500_000
         free = run.daemon.session.root.free() if run.daemon.session is not None else 0
         assert free > needed
         run.config = replace(
