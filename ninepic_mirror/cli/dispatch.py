@@ -15,7 +15,7 @@ from ninepic_mirror.archive import inventory
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.delivery import catalogue, limits, package, thumbnails
 from ninepic_mirror.delivery.catalogue import Delivery
-from ninepic_mirror.delivery.recognition import recognise
+from ninepic_mirror.delivery.recognition import fault, recognise
 from ninepic_mirror.delivery.source import Source
 from ninepic_mirror.delivery.target import Target, writing
 from ninepic_mirror.errors import UsageError
@@ -38,7 +38,7 @@ class Dispatch(Struct):
         ledger: The event's manifest.
         tree: The event's folder.
         stop: Set when the run is to end.
-        there: What stands at its place already, whole: place → its bag id.
+        there: What stands at its place already: place → its bag id; after `check` it is known to be whole.
         run: What the packages of this order have in common.
     """
 
@@ -58,6 +58,7 @@ class Dispatch(Struct):
         Raises:
             UsageError: Something stands there, or it does not take such files.
             StorageError: There is not enough room.
+            Stopped: The run is to end.
         """
         order = self.order
         self._refuse_mirror()
@@ -74,6 +75,7 @@ class Dispatch(Struct):
         if not loads and not self._unrecorded():
             place, made = order.dest, plan.packages[0][1]
             raise UsageError(f"{place} is there already", self._other_name(place, made))
+        self._require_whole(plan)
         base = (
             order.dest if order.split_by is not None and order.dest.is_dir() else order.dest.parent
         )
@@ -107,6 +109,22 @@ class Dispatch(Struct):
             raise UsageError(f"{place} is there already", self._other_name(place, made))
         self.there[place] = bag_id
         self.run = self.run or (recorded.run if recorded else None)
+
+    def _require_whole(self, plan: Parts) -> None:
+        """Read what stands at its place already.
+
+        Raises:
+            UsageError: It is not whole, or is linked to the mirror where copies were asked for.
+            Stopped: The run is to end.
+        """
+        for name, made in plan.packages:
+            place = self.order.place(name, len(made.volumes))
+            if place in self.there:
+                self.console.say(f"{place} is there already: looking whether it is whole")
+                wrong = fault(made, place, self.stop)
+                if wrong is not None:
+                    cure = "move it away, then run the same command again: it is made anew"
+                    raise UsageError(f"{place} is there already, but {wrong}", cure)
 
     def _recorded(self, bag_id: str | None) -> Delivery | None:
         made = self.ledger.ask_now(catalogue.deliveries)
@@ -144,7 +162,7 @@ class Dispatch(Struct):
         self.run = self.run or made.bag_id
         if place in self.there:
             made.bag_id = self.there[place]
-            self.console.say(f"{place} is there already, whole")
+            self.console.say(f"{place} is whole: all of it was read")
             with Target(place, order.event_id) as target:
                 await trio.to_thread.run_sync(target.clean)
             recorded = await trio.to_thread.run_sync(self._recorded, made.bag_id)

@@ -692,6 +692,62 @@ def test_a_package_that_was_not_recorded(mirror: Mirror, name: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
+@pytest.mark.parametrize(
+    "path", ["photo", "gallery/data.js", "verify.py", "tagmanifest-sha256.txt"]
+)
+def test_a_package_that_is_not_whole_any_more(mirror: Mirror, path: str, form: str) -> None:
+    """What was not recorded and lost a byte or a file since is not taken for whole: it is named, and stays."""
+    place = mirror.place("out.zip" if form == "zip" else "out")
+    mirror.entry(place, "--format", form)
+    mirror.change("DELETE FROM deliveries")
+    mirror.change("DELETE FROM delivered")
+    path = f"data/{mirror.rows()[0].path}" if path == "photo" else path
+    if form == "folder":
+        whole = (place / path).read_bytes()
+        (place / path).write_bytes(whole[:-1])
+        assert_not_whole(mirror, place, path)
+        (place / path).unlink()
+        assert_not_whole(mirror, place, path)
+        (place / path).write_bytes(whole)
+    else:
+        whole = place.read_bytes()
+        with zipfile.ZipFile(place) as opened:
+            member = opened.getinfo(f"out/{path}")
+        at = member.header_offset + 30 + len(member.filename) + len(member.extra)
+        place.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert_not_whole(mirror, place, path, "--format", "zip")
+        place.write_bytes(whole)
+    mirror.entry(place, "--format", form)
+
+
+def assert_not_whole(mirror: Mirror, place: Path, path: str, *words: object) -> None:
+    """Assert that a package is refused for one of its files."""
+    done = mirror.deliver(place, *words)
+    assert done.code == 2, done.err
+    assert re.search(
+        rf"error: {re.escape(str(place))} is there already, but {path} .*\n +next: move it",
+        done.err,
+    )
+    assert mirror.entry("--list")["packages"] == []
+
+
+def test_parts_that_are_linked(mirror: Mirror) -> None:
+    """A part of an order with `--link` does not stay in one without: it is told, and made anew once it is away."""
+    words = ("out", "--split-by", "photographer")
+    mirror.entry(*words, "--link")
+    out = mirror.place("out")
+    shutil.rmtree(out / "asha-patil")
+    done = mirror.deliver(*words)
+    assert (done.code, "is a hard link, and no --link was given" in done.err) == (2, True)
+    assert not (out / "asha-patil").exists()
+    assert mirror.deliver(*words, "--link").code == 0
+    shutil.rmtree(out)
+    mirror.entry(*words)
+    for path in out.rglob("*.jpg"):
+        assert path.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
 def test_a_full_destination(mirror: Mirror, small_disk: Callable[[str], Path], form: str) -> None:
     """Room is looked for before the first byte; a disk that fills up meanwhile is told, and the next run goes on."""
     disk = small_disk("size=2m")
