@@ -108,8 +108,8 @@ class Sink(Protocol):
         """Write a file of our own."""
         ...
 
-    def kept(self, path: str, modified: float) -> bytes | None:
-        """Return a file of our own that an interrupted run has written."""
+    def kept(self, path: str, sha256: str) -> bytes | None:
+        """Return a thumbnail that an interrupted run has made of a photo."""
         ...
 
     def close(self) -> None:
@@ -273,7 +273,8 @@ class _Volume:
             try:
                 with self._source.tree.opened(file.path) as descriptor:
                     modified = os.fstat(descriptor).st_mtime
-                    data = sink.kept(item.thumbnail, modified) or thumbnails.make(descriptor)
+                    kept = sink.kept(item.thumbnail, file.sha256)
+                    data = kept or thumbnails.make(descriptor, file.sha256)
             except OSError as error:
                 return self._source.fault(error, file)
             return None

@@ -152,7 +152,7 @@ class Zip:
         self._write_on()
         self._add(path, data, 0 if modified is None else int(modified))
 
-    def kept(self, path: str, modified: float) -> bytes | None:  # noqa: ARG002  the interface of a sink
+    def kept(self, path: str, sha256: str) -> bytes | None:  # noqa: ARG002  the interface of a sink
         """Return nothing: what is not a photo is written anew."""
         return None
 
