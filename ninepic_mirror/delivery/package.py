@@ -309,8 +309,9 @@ class _Volume:
         }
         if package.lacking:
             texts[tags.MISSING] = tags.missing(package.lacking)
-        missing = len({lack.image_id for lack in package.lacking})
-        about = tags.About(package.made_at, self._note(), missing)
+        missing = len({lack.image_id for lack in package.lacking if lack.image_id})
+        doubts = tuple(lack.reason for lack in package.lacking if not lack.image_id)
+        about = tags.About(package.made_at, self._note(), missing, doubts)
         return texts | tags.gallery(package.facts, items, self._lost, about)
 
     def _note(self) -> str | None:

@@ -568,6 +568,18 @@ def test_a_mirror_that_is_not_whole(mirror: Mirror) -> None:
     assert forgotten not in delivered
 
 
+def test_photos_that_were_never_listed(mirror: Mirror) -> None:
+    """The gallery says in words how many there are, and does not count them as one photo."""
+    mirror.change("UPDATE meta SET value = ? WHERE key = 'total'", PHOTOS + 30)
+    mirror.change("UPDATE passes SET whole = 0")
+    mirror.entry("out", "--allow-incomplete")
+    check(mirror.place("out"))
+    page = (mirror.place("out") / "index.html").read_text()
+    assert "not in this package" not in page
+    assert "30 photos of the service&#39;s were never listed" in page
+    assert "30 photos" in (mirror.place("out") / "missing.csv").read_text()
+
+
 def test_a_dry_run_writes_nothing(mirror: Mirror) -> None:
     """It says what would go in; neither a package nor a row is made."""
     before = {path for path in mirror.commands.folder.rglob("*") if "sqlite3" not in path.name}
