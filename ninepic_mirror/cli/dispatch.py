@@ -12,7 +12,6 @@ import trio
 from msgspec import Struct, field, structs
 
 from ninepic_mirror.archive import inventory
-from ninepic_mirror.cli import mirrors
 from ninepic_mirror.delivery import catalogue, limits, package, thumbnails
 from ninepic_mirror.delivery.catalogue import Delivery
 from ninepic_mirror.delivery.recognition import fault, recognise
@@ -90,11 +89,19 @@ class Dispatch(Struct):
         limits.check_room(limits.together(str(order.dest), loads), ground, already)
 
     def _refuse_mirror(self) -> None:
-        dest = self.order.dest
-        root = Path(os.path.realpath(mirrors.root_of(self.ledger.config).path))
-        there = Path(os.path.realpath(dest.parent)) / dest.name
-        if root in (there, *there.parents):
-            raise UsageError(f"{dest} is in the mirror", "choose a place outside of it")
+        """Refuse a destination among the mirror's files or manifests, also by way of a link.
+
+        Raises:
+            UsageError: It is one.
+        """
+        dest, settings = self.order.dest, self.ledger.config.mirror
+        ours = {os.path.realpath(one) for one in (settings.root, settings.state_dir) if one}
+        for place in (
+            Path(os.path.realpath(dest.parent)) / dest.name,
+            Path(os.path.realpath(dest)),
+        ):
+            if any(str(folder) in ours for folder in (place, *place.parents)):
+                raise UsageError(f"{dest} is in the mirror", "choose a place outside of it")
 
     def _recognise(self, made: Package, place: Path) -> None:
         """Note that a package stands at its place already.

@@ -686,6 +686,25 @@ def test_what_stands_there_is_left_alone(mirror: Mirror) -> None:
     assert (foreign / "thesis.txt").read_text() == "mine"
 
 
+def test_a_link_into_the_mirror(mirror: Mirror) -> None:
+    """Parts are not put into the mirror by way of a link, nor anything to the manifests."""
+    (mirror.folder / "inside").mkdir()
+    mirror.place("link").symlink_to(mirror.folder / "inside")
+    mirror.place("away").mkdir()
+    mirror.place("fine").symlink_to(mirror.place("away"))
+    state = mirror.place("state")
+    state.mkdir()
+    (mirror.folder / ".ninepic-mirror").rename(state / mirror.folder.name)
+    for place in ("link", "link/x", "state", "state/x"):
+        for words in ((), ("--split-by", "day")):
+            done = mirror.deliver(place, "--state-dir", state, *words)
+            assert (done.code, done.says_one_line_and_cure()) == (2, True), (place, done.err)
+            assert "is in the mirror" in done.err
+    assert list((mirror.folder / "inside").iterdir()) == []
+    assert mirror.deliver("fine", "--state-dir", state, "--split-by", "day").code == 0
+    assert list(mirror.place("away").iterdir()) != []
+
+
 @pytest.mark.parametrize("name", ["out", "out.zip"])
 def test_a_package_that_was_not_recorded(mirror: Mirror, name: str) -> None:
     """A run that was cut off between the rename and the record is made up for by the next."""
