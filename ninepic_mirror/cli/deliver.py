@@ -80,6 +80,20 @@ def _read_ids(
     return ids
 
 
+def _require_text(place: Path) -> None:
+    """Refuse a path that is not UTF-8: it could be neither recorded nor printed.
+
+    Raises:
+        UsageError: It is not.
+    """
+    try:
+        str(place).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(place).decode("utf-8", "backslashreplace")
+        cure = "choose a name and folders of plain letters"
+        raise UsageError(f"{shown} is no text in UTF-8", cure) from error
+
+
 @click.command()
 @click.argument("event_id", type=event_number)
 @click.argument("dest", required=False, type=click.Path(path_type=Path, readable=False))
@@ -180,6 +194,7 @@ def deliver(  # noqa: PLR0913  click hands over one argument an option
     place = Path(os.path.abspath(dest))  # noqa: PTH100  resolve() would follow a link at its end
     if not place.name:
         raise UsageError(f"{dest} is no place for a package", "name the folder or zip to make")
+    _require_text(place)
     config = read_config(run.console, flags, local=not bibs)
     order = Order(
         event_id, place, tuple(one for one in VARIANTS if one in variants), days, start, end, bibs, ids, photographers,

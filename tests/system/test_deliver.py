@@ -686,6 +686,35 @@ def test_what_stands_there_is_left_alone(mirror: Mirror) -> None:
     assert (foreign / "thesis.txt").read_text() == "mine"
 
 
+def test_a_destination_that_is_no_text(mirror: Mirror) -> None:
+    """It could not be recorded: it is refused before anything is written."""
+    name = os.fsdecode(b"caf\xe9")
+    for words in (
+        (name,),
+        (f"{name}/x",),
+        (name, "--format", "zip"),
+        (name, "--json"),
+        (name, "--dry-run"),
+    ):
+        done = mirror.deliver(*words)
+        assert (done.code, done.says_one_line_and_cure()) == (2, True), done.err
+        assert "caf\\xe9 is no text" in done.err or words[0] != name
+    assert not any(
+        path.name.startswith(("caf", ".caf")) for path in mirror.commands.folder.iterdir()
+    )
+
+
+def test_times_that_a_zip_does_not_know(mirror: Mirror) -> None:
+    """A file from before 1980 or after 2107 gets the nearest time that it knows."""
+    for row, time in zip(mirror.rows(), (-(10**9), 7_258_118_400, 10**10), strict=False):
+        os.utime(mirror.folder / row.path, (time, time))
+    mirror.entry("out.zip", "--format", "zip")
+    with zipfile.ZipFile(mirror.place("out.zip")) as opened:
+        assert opened.testzip() is None
+        years = {member.date_time[0] for member in opened.infolist()}
+    assert {1980, 2107} <= years
+
+
 def test_a_link_into_the_mirror(mirror: Mirror) -> None:
     """Parts are not put into the mirror by way of a link, nor anything to the manifests."""
     (mirror.folder / "inside").mkdir()
