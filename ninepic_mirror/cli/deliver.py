@@ -190,11 +190,16 @@ def deliver(  # noqa: PLR0913  click hands over one argument an option
         raise UsageError("--link makes no zip", "leave out one of them")
     from ninepic_mirror.cli.order import Order  # noqa: PLC0415  as above
     from ninepic_mirror.cli.shipment import Shipment  # noqa: PLC0415  as above
+    from ninepic_mirror.delivery.plan import is_safe, stem_of  # noqa: PLC0415  as above
+    from ninepic_mirror.progress import plain  # noqa: PLC0415  as above
 
     place = Path(os.path.abspath(dest))  # noqa: PTH100  resolve() would follow a link at its end
     if not place.name:
         raise UsageError(f"{dest} is no place for a package", "name the folder or zip to make")
     _require_text(place)
+    if form == "zip" and split_by is None and not is_safe(stem_of(place.name)):
+        text = f"{plain(place.name)} is no name for a zip: it would unpack elsewhere than into a folder of its own"
+        raise UsageError(text, "choose one of plain letters, such as marathon.zip")
     config = read_config(run.console, flags, local=not bibs)
     order = Order(
         event_id, place, tuple(one for one in VARIANTS if one in variants), days, start, end, bibs, ids, photographers,

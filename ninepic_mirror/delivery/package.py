@@ -23,7 +23,7 @@ from ninepic_mirror.archive.verify import Stopped
 from ninepic_mirror.delivery import bag, tags, thumbnails
 from ninepic_mirror.delivery.folder import Folder
 from ninepic_mirror.delivery.limits import Load
-from ninepic_mirror.delivery.plan import MADE_THUMBNAIL, Entry, volume_name
+from ninepic_mirror.delivery.plan import MADE_THUMBNAIL, Entry, stem_of, volume_name
 from ninepic_mirror.delivery.target import MARKER, keep_only, writing
 from ninepic_mirror.delivery.zipped import Zip
 
@@ -155,12 +155,11 @@ def overhead(facts: Facts) -> int:
 
 def names(package: Package, name: str) -> list[str]:
     """Return where each volume stands: the package itself, or files and folders in it."""
-    stem = name.removesuffix(".zip")
     suffix = ".zip" if package.form == "zip" else ""
     count = len(package.volumes)
     if count == 1:
-        return [stem + suffix]
-    return [f"{stem}/{volume_name(n, count, stem)}{suffix}" for n in range(1, count + 1)]
+        return [name]
+    return [f"{name}/{volume_name(n, count, name)}{suffix}" for n in range(1, count + 1)]
 
 
 def build(
@@ -218,7 +217,7 @@ class _Volume:
     def _sink(self) -> Sink:
         if self._package.form == "folder":
             return Folder(self._source, self._tree, self._place, link=self._package.link)
-        top = self._place.rpartition("/")[2].removesuffix(".zip")
+        top = stem_of(self._place.rpartition("/")[2])
         return Zip(self._source, self._tree, self._place, top)
 
     def steps(self) -> Iterator[tuple[int, int]]:

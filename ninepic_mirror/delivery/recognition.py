@@ -12,6 +12,7 @@ from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.verify import Stopped
 from ninepic_mirror.delivery import bag, tags
 from ninepic_mirror.delivery.package import names
+from ninepic_mirror.delivery.plan import stem_of
 from ninepic_mirror.delivery.source import chunks
 from ninepic_mirror.errors import StorageError
 
@@ -162,7 +163,7 @@ class _Volume:
 
     def _member(self, path: str) -> tuple[zipfile.ZipFile, zipfile.ZipInfo]:
         assert self._zip is not None  # noqa: S101  what is no folder is a zip
-        member = self._zip.getinfo(f"{self._place.name.removesuffix('.zip')}/{path}")
+        member = self._zip.getinfo(f"{stem_of(self._place.name)}/{path}")
         if member.compress_type != zipfile.ZIP_STORED:
             raise ValueError("it was packed anew")
         return self._zip, member

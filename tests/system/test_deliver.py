@@ -704,6 +704,36 @@ def test_a_destination_that_is_no_text(mirror: Mirror) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["...zip", ".zip", ". .zip", "a\\b.zip", "c:.zip", "a\n.zip"])
+def test_a_zip_that_would_unpack_elsewhere(mirror: Mirror, name: str) -> None:
+    """Its name is refused before anything is written."""
+    before = set(mirror.commands.folder.iterdir())
+    for words in ((), ("--volume-size", "4MB")):
+        done = mirror.deliver(name, "--format", "zip", *words)
+        assert (done.code, done.says_one_line_and_cure()) == (2, True), done.err
+        assert "is no name for a zip" in done.err
+    assert set(mirror.commands.folder.iterdir()) == before
+
+
+def test_a_suffix_in_capitals(mirror: Mirror) -> None:
+    """It is one: the zip has the name that was given, and is known again."""
+    mirror.entry("FOO.ZIP", "--format", "zip")
+    with zipfile.ZipFile(mirror.place("FOO.ZIP")) as opened:
+        assert {name.partition("/")[0] for name in opened.namelist()} == {"FOO"}
+    mirror.change("DELETE FROM deliveries")
+    mirror.change("DELETE FROM delivered")
+    mirror.entry("FOO.ZIP", "--format", "zip")
+
+
+def test_a_folder_called_zip(mirror: Mirror) -> None:
+    """A folder may be called so, with one volume or several."""
+    mirror.entry("out.zip")
+    check(mirror.place("out.zip"))
+    mirror.entry("more.zip", "--volume-size", "4MB")
+    for bag in mirror.place("more.zip").iterdir():
+        check(bag)
+
+
 def test_times_that_a_zip_does_not_know(mirror: Mirror) -> None:
     """A file from before 1980 or after 2107 gets the nearest time that it knows."""
     for row, time in zip(mirror.rows(), (-(10**9), 7_258_118_400, 10**10), strict=False):
