@@ -17,7 +17,7 @@ from ninepic_mirror.delivery.catalogue import Delivery
 from ninepic_mirror.delivery.recognition import fault, recognise
 from ninepic_mirror.delivery.source import Source
 from ninepic_mirror.delivery.target import Target, writing
-from ninepic_mirror.errors import UsageError
+from ninepic_mirror.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from ninepic_mirror.archive.files import Tree
@@ -56,11 +56,13 @@ class Dispatch(Struct):
 
         Raises:
             UsageError: Something stands there, or it does not take such files.
-            StorageError: There is not enough room.
+            StorageError: There is not enough room, or nothing can be recorded.
             Stopped: The run is to end.
         """
         order = self.order
         self._refuse_mirror()
+        if not order.dry_run:
+            self.ledger.require_writable()
         loads, already = [], 0
         for name, made in plan.packages:
             place = order.place(name, len(made.volumes))
@@ -181,8 +183,18 @@ class Dispatch(Struct):
                     await trio.to_thread.run_sync(lambda: order.dest.mkdir(exist_ok=True))
             await self._build(made, place)
         delivery = planned(made, place, self.run, int(time.time()))
-        await self.ledger.record(lambda manifest: catalogue.record(manifest, delivery, made.files))
+        await self._record(delivery, made)
         return delivery
+
+    async def _record(self, delivery: Delivery, made: Package) -> None:
+        try:
+            await self.ledger.record(
+                lambda manifest: catalogue.record(manifest, delivery, made.files)
+            )
+        except StorageError as error:
+            text = f"the package is whole, but could not be recorded: {error}"
+            cure = "mend that, then run the same command again: it reads the package and records it"
+            raise StorageError(delivery.destination, text, cure) from error
 
     async def _build(self, made: Package, place: Path) -> None:
         thumbnails.prepare()

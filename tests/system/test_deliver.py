@@ -821,6 +821,30 @@ def assert_not_whole(mirror: Mirror, place: Path, path: str, *words: object) -> 
     assert mirror.entry("--list")["packages"] == []
 
 
+def test_a_mirror_that_is_read_only(mirror: Mirror, small_disk: Callable[[str], Path]) -> None:
+    """It is told before the first byte; where it becomes so meanwhile, it is said that the package is whole."""
+    disk = small_disk("size=64m")
+    shutil.copytree(mirror.root, disk / "m")
+    mirror = Mirror(mirror.commands, mirror.service, next((disk / "m").glob("456-*")))
+    small_disk("size=64m,ro")
+    done = mirror.deliver("out")
+    assert (done.code, done.says_one_line_and_cure()) == (6, True), done.err
+    assert "could not be recorded" in done.err
+    assert not mirror.place(".out.partial").exists()
+    assert nothing_looks_whole(mirror.place("out"))
+    assert mirror.deliver("out", "--dry-run").code == 0
+    small_disk("size=64m,rw")
+    process = start_slowly(mirror, mirror.place("out"))
+    small_disk("size=64m,ro")
+    os.kill(process.pid, signal.SIGCONT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, "is whole, but could not be recorded" in err) == (6, True), err
+    check(mirror.place("out"))
+    small_disk("size=64m,rw")
+    mirror.entry("out")
+    assert len(mirror.entry("--list")["packages"]) == 1
+
+
 def test_parts_that_are_linked(mirror: Mirror) -> None:
     """A part of an order with `--link` does not stay in one without: it is told, and made anew once it is away."""
     words = ("out", "--split-by", "photographer")
