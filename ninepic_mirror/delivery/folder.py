@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -155,9 +156,11 @@ class Folder:
         (below, old), (above, new) = split(file.path), split(place)
         try:
             with mirror.folder(below) as from_:
-                os.stat(old, dir_fd=from_, follow_symlinks=False)
+                found = os.stat(old, dir_fd=from_, follow_symlinks=False)
         except OSError as error:
             return self._source.fault(error, file)
+        if not stat.S_ISREG(found.st_mode):
+            return "is a link" if stat.S_ISLNK(found.st_mode) else "is no file"
         with _making(tree.name(place)), mirror.folder(below) as from_, tree.folder(above) as to:
             os.link(old, new, src_dir_fd=from_, dst_dir_fd=to, follow_symlinks=False)
         return self._source.read(mirror, file, len)

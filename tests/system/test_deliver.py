@@ -616,8 +616,8 @@ def test_hostile_names_are_text(mirror: Mirror) -> None:
 # --- what goes wrong ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["folder", "zip"])
-@pytest.mark.parametrize("fault", ["flip", "cut", "gone", "link"])
+@pytest.mark.parametrize("form", ["folder", "zip", "links"])
+@pytest.mark.parametrize("fault", ["flip", "cut", "gone", "link", "folder"])
 def test_a_damaged_source(mirror: Mirror, form: str, fault: str) -> None:
     """It stops with the file's name and what to do; after the repair the same command goes on."""
     row = next(row for row in mirror.rows() if row.variant == "large")
@@ -630,15 +630,21 @@ def test_a_damaged_source(mirror: Mirror, form: str, fault: str) -> None:
         path.write_bytes(data[:-1])
     elif fault == "link":
         path.symlink_to("/etc/passwd")
+    elif fault == "folder":
+        path.mkdir()
     place = mirror.place("out.zip" if form == "zip" else "out")
-    done = mirror.deliver(place, "--format", form)
-    assert (done.code, done.says_one_line_and_cure()) == (8, True), done.err
+    words = ("--link",) if form == "links" else ("--format", form)
+    done = mirror.deliver(place, *words)
+    assert done.code == 8, done.err
+    assert done.says_one_line_and_cure() or form == "links"  # which are warned of, too
     assert row.path in done.err
     assert "verify 456 --repair" in done.err
     assert nothing_looks_whole(place)
+    if fault == "folder":
+        path.rmdir()
     path.unlink(missing_ok=True)
     path.write_bytes(data)
-    assert mirror.deliver(place, "--format", form).code == 0
+    assert mirror.deliver(place, *words).code == 0
     assert not nothing_looks_whole(place)
 
 
