@@ -80,6 +80,20 @@ def _read_ids(
     return ids
 
 
+def _require_text(place: Path) -> None:
+    """Refuse a path that is not UTF-8: it could be neither recorded nor printed.
+
+    Raises:
+        UsageError: It is not.
+    """
+    try:
+        str(place).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(place).decode("utf-8", "backslashreplace")
+        cure = "choose a name and folders of plain letters"
+        raise UsageError(f"{shown} is no text in UTF-8", cure) from error
+
+
 @click.command()
 @click.argument("event_id", type=event_number)
 @click.argument("dest", required=False, type=click.Path(path_type=Path, readable=False))
@@ -176,10 +190,16 @@ def deliver(  # noqa: PLR0913  click hands over one argument an option
         raise UsageError("--link makes no zip", "leave out one of them")
     from ninepic_mirror.cli.order import Order  # noqa: PLC0415  as above
     from ninepic_mirror.cli.shipment import Shipment  # noqa: PLC0415  as above
+    from ninepic_mirror.delivery.plan import is_safe, stem_of  # noqa: PLC0415  as above
+    from ninepic_mirror.progress import plain  # noqa: PLC0415  as above
 
     place = Path(os.path.abspath(dest))  # noqa: PTH100  resolve() would follow a link at its end
     if not place.name:
         raise UsageError(f"{dest} is no place for a package", "name the folder or zip to make")
+    _require_text(place)
+    if form == "zip" and split_by is None and not is_safe(stem_of(place.name)):
+        text = f"{plain(place.name)} is no name for a zip: it would unpack elsewhere than into a folder of its own"
+        raise UsageError(text, "choose one of plain letters, such as marathon.zip")
     config = read_config(run.console, flags, local=not bibs)
     order = Order(
         event_id, place, tuple(one for one in VARIANTS if one in variants), days, start, end, bibs, ids, photographers,

@@ -12,13 +12,12 @@ import trio
 from msgspec import Struct, field, structs
 
 from ninepic_mirror.archive import inventory
-from ninepic_mirror.cli import mirrors
 from ninepic_mirror.delivery import catalogue, limits, package, thumbnails
 from ninepic_mirror.delivery.catalogue import Delivery
-from ninepic_mirror.delivery.recognition import recognise
+from ninepic_mirror.delivery.recognition import fault, recognise
 from ninepic_mirror.delivery.source import Source
 from ninepic_mirror.delivery.target import Target, writing
-from ninepic_mirror.errors import UsageError
+from ninepic_mirror.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from ninepic_mirror.archive.files import Tree
@@ -38,7 +37,7 @@ class Dispatch(Struct):
         ledger: The event's manifest.
         tree: The event's folder.
         stop: Set when the run is to end.
-        there: What stands at its place already, whole: place → its bag id.
+        there: What stands at its place already: place → its bag id; after `check` it is known to be whole.
         run: What the packages of this order have in common.
     """
 
@@ -57,10 +56,13 @@ class Dispatch(Struct):
 
         Raises:
             UsageError: Something stands there, or it does not take such files.
-            StorageError: There is not enough room.
+            StorageError: There is not enough room, or nothing can be recorded.
+            Stopped: The run is to end.
         """
         order = self.order
         self._refuse_mirror()
+        if not order.dry_run:
+            self.ledger.require_writable()
         loads, already = [], 0
         for name, made in plan.packages:
             place = order.place(name, len(made.volumes))
@@ -74,6 +76,7 @@ class Dispatch(Struct):
         if not loads and not self._unrecorded():
             place, made = order.dest, plan.packages[0][1]
             raise UsageError(f"{place} is there already", self._other_name(place, made))
+        self._require_whole(plan)
         base = (
             order.dest if order.split_by is not None and order.dest.is_dir() else order.dest.parent
         )
@@ -88,11 +91,19 @@ class Dispatch(Struct):
         limits.check_room(limits.together(str(order.dest), loads), ground, already)
 
     def _refuse_mirror(self) -> None:
-        dest = self.order.dest
-        root = Path(os.path.realpath(mirrors.root_of(self.ledger.config).path))
-        there = Path(os.path.realpath(dest.parent)) / dest.name
-        if root in (there, *there.parents):
-            raise UsageError(f"{dest} is in the mirror", "choose a place outside of it")
+        """Refuse a destination among the mirror's files or manifests, also by way of a link.
+
+        Raises:
+            UsageError: It is one.
+        """
+        dest, settings = self.order.dest, self.ledger.config.mirror
+        ours = {os.path.realpath(one) for one in (settings.root, settings.state_dir) if one}
+        for place in (
+            Path(os.path.realpath(dest.parent)) / dest.name,
+            Path(os.path.realpath(dest)),
+        ):
+            if any(str(folder) in ours for folder in (place, *place.parents)):
+                raise UsageError(f"{dest} is in the mirror", "choose a place outside of it")
 
     def _recognise(self, made: Package, place: Path) -> None:
         """Note that a package stands at its place already.
@@ -107,6 +118,22 @@ class Dispatch(Struct):
             raise UsageError(f"{place} is there already", self._other_name(place, made))
         self.there[place] = bag_id
         self.run = self.run or (recorded.run if recorded else None)
+
+    def _require_whole(self, plan: Parts) -> None:
+        """Read what stands at its place already.
+
+        Raises:
+            UsageError: It is not whole, or is linked to the mirror where copies were asked for.
+            Stopped: The run is to end.
+        """
+        for name, made in plan.packages:
+            place = self.order.place(name, len(made.volumes))
+            if place in self.there:
+                self.console.say(f"{place} is there already: looking whether it is whole")
+                wrong = fault(made, place, self.stop)
+                if wrong is not None:
+                    cure = "move it away, then run the same command again: it is made anew"
+                    raise UsageError(f"{place} is there already, but {wrong}", cure)
 
     def _recorded(self, bag_id: str | None) -> Delivery | None:
         made = self.ledger.ask_now(catalogue.deliveries)
@@ -144,7 +171,7 @@ class Dispatch(Struct):
         self.run = self.run or made.bag_id
         if place in self.there:
             made.bag_id = self.there[place]
-            self.console.say(f"{place} is there already, whole")
+            self.console.say(f"{place} is whole: all of it was read")
             with Target(place, order.event_id) as target:
                 await trio.to_thread.run_sync(target.clean)
             recorded = await trio.to_thread.run_sync(self._recorded, made.bag_id)
@@ -156,8 +183,18 @@ class Dispatch(Struct):
                     await trio.to_thread.run_sync(lambda: order.dest.mkdir(exist_ok=True))
             await self._build(made, place)
         delivery = planned(made, place, self.run, int(time.time()))
-        await self.ledger.record(lambda manifest: catalogue.record(manifest, delivery, made.files))
+        await self._record(delivery, made)
         return delivery
+
+    async def _record(self, delivery: Delivery, made: Package) -> None:
+        try:
+            await self.ledger.record(
+                lambda manifest: catalogue.record(manifest, delivery, made.files)
+            )
+        except StorageError as error:
+            text = f"the package is whole, but could not be recorded: {error}"
+            cure = "mend that, then run the same command again: it reads the package and records it"
+            raise StorageError(delivery.destination, text, cure) from error
 
     async def _build(self, made: Package, place: Path) -> None:
         thumbnails.prepare()

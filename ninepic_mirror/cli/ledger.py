@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
@@ -12,7 +13,7 @@ from ninepic_mirror.archive.manifest import Manifest, ManifestError
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.inspection import locked
-from ninepic_mirror.errors import EventBusyError
+from ninepic_mirror.errors import EventBusyError, StorageError
 from ninepic_mirror.sync.mirror import LOCK_WAIT
 
 if TYPE_CHECKING:
@@ -55,6 +56,19 @@ class Ledger(Struct, frozen=True):
     async def ask(self, work: Callable[[Manifest], T]) -> T:
         """Ask something, in a thread."""
         return await trio.to_thread.run_sync(self.ask_now, work)
+
+    def require_writable(self) -> None:
+        """Make sure that something can be recorded, as far as that can be seen without doing it.
+
+        Raises:
+            StorageError: The manifest may not be written to.
+        """
+        path = mirrors.root_of(self.config).manifest_path(self.folder())
+        for place in (path.parent, path):
+            if not os.access(place, os.W_OK):
+                text = "cannot be written to, so that the delivery could not be recorded"
+                cure = "mount the mirror writable, or deliver as the user whose mirror it is"
+                raise StorageError(str(place), text, cure)
 
     async def record(self, work: Callable[[Manifest], object]) -> None:
         """Change the manifest, in one transaction and only in tables that no pass touches.

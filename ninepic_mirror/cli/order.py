@@ -92,8 +92,12 @@ class Order(Struct, frozen=True):
             volumes: Several stand in a folder, also as zips.
         """
         place = self.dest if name is None else self.dest / name
-        stem = place.name.removesuffix(".zip") if self.form == "zip" else place.name
-        return place.with_name(f"{stem}.zip" if self.form == "zip" and volumes == 1 else stem)
+        if self.form == "folder":
+            return place
+        stem = plan.stem_of(place.name)
+        if volumes > 1:
+            return place.with_name(stem)
+        return place if stem != place.name else place.with_name(f"{stem}.zip")
 
 
 def _moment(moment: Moment | None, zone: ZoneInfo, *, last: bool) -> int | None:

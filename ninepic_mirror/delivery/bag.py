@@ -66,6 +66,24 @@ def manifest(hashes: Mapping[str, str]) -> bytes:
     )
 
 
+def read_manifest(text: bytes) -> dict[str, str]:
+    """Return path → hash of a manifest, as `manifest` writes it.
+
+    Raises:
+        ValueError: A line is none, its end is lacking, or its path leads out of the bag.
+    """
+    found: dict[str, str] = {}
+    *lines, rest = text.decode().split("\n")
+    if rest:
+        raise ValueError(rest)
+    for line in lines:
+        digest, _, path = line.partition("  ")
+        if not path or path.startswith("/") or ".." in path.split("/"):
+            raise ValueError(line)
+        found[path.replace("%0A", "\n").replace("%0D", "\r").replace("%25", "%")] = digest
+    return found
+
+
 def declaration() -> bytes:
     """Return `bagit.txt`."""
     return b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"

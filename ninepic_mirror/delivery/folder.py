@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.files import split, write_all
+from ninepic_mirror.delivery import thumbnails
 from ninepic_mirror.delivery.plan import MADE_THUMBNAIL
 from ninepic_mirror.delivery.source import chunks
 from ninepic_mirror.delivery.target import FICLONE, target_error, writing
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 # One hashes while another writes; more do not make a disk faster.
 _THREADS: Final = max(2, min(4, os.cpu_count() or 1))
-_GRAIN: Final = 2  # seconds: the coarsest time of a file system (FAT)
 # Bytes. Threads that copy small files wait for each other's turn at the interpreter more than for the disk: two take
 # twice as long as one (measured, files of 15 kB).
 LARGE: Final = 128 << 10
@@ -97,20 +98,21 @@ class Folder:
                 pass
             self._tree.create(place, data, modified)
 
-    def kept(self, path: str, modified: float) -> bytes | None:
-        """Return a picture of our own that an interrupted run has written whole, None where it has not.
+    def kept(self, path: str, sha256: str) -> bytes | None:
+        """Return a thumbnail that an interrupted run has made and written whole, None where it has not.
 
         Args:
             path: Where it would stand.
-            modified: The time that it would have; of another photo's it would be another.
+            sha256: Of the photo that it is made of; what was made of another one stands under this name, too, where
+                the order was another one.
         """
         place = f"{self._top}/{path}"
         with writing(self._tree.name(place)):
             found = self._tree.stat(place)
-            if found is None or not found.is_file or abs(found.mtime_ns / 1e9 - modified) > _GRAIN:
+            if found is None or not found.is_file:
                 return None
             data = self._tree.read(place, MADE_THUMBNAIL)
-        return data if data.endswith(b"\xff\xd9") else None
+        return data if thumbnails.is_of(data, sha256) else None
 
     def close(self) -> None:
         """Finish the bag; nothing is left to do for a folder."""
@@ -154,9 +156,11 @@ class Folder:
         (below, old), (above, new) = split(file.path), split(place)
         try:
             with mirror.folder(below) as from_:
-                os.stat(old, dir_fd=from_, follow_symlinks=False)
+                found = os.stat(old, dir_fd=from_, follow_symlinks=False)
         except OSError as error:
             return self._source.fault(error, file)
+        if not stat.S_ISREG(found.st_mode):
+            return "is a link" if stat.S_ISLNK(found.st_mode) else "is no file"
         with _making(tree.name(place)), mirror.folder(below) as from_, tree.folder(above) as to:
             os.link(old, new, src_dir_fd=from_, dst_dir_fd=to, follow_symlinks=False)
         return self._source.read(mirror, file, len)

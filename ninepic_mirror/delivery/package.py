@@ -23,7 +23,7 @@ from ninepic_mirror.archive.verify import Stopped
 from ninepic_mirror.delivery import bag, tags, thumbnails
 from ninepic_mirror.delivery.folder import Folder
 from ninepic_mirror.delivery.limits import Load
-from ninepic_mirror.delivery.plan import MADE_THUMBNAIL, Entry, volume_name
+from ninepic_mirror.delivery.plan import MADE_THUMBNAIL, Entry, stem_of, volume_name
 from ninepic_mirror.delivery.target import MARKER, keep_only, writing
 from ninepic_mirror.delivery.zipped import Zip
 
@@ -108,8 +108,8 @@ class Sink(Protocol):
         """Write a file of our own."""
         ...
 
-    def kept(self, path: str, modified: float) -> bytes | None:
-        """Return a file of our own that an interrupted run has written."""
+    def kept(self, path: str, sha256: str) -> bytes | None:
+        """Return a thumbnail that an interrupted run has made of a photo."""
         ...
 
     def close(self) -> None:
@@ -155,12 +155,11 @@ def overhead(facts: Facts) -> int:
 
 def names(package: Package, name: str) -> list[str]:
     """Return where each volume stands: the package itself, or files and folders in it."""
-    stem = name.removesuffix(".zip")
     suffix = ".zip" if package.form == "zip" else ""
     count = len(package.volumes)
     if count == 1:
-        return [stem + suffix]
-    return [f"{stem}/{volume_name(n, count, stem)}{suffix}" for n in range(1, count + 1)]
+        return [name]
+    return [f"{name}/{volume_name(n, count, name)}{suffix}" for n in range(1, count + 1)]
 
 
 def build(
@@ -218,7 +217,7 @@ class _Volume:
     def _sink(self) -> Sink:
         if self._package.form == "folder":
             return Folder(self._source, self._tree, self._place, link=self._package.link)
-        top = self._place.rpartition("/")[2].removesuffix(".zip")
+        top = stem_of(self._place.rpartition("/")[2])
         return Zip(self._source, self._tree, self._place, top)
 
     def steps(self) -> Iterator[tuple[int, int]]:
@@ -273,7 +272,8 @@ class _Volume:
             try:
                 with self._source.tree.opened(file.path) as descriptor:
                     modified = os.fstat(descriptor).st_mtime
-                    data = sink.kept(item.thumbnail, modified) or thumbnails.make(descriptor)
+                    kept = sink.kept(item.thumbnail, file.sha256)
+                    data = kept or thumbnails.make(descriptor, file.sha256)
             except OSError as error:
                 return self._source.fault(error, file)
             return None
@@ -308,8 +308,9 @@ class _Volume:
         }
         if package.lacking:
             texts[tags.MISSING] = tags.missing(package.lacking)
-        missing = len({lack.image_id for lack in package.lacking})
-        about = tags.About(package.made_at, self._note(), missing)
+        missing = len({lack.image_id for lack in package.lacking if lack.image_id})
+        doubts = tuple(lack.reason for lack in package.lacking if not lack.image_id)
+        about = tags.About(package.made_at, self._note(), missing, doubts)
         return texts | tags.gallery(package.facts, items, self._lost, about)
 
     def _note(self) -> str | None:

@@ -175,6 +175,16 @@ def volume_name(number: int, count: int, stem: str) -> str:
     return f"{stem}-{number:0{width}}-of-{count}"
 
 
+def stem_of(name: str) -> str:
+    """Return the name of a zip without its suffix, in whatever case that is: the folder that it unpacks into."""
+    return name[: -len(".zip")] if name.lower().endswith(".zip") else name
+
+
+def is_safe(stem: str) -> bool:
+    """Whether what unpacks into a folder of this name stays in it, under Windows, too: it drops blanks and dots at ends."""
+    return bool(stem.strip(" .")) and min(stem) >= " " and not set(stem) & set("\\/:")
+
+
 def part_names(labels: Iterable[str]) -> dict[str, str]:
     """Return the folder names of split packages by their photographer or day, unique without regard to case."""
     labels = list(labels)

@@ -25,6 +25,7 @@ EVENT: Final = "event.json"
 MISSING: Final = "missing.csv"
 CHECKER: Final = "verify.py"
 
+_DOUBTS: Final = 3  # that a gallery shows
 COLUMNS: Final = (
     "image_id", "path", "variant", "day", "hour", "position", "width", "height", "photographer", "sha256",
 )  # fmt: skip
@@ -125,11 +126,13 @@ class About(Struct, frozen=True):
         made_at: For people, in the event's zone.
         note: What part of the event it is, None for all of it.
         missing: Photos that are not in it and should be.
+        doubts: Why there may be more of them; a few are shown, the list has them all.
     """
 
     made_at: str
     note: str | None = None
     missing: int = 0
+    doubts: tuple[str, ...] = ()
 
 
 def gallery(
@@ -151,6 +154,7 @@ def gallery(
         missing=about.missing,
         pictures=[_picture(item, lost) for item in items],
         note=about.note,
+        doubts=about.doubts[:_DOUBTS],
     )
     return {path: bag.encoded(text) for path, text in pages.render(shown).items()}
 

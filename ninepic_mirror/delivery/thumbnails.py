@@ -1,4 +1,4 @@
-"""Makes the thumbnails that the mirror has not."""
+"""Makes the thumbnails that the mirror has not. Each says in its comment which photo it is of."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _EDGE: Final = (
 )
 _QUALITIES: Final = (80, 60, 40, 20)
 _MOST_PIXELS: Final = 200_000_000
+_HEAD: Final = 256  # bytes before the tables, in which the comment is
 
 
 def prepare() -> None:
@@ -21,11 +22,26 @@ def prepare() -> None:
     pictures.prepare()
 
 
-def make(descriptor: int) -> bytes | None:
+def is_of(data: bytes, sha256: str) -> bool:
+    """Whether something is a thumbnail that was made of a photo, and has its end.
+
+    Args:
+        data: It.
+        sha256: Of the photo, lower-case hex.
+    """
+    return _comment(sha256) in data[:_HEAD] and data.endswith(b"\xff\xd9")
+
+
+def _comment(sha256: str) -> bytes:
+    return f"made of sha256:{sha256}".encode()
+
+
+def make(descriptor: int, sha256: str) -> bytes | None:
     """Return a photo as a small upright JPEG, None where it cannot be decoded.
 
     Args:
         descriptor: The open file; its position changes.
+        sha256: Of the photo, lower-case hex.
     """
     from PIL import Image, ImageOps  # noqa: PLC0415  90 ms that other commands need not wait for
 
@@ -39,7 +55,7 @@ def make(descriptor: int) -> bytes | None:
             small.thumbnail((_EDGE, _EDGE))
             for quality in _QUALITIES:
                 buffer = io.BytesIO()
-                small.save(buffer, "JPEG", quality=quality, optimize=True)
+                small.save(buffer, "JPEG", quality=quality, optimize=True, comment=_comment(sha256))
                 if buffer.tell() <= MADE_THUMBNAIL:
                     return buffer.getvalue()
     except Exception:  # noqa: BLE001  a decoder fed with anything raises anything

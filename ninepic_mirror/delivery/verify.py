@@ -19,15 +19,12 @@ BUFFER = 1 << 20
 SHOWN = 50  # lines of one kind
 # What desktops drop into folders: no harm, and nothing of ours.
 LITTER = {
-    ".ds_store",
-    "thumbs.db",
-    "ehthumbs.db",
-    "desktop.ini",
-    ".spotlight-v100",
-    ".trashes",
-    ".fseventsd",
-}
-LITTER |= {"system volume information", "$recycle.bin", ".directory", "__pycache__"}
+    ".ds_store", ".localized", ".apdisk", ".volumeicon.icns", "icon\r", ".directory", "thumbs.db", "ehthumbs.db",
+    "desktop.ini", ".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems", ".documentrevisions-v100",
+    "system volume information", "$recycle.bin", ".trash", "__pycache__",
+}  # fmt: skip
+LITTER_STARTS = ("._", ".trash-")
+EXTRA = "EXTRA       "
 
 
 def main() -> int:
@@ -60,9 +57,9 @@ def check(bag: str) -> int:
         if fault:
             faults.append(fault)
     show_progress(0, 0)
-    extra, litter = look_around(bag, photos, tags)
-    faults += [f"EXTRA       {show(path)} does not belong here" for path in extra]
     faults += [] if faults else check_total(bag, size, len(photos))
+    extra, litter = look_around(bag, photos, tags)
+    faults += [f"{EXTRA}{show(path)} does not belong here" for path in extra]
     for path in litter[:SHOWN]:
         print(f"ignored     {show(path)} (left by a desktop; harmless)")
     return verdict(faults, len(photos), size)
@@ -75,14 +72,20 @@ def verdict(faults: list[str], count: int, size: int) -> int:
     if len(faults) > SHOWN:
         print(f"… and {len(faults) - SHOWN:,} more")
     if faults:
-        print(
-            f"\nNOT GOOD: {len(faults):,} fault{'s' * (len(faults) != 1)}. Ask for these files again."
-        )
+        print(f"\nNOT GOOD: {len(faults):,} fault{'s' * (len(faults) != 1)}. {cure(faults)}")
         return 1
     print(
         f"\nALL GOOD: {count:,} photo files, {size / 1e6:,.1f} MB, exactly as they were delivered."
     )
     return 0
+
+
+def cure(faults: list[str]) -> str:
+    """Say what to do about faults."""
+    extra = [line for line in faults if line.startswith(EXTRA)]
+    if len(extra) == len(faults):
+        return "All that was delivered is here, and as it was. Move away what does not belong here."
+    return "Ask for these files again" + (", and move away the extra ones." if extra else ".")
 
 
 def read_declaration(bag: str, faults: list[str]) -> None:
@@ -174,7 +177,7 @@ def look_around(
 
 def is_litter(name: str) -> bool:
     """Whether a desktop drops files of this name."""
-    return name.lower() in LITTER or name.startswith("._")
+    return name.lower() in LITTER or name.lower().startswith(LITTER_STARTS)
 
 
 def check_total(bag: str, size: int, count: int) -> list[str]:

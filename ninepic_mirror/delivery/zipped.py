@@ -33,7 +33,9 @@ _SMALL: Final = (
     4 << 20
 )  # bytes of a file that is held in memory; larger ones are written as they are read
 _FILE: Final = 0o100644 << 16  # a plain file, for those who unpack it under Unix
-_FIRST: Final = (1980, 1, 1, 0, 0, 0)  # what MS-DOS knows as the first moment
+# What MS-DOS knows as the first and the last moment, in epoch seconds: 1980 begins, 2107 ends.
+_FIRST: Final = 315_532_800
+_LAST: Final = 4_354_819_198
 _RECORD: Final = (
     30 + 46 + 2 * 28 + 22
 )  # bytes of a member's two headers with 64-bit lengths, and a share of the end
@@ -152,7 +154,7 @@ class Zip:
         self._write_on()
         self._add(path, data, 0 if modified is None else int(modified))
 
-    def kept(self, path: str, modified: float) -> bytes | None:  # noqa: ARG002  the interface of a sink
+    def kept(self, path: str, sha256: str) -> bytes | None:  # noqa: ARG002  the interface of a sink
         """Return nothing: what is not a photo is written anew."""
         return None
 
@@ -251,7 +253,7 @@ class Zip:
 
     def _member(self, path: str, modified: int) -> zipfile.ZipInfo:
         # the time in UTC: MS-DOS's has no zone, and the same package is to have the same bytes everywhere
-        moment = max(_FIRST, time.gmtime(modified)[:6])
+        moment = time.gmtime(min(max(modified, _FIRST), _LAST))[:6]
         member = zipfile.ZipInfo(f"{self._top}/{path}", moment)
         member.external_attr = _FILE
         member.create_system = 3  # Unix, on every system

@@ -47,6 +47,7 @@ class Gallery(msgspec.Struct, frozen=True):
         missing: How many photos are not in the package, but should be.
         pictures: In the order to show within their hour; hours come in order of time, undated photos last.
         note: What else there is to say, such as that only new photos are here.
+        doubts: Why more photos may be missing than those that are counted.
     """
 
     title: str
@@ -56,3 +57,4 @@ class Gallery(msgspec.Struct, frozen=True):
     missing: int
     pictures: Sequence[Picture]
     note: str | None
+    doubts: Sequence[str] = ()

@@ -568,6 +568,18 @@ def test_a_mirror_that_is_not_whole(mirror: Mirror) -> None:
     assert forgotten not in delivered
 
 
+def test_photos_that_were_never_listed(mirror: Mirror) -> None:
+    """The gallery says in words how many there are, and does not count them as one photo."""
+    mirror.change("UPDATE meta SET value = ? WHERE key = 'total'", PHOTOS + 30)
+    mirror.change("UPDATE passes SET whole = 0")
+    mirror.entry("out", "--allow-incomplete")
+    check(mirror.place("out"))
+    page = (mirror.place("out") / "index.html").read_text()
+    assert "not in this package" not in page
+    assert "30 photos of the service&#39;s were never listed" in page
+    assert "30 photos" in (mirror.place("out") / "missing.csv").read_text()
+
+
 def test_a_dry_run_writes_nothing(mirror: Mirror) -> None:
     """It says what would go in; neither a package nor a row is made."""
     before = {path for path in mirror.commands.folder.rglob("*") if "sqlite3" not in path.name}
@@ -604,8 +616,8 @@ def test_hostile_names_are_text(mirror: Mirror) -> None:
 # --- what goes wrong ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["folder", "zip"])
-@pytest.mark.parametrize("fault", ["flip", "cut", "gone", "link"])
+@pytest.mark.parametrize("form", ["folder", "zip", "links"])
+@pytest.mark.parametrize("fault", ["flip", "cut", "gone", "link", "folder"])
 def test_a_damaged_source(mirror: Mirror, form: str, fault: str) -> None:
     """It stops with the file's name and what to do; after the repair the same command goes on."""
     row = next(row for row in mirror.rows() if row.variant == "large")
@@ -618,15 +630,21 @@ def test_a_damaged_source(mirror: Mirror, form: str, fault: str) -> None:
         path.write_bytes(data[:-1])
     elif fault == "link":
         path.symlink_to("/etc/passwd")
+    elif fault == "folder":
+        path.mkdir()
     place = mirror.place("out.zip" if form == "zip" else "out")
-    done = mirror.deliver(place, "--format", form)
-    assert (done.code, done.says_one_line_and_cure()) == (8, True), done.err
+    words = ("--link",) if form == "links" else ("--format", form)
+    done = mirror.deliver(place, *words)
+    assert done.code == 8, done.err
+    assert done.says_one_line_and_cure() or form == "links"  # which are warned of, too
     assert row.path in done.err
     assert "verify 456 --repair" in done.err
     assert nothing_looks_whole(place)
+    if fault == "folder":
+        path.rmdir()
     path.unlink(missing_ok=True)
     path.write_bytes(data)
-    assert mirror.deliver(place, "--format", form).code == 0
+    assert mirror.deliver(place, *words).code == 0
     assert not nothing_looks_whole(place)
 
 
@@ -674,6 +692,84 @@ def test_what_stands_there_is_left_alone(mirror: Mirror) -> None:
     assert (foreign / "thesis.txt").read_text() == "mine"
 
 
+def test_a_destination_that_is_no_text(mirror: Mirror) -> None:
+    """It could not be recorded: it is refused before anything is written."""
+    name = os.fsdecode(b"caf\xe9")
+    for words in (
+        (name,),
+        (f"{name}/x",),
+        (name, "--format", "zip"),
+        (name, "--json"),
+        (name, "--dry-run"),
+    ):
+        done = mirror.deliver(*words)
+        assert (done.code, done.says_one_line_and_cure()) == (2, True), done.err
+        assert "caf\\xe9 is no text" in done.err or words[0] != name
+    assert not any(
+        path.name.startswith(("caf", ".caf")) for path in mirror.commands.folder.iterdir()
+    )
+
+
+@pytest.mark.parametrize("name", ["...zip", ".zip", ". .zip", "a\\b.zip", "c:.zip", "a\n.zip"])
+def test_a_zip_that_would_unpack_elsewhere(mirror: Mirror, name: str) -> None:
+    """Its name is refused before anything is written."""
+    before = set(mirror.commands.folder.iterdir())
+    for words in ((), ("--volume-size", "4MB")):
+        done = mirror.deliver(name, "--format", "zip", *words)
+        assert (done.code, done.says_one_line_and_cure()) == (2, True), done.err
+        assert "is no name for a zip" in done.err
+    assert set(mirror.commands.folder.iterdir()) == before
+
+
+def test_a_suffix_in_capitals(mirror: Mirror) -> None:
+    """It is one: the zip has the name that was given, and is known again."""
+    mirror.entry("FOO.ZIP", "--format", "zip")
+    with zipfile.ZipFile(mirror.place("FOO.ZIP")) as opened:
+        assert {name.partition("/")[0] for name in opened.namelist()} == {"FOO"}
+    mirror.change("DELETE FROM deliveries")
+    mirror.change("DELETE FROM delivered")
+    mirror.entry("FOO.ZIP", "--format", "zip")
+
+
+def test_a_folder_called_zip(mirror: Mirror) -> None:
+    """A folder may be called so, with one volume or several."""
+    mirror.entry("out.zip")
+    check(mirror.place("out.zip"))
+    mirror.entry("more.zip", "--volume-size", "4MB")
+    for bag in mirror.place("more.zip").iterdir():
+        check(bag)
+
+
+def test_times_that_a_zip_does_not_know(mirror: Mirror) -> None:
+    """A file from before 1980 or after 2107 gets the nearest time that it knows."""
+    for row, time in zip(mirror.rows(), (-(10**9), 7_258_118_400, 10**10), strict=False):
+        os.utime(mirror.folder / row.path, (time, time))
+    mirror.entry("out.zip", "--format", "zip")
+    with zipfile.ZipFile(mirror.place("out.zip")) as opened:
+        assert opened.testzip() is None
+        years = {member.date_time[0] for member in opened.infolist()}
+    assert {1980, 2107} <= years
+
+
+def test_a_link_into_the_mirror(mirror: Mirror) -> None:
+    """Parts are not put into the mirror by way of a link, nor anything to the manifests."""
+    (mirror.folder / "inside").mkdir()
+    mirror.place("link").symlink_to(mirror.folder / "inside")
+    mirror.place("away").mkdir()
+    mirror.place("fine").symlink_to(mirror.place("away"))
+    state = mirror.place("state")
+    state.mkdir()
+    (mirror.folder / ".ninepic-mirror").rename(state / mirror.folder.name)
+    for place in ("link", "link/x", "state", "state/x"):
+        for words in ((), ("--split-by", "day")):
+            done = mirror.deliver(place, "--state-dir", state, *words)
+            assert (done.code, done.says_one_line_and_cure()) == (2, True), (place, done.err)
+            assert "is in the mirror" in done.err
+    assert list((mirror.folder / "inside").iterdir()) == []
+    assert mirror.deliver("fine", "--state-dir", state, "--split-by", "day").code == 0
+    assert list(mirror.place("away").iterdir()) != []
+
+
 @pytest.mark.parametrize("name", ["out", "out.zip"])
 def test_a_package_that_was_not_recorded(mirror: Mirror, name: str) -> None:
     """A run that was cut off between the rename and the record is made up for by the next."""
@@ -689,6 +785,86 @@ def test_a_package_that_was_not_recorded(mirror: Mirror, name: str) -> None:
     (listed,) = mirror.entry("--list")["packages"]
     assert listed["bag_id"] == entry["packages"][0]["bag_id"]
     assert mirror.deliver("more", "--since", "last").code == 2
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+@pytest.mark.parametrize(
+    "path", ["photo", "gallery/data.js", "verify.py", "tagmanifest-sha256.txt"]
+)
+def test_a_package_that_is_not_whole_any_more(mirror: Mirror, path: str, form: str) -> None:
+    """What was not recorded and lost a byte or a file since is not taken for whole: it is named, and stays."""
+    place = mirror.place("out.zip" if form == "zip" else "out")
+    mirror.entry(place, "--format", form)
+    mirror.change("DELETE FROM deliveries")
+    mirror.change("DELETE FROM delivered")
+    path = f"data/{mirror.rows()[0].path}" if path == "photo" else path
+    if form == "folder":
+        whole = (place / path).read_bytes()
+        (place / path).write_bytes(whole[:-1])
+        assert_not_whole(mirror, place, path)
+        (place / path).unlink()
+        assert_not_whole(mirror, place, path)
+        (place / path).write_bytes(whole)
+    else:
+        whole = place.read_bytes()
+        with zipfile.ZipFile(place) as opened:
+            member = opened.getinfo(f"out/{path}")
+        at = member.header_offset + 30 + len(member.filename) + len(member.extra)
+        place.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert_not_whole(mirror, place, path, "--format", "zip")
+        place.write_bytes(whole)
+    mirror.entry(place, "--format", form)
+
+
+def assert_not_whole(mirror: Mirror, place: Path, path: str, *words: object) -> None:
+    """Assert that a package is refused for one of its files."""
+    done = mirror.deliver(place, *words)
+    assert done.code == 2, done.err
+    assert re.search(
+        rf"error: {re.escape(str(place))} is there already, but {path} .*\n +next: move it",
+        done.err,
+    )
+    assert mirror.entry("--list")["packages"] == []
+
+
+def test_a_mirror_that_is_read_only(mirror: Mirror, small_disk: Callable[[str], Path]) -> None:
+    """It is told before the first byte; where it becomes so meanwhile, it is said that the package is whole."""
+    disk = small_disk("size=64m")
+    shutil.copytree(mirror.root, disk / "m")
+    mirror = Mirror(mirror.commands, mirror.service, next((disk / "m").glob("456-*")))
+    small_disk("size=64m,ro")
+    done = mirror.deliver("out")
+    assert (done.code, done.says_one_line_and_cure()) == (6, True), done.err
+    assert "could not be recorded" in done.err
+    assert not mirror.place(".out.partial").exists()
+    assert nothing_looks_whole(mirror.place("out"))
+    assert mirror.deliver("out", "--dry-run").code == 0
+    small_disk("size=64m,rw")
+    process = start_slowly(mirror, mirror.place("out"))
+    small_disk("size=64m,ro")
+    os.kill(process.pid, signal.SIGCONT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, "is whole, but could not be recorded" in err) == (6, True), err
+    check(mirror.place("out"))
+    small_disk("size=64m,rw")
+    mirror.entry("out")
+    assert len(mirror.entry("--list")["packages"]) == 1
+
+
+def test_parts_that_are_linked(mirror: Mirror) -> None:
+    """A part of an order with `--link` does not stay in one without: it is told, and made anew once it is away."""
+    words = ("out", "--split-by", "photographer")
+    mirror.entry(*words, "--link")
+    out = mirror.place("out")
+    shutil.rmtree(out / "asha-patil")
+    done = mirror.deliver(*words)
+    assert (done.code, "is a hard link, and no --link was given" in done.err) == (2, True)
+    assert not (out / "asha-patil").exists()
+    assert mirror.deliver(*words, "--link").code == 0
+    shutil.rmtree(out)
+    mirror.entry(*words)
+    for path in out.rglob("*.jpg"):
+        assert path.stat().st_nlink == 1
 
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
@@ -765,7 +941,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 
 def test_thumbnails_that_were_made_are_kept(mirror: Mirror) -> None:
-    """An interrupted delivery does not make them twice."""
+    """What an interrupted delivery has made serves the next one, unless it is cut off or another photo's."""
     mirror.change("DELETE FROM files WHERE variant = 'thumbnail'")
     mirror.entry("first", "--variant", "large")
     partial = mirror.place(".out.partial")
@@ -775,7 +951,9 @@ def test_thumbnails_that_were_made_are_kept(mirror: Mirror) -> None:
     found = sorted((partial / "out/gallery/thumbnails").iterdir())
     before = [path.read_bytes() for path in found]
     found[0].write_bytes(before[0][:-1])  # cut off
-    os.utime(found[1], (1, 1))  # another photo's
+    modified = found[1].stat().st_mtime_ns
+    found[1].write_bytes(before[2])  # another photo's
+    os.utime(found[1], ns=(modified, modified))
     mirror.entry("out", "--variant", "large")
     check(mirror.place("out"))
     now = sorted((mirror.place("out") / "gallery/thumbnails").iterdir())

@@ -16,6 +16,7 @@ from ninepic_mirror.delivery.plan import MADE_THUMBNAIL
 if TYPE_CHECKING:
     from pathlib import Path
 
+PHOTO = "1" * 64  # a hash
 ARTIST, BODY, TAKEN, TURNED = 0x013B, 0xA431, 0x9003, 0x0112
 
 
@@ -67,7 +68,7 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"\xff\xd8junk")
     descriptor = os.open(tmp_path / "a", os.O_RDONLY)
     assert artists.read(descriptor) == Camera()
-    assert thumbnails.make(descriptor) is None
+    assert thumbnails.make(descriptor, PHOTO) is None
     os.close(descriptor)
 
 
@@ -76,18 +77,31 @@ def test_thumbnails_are_upright(tmp_path: Path, turned: int, size: tuple[int, in
     """They are small and turned as the camera was held."""
     thumbnails.prepare()
     descriptor = saved(tmp_path / "a.jpg", (1500, 1000), turned)
-    data = thumbnails.make(descriptor)
+    data = thumbnails.make(descriptor, PHOTO)
     os.close(descriptor)
     assert data is not None
     with Image.open(io.BytesIO(data)) as made:
         assert (made.size, made.format) == (size, "JPEG")
 
 
+def test_thumbnails_say_what_they_are_of(tmp_path: Path) -> None:
+    """Whole, and of this photo: else it is none; what the camera wrote as a comment does not get into it."""
+    Image.new("RGB", (900, 600), 90).save(tmp_path / "a.jpg", comment=b"call 98200 12345")
+    descriptor = os.open(tmp_path / "a.jpg", os.O_RDONLY)
+    data = thumbnails.make(descriptor, PHOTO)
+    os.close(descriptor)
+    assert data is not None
+    assert thumbnails.is_of(data, PHOTO)
+    assert not thumbnails.is_of(data[:-1], PHOTO)
+    assert not thumbnails.is_of(data, "2" * 64)
+    assert b"98200" not in data
+
+
 def test_noise_fits_too(tmp_path: Path) -> None:
     """A picture that can hardly be compressed becomes coarse rather than large; one of another mode is taken."""
     Image.effect_noise((720, 720), 200).save(tmp_path / "a.png")
     descriptor = os.open(tmp_path / "a.png", os.O_RDONLY)
-    data = thumbnails.make(descriptor)
+    data = thumbnails.make(descriptor, PHOTO)
     os.close(descriptor)
     assert data is not None
     assert len(data) <= MADE_THUMBNAIL
@@ -97,5 +111,5 @@ def test_huge_pictures_are_left_alone(tmp_path: Path, monkeypatch: pytest.Monkey
     """A file of a few kB may claim to have billions of pixels."""
     monkeypatch.setattr(thumbnails, "_MOST_PIXELS", 40)
     descriptor = saved(tmp_path / "a.png", (8, 6))
-    assert thumbnails.make(descriptor) is None
+    assert thumbnails.make(descriptor, PHOTO) is None
     os.close(descriptor)

@@ -34,6 +34,17 @@ def test_a_manifest_is_sorted() -> None:
     )
 
 
+def test_a_manifest_is_read_back() -> None:
+    """Every path that can be written; none that leads elsewhere, and none of a text that was cut off."""
+    hashes = dict.fromkeys(("data/a b", "data/%0A\n\r\u2028", "data/c..d"), "1" * 64)
+    assert bag.read_manifest(bag.manifest(hashes)) == hashes
+    for path in ("", "/etc/passwd", "data/../../x"):
+        with pytest.raises(ValueError, match=f"1  {path}$"):
+            bag.read_manifest(f"{'1' * 64}  {path}\n".encode())
+    with pytest.raises(ValueError, match="data/c"):
+        bag.read_manifest(bag.manifest(hashes)[:-1])
+
+
 def test_a_tag_manifest_knows_texts_and_hashes() -> None:
     """Texts are hashed here, what was copied brings its hash."""
     digest = hashlib.sha256(b"x").hexdigest()

@@ -12,8 +12,10 @@ from msgspec import structs
 
 from ninepic_mirror.delivery.plan import (
     MADE_THUMBNAIL,
+    is_safe,
     items,
     part_names,
+    stem_of,
     volume_name,
     volumes,
 )
@@ -114,3 +116,24 @@ def test_names_of_volumes_and_parts() -> None:
     assert (names["Zoë"], names["2026-01-19"]) == ("zoe", "2026-01-19")
     assert all("~" in names[label] for label in ("ASHA", "שלום", "con"))
     assert len({name.casefold() for name in names.values()}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "safe"),
+    [
+        ("marathon.zip", "marathon", True),
+        ("मैराथन 2026.ZIP", "मैराथन 2026", True),
+        ("a.zip.zip", "a.zip", True),
+        ("plain", "plain", True),
+        (".hidden", ".hidden", True),
+        ("...zip", "..", False),
+        (".zip", "", False),
+        (".. .zip", ".. ", False),
+        ("a\\..\\b.zip", "a\\..\\b", False),
+        ("C:.zip", "C:", False),
+        ("a\n.zip", "a\n", False),
+    ],
+)
+def test_what_a_zip_unpacks_into(name: str, stem: str, safe: bool) -> None:
+    """Its name without the suffix; it is safe if that is the name of a folder everywhere."""
+    assert (stem_of(name), is_safe(stem)) == (stem, safe)

@@ -77,6 +77,15 @@ def test_the_gallery_shows_every_photo() -> None:
     assert shown["gallery/data.js"] != without["gallery/data.js"]
 
 
+def test_the_gallery_shows_a_few_doubts() -> None:
+    """As text, beside what is counted; the list has them all."""
+    doubts = tuple(f"<{number}> failed" for number in range(9))
+    page = tags.gallery(FACTS, ITEMS, set(), About("2026-01-20", None, 2, doubts))["index.html"]
+    assert b"2 photos are not in this package" in page
+    assert b"&lt;0&gt; failed" in page
+    assert page.count(b"Photos may be missing") == 3
+
+
 def test_the_days_of_a_package() -> None:
     """First and last; nothing where all is undated."""
     assert tags.dates(ITEMS) == ("2026-01-19", "2026-01-19")

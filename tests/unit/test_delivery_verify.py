@@ -145,6 +145,51 @@ def test_many_faults_are_not_all_listed(package: Path, capsys: pytest.CaptureFix
     assert text.count("ignored") == 4
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".Trash-1000", ".Trashes", ".fseventsd", ".TemporaryItems", ".localized", ".apdisk", ".VolumeIcon.icns",
+        "Icon\r", "$RECYCLE.BIN",
+    ],
+)  # fmt: skip
+def test_what_desktops_leave(package: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """It is named and forgiven, a file or a folder with something in it."""
+    (package / "data" / name).touch()
+    (package / name).mkdir()
+    (package / name / "x.jpg").touch()
+    code, text = run(package, capsys)
+    assert (code, text.count("ignored"), "ALL GOOD" in text) == (0, 2, True)
+
+
+def test_what_to_do(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Extra files need not be asked for again; a file that is lacking is to be asked for."""
+    (package / "data/mine.jpg").touch()
+    code, text = run(package, capsys)
+    assert (code, "Ask for" in text, "Move away what does not belong here." in text) == (
+        1,
+        False,
+        True,
+    )
+    (package / "data/a.jpg").unlink()
+    assert "Ask for these files again, and move away the extra ones." in run(package, capsys)[1]
+    (package / "data/mine.jpg").unlink()
+    assert "Ask for these files again.\n" in run(package, capsys)[1]
+
+
+def test_an_extra_file_hides_no_other_fault(
+    package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That all is here is said only where the total says so, too."""
+    (package / bag.INFO).write_bytes(bag.info(LABEL, [1]))
+    texts = {
+        name: (package / name).read_bytes() for name in (bag.DECLARATION, bag.INFO, bag.MANIFEST)
+    }
+    (package / bag.TAG_MANIFEST).write_bytes(bag.tag_manifest(texts, {}))
+    (package / "mine").touch()
+    code, text = run(package, capsys)
+    assert (code, "INCOMPLETE" in text, "Ask for these files" in text) == (1, True, True)
+
+
 def test_progress_is_for_people(
     package: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
