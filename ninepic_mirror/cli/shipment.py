@@ -125,7 +125,8 @@ class Shipment(Struct):
         with Tree(folder) as tree:
             stock, shots = await self.ledger.ask(lambda manifest: self._stock(manifest, tree))
             self.entry["name"] = stock.facts.name
-            plan, lacking = await self._plan(stock, shots, found, tree)
+            plan = await self._plan(stock, shots, found, tree)
+            lacking = plan.lacking
             self.entry["missing"] = [structs.asdict(one) for one in lacking]
             if lacking and not order.allow_incomplete:
                 return self._refuse(stock, lacking)
@@ -140,8 +141,8 @@ class Shipment(Struct):
 
     async def _plan(
         self, stock: Stock, shots: list[Shot], found: set[str] | None, tree: Tree
-    ) -> tuple[Parts, list[Lack]]:
-        """Return the packages to make, and all that was asked for and is not in the mirror.
+    ) -> Parts:
+        """Return the packages to make.
 
         Raises:
             UsageError: A filter matches nothing.
@@ -151,15 +152,21 @@ class Shipment(Struct):
         unknown = selection.unknown_ids(shots, filters)
         strange = await self.ledger.ask(lambda manifest: _strange(manifest, unknown))
         shots = selection.at_times(selection.named(shots, filters), filters)
-        if not order.dry_run or order.photographers or order.split_by == "photographer":
+        if not order.dry_run or self._sorts_photographers:
             shots = await self._with_cameras(stock, shots, tree)
         # whose a photo is of which nothing is here, nobody knows
-        nobodys = [one for one in shots if not one.files] if order.photographers else []
+        nobodys = [one for one in shots if not one.files] if self._sorts_photographers else []
         known = [one for one in shots if one.files] if nobodys else shots
-        shots = selection.by_photographers(known, filters)
-        plan = parts(order, stock, shots, _bag_ids(order.event_id), _date(stock))
         _, nowhere = selection.pick(nobodys, stock.variants, {})
-        return plan, [*plan.lacking, *nowhere, *strange, *stock.doubts]
+        return parts(
+            order, stock, selection.by_photographers(known, filters), [*nowhere, *strange],
+            _bag_ids(order.event_id), _date(stock),
+        )  # fmt: skip
+
+    @property
+    def _sorts_photographers(self) -> bool:
+        """Whether who took a photo decides where it goes."""
+        return bool(self.order.photographers) or self.order.split_by == "photographer"
 
     def _stock(self, manifest: Manifest, tree: Tree) -> tuple[Stock, list[Shot]]:
         """Read from the manifest all that decisions need, at one moment of it."""

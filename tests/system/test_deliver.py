@@ -479,6 +479,9 @@ def test_photos_of_a_bib(mirror: Mirror) -> None:
     mirror.change("DELETE FROM photos WHERE image_id = ?", one)
     done = mirror.deliver("less", "--bib", bib, *flags)
     assert done.code == (4 if len(ids) > 1 else 2)
+    if len(ids) > 1:
+        mirror.entry("less", "--bib", bib, *flags, "--allow-incomplete")
+        assert listed_as_missing(mirror.place("less")) == {one}
     assert mirror.deliver("none", "--bib", "no-such-bib", *flags).code == 2
     mirror.service.order("POST", "456/set", {"bib_search": False})
     off = mirror.deliver("off", "--bib", bib, *flags)
@@ -566,6 +569,55 @@ def test_a_mirror_that_is_not_whole(mirror: Mirror) -> None:
     delivered = {line["image_id"] for line in table(out)}
     assert lost in delivered
     assert forgotten not in delivered
+
+
+def lose(mirror: Mirror, image_id: str) -> None:
+    """Let the mirror lack all of a photo."""
+    for row in mirror.rows():
+        if row.image_id == image_id:
+            (mirror.folder / row.path).unlink()
+    mirror.change(
+        "UPDATE files SET state = 'failed', error = '404', path = NULL WHERE image_id = ?", image_id
+    )
+
+
+def listed_as_missing(bag: Path) -> set[str]:
+    """Return the photos of `missing.csv`, of which the gallery warns, too."""
+    assert "note warning" in (bag / "index.html").read_text()
+    with (bag / "missing.csv").open(encoding="utf-8", newline="") as file:
+        return {line["image_id"] for line in csv.DictReader(file)}
+
+
+def test_ids_that_are_not_mirrored_are_listed(mirror: Mirror) -> None:
+    """They are missing, also in the package."""
+    mirror.place("ids.txt").write_text(f"{mirror.rows()[0].image_id}\nno-such-photo\n")
+    entry = mirror.entry("out", "--ids", "ids.txt", "--allow-incomplete")
+    assert [one["image_id"] for one in entry["missing"]] == ["no-such-photo"]
+    assert listed_as_missing(mirror.place("out")) == {"no-such-photo"}
+    check(mirror.place("out"))
+
+
+@pytest.mark.parametrize("by", ["day", "photographer"])
+def test_a_part_of_which_nothing_is_here(mirror: Mirror, by: str) -> None:
+    """What it lacks is listed in every package that is made."""
+    lost = mirror.rows()[0].image_id
+    lose(mirror, lost)
+    mirror.change("UPDATE photos SET taken = taken + 864000 WHERE image_id = ?", lost)
+    assert mirror.deliver("out", "--split-by", by).code == 4
+    entry = mirror.entry("out", "--split-by", by, "--allow-incomplete")
+    assert {one["image_id"] for one in entry["missing"]} == {lost}
+    bags = list(mirror.place("out").iterdir())
+    assert bags
+    assert all(listed_as_missing(bag) == {lost} for bag in bags)
+
+
+def test_photos_that_may_be_a_photographers(mirror: Mirror) -> None:
+    """A photo of which nothing is here may be anybody's: it is missing, also in the package."""
+    lost = mirror.rows()[0].image_id
+    lose(mirror, lost)
+    assert mirror.deliver("out", "--photographer", "Asha Patil").code == 4
+    mirror.entry("out", "--photographer", "Asha Patil", "--allow-incomplete")
+    assert listed_as_missing(mirror.place("out")) == {lost}
 
 
 def test_a_dry_run_writes_nothing(mirror: Mirror) -> None:
