@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 from msgspec import Struct
 
-from ninepic_mirror.archive import lock
+from ninepic_mirror.archive import inventory, lock
 from ninepic_mirror.archive.manifest import Manifest, ManifestError
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.cli import mirrors
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ninepic_mirror.archive.verify import Entry
     from ninepic_mirror.config import Config
     from ninepic_mirror.progress import Progress
 
@@ -55,6 +56,10 @@ class Ledger(Struct, frozen=True):
     async def ask(self, work: Callable[[Manifest], T]) -> T:
         """Ask something, in a thread."""
         return await trio.to_thread.run_sync(self.ask_now, work)
+
+    def again(self, key: tuple[str, str]) -> Entry | None:
+        """Return a file's row as it is now, None where nobody promises the file any more."""
+        return self.ask_now(lambda manifest: inventory.again(manifest, key, found=True))
 
     async def record(self, work: Callable[[Manifest], object]) -> None:
         """Change the manifest, in one transaction and only in tables that no pass touches.

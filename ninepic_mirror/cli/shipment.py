@@ -5,7 +5,6 @@ The decisions are `order`, `selection` and `plan`; what is written, and where: `
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import logging
@@ -32,6 +31,7 @@ from ninepic_mirror.cli.remote import open_api
 from ninepic_mirror.cli.summary import count
 from ninepic_mirror.delivery import artists, catalogue, selection
 from ninepic_mirror.delivery.selection import Lack
+from ninepic_mirror.delivery.source import Source
 from ninepic_mirror.delivery.tags import Facts
 from ninepic_mirror.errors import (
     EventBusyError,
@@ -236,14 +236,13 @@ class Shipment(Struct):
         return catalogue.with_cameras(shots, {file.image_id: camera for file, camera in found})
 
     def _read_cameras(self, files: Sequence[File], tree: Tree) -> list[tuple[File, Camera]]:
+        source = Source(self.order.event_id, tree, self.ledger.again, self.stop)
         found = []
         with tree.holding() as held:
             for file in files:
                 if self.stop.is_set():
                     raise Stopped
-                # what cannot be read here is looked at, and told, when it is delivered
-                with contextlib.suppress(OSError), held.opened(file.path) as descriptor:
-                    found.append((file, artists.read(descriptor)))
+                found.append(artists.find(file, source, held))
         return found
 
     # --- verdicts ------------------------------------------------------------------------------------------------

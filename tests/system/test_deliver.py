@@ -682,6 +682,26 @@ def test_a_damaged_source(mirror: Mirror, form: str, fault: str) -> None:
     assert not nothing_looks_whole(place)
 
 
+@pytest.mark.parametrize("fault", ["flip", "gone"])
+def test_a_damaged_photo_of_a_photographer(mirror: Mirror, fault: str) -> None:
+    """Whose it is cannot be read: it stops with its name, and nothing is kept of what was read."""
+    row = next(row for row in mirror.rows() if row.variant == "large")
+    path = mirror.folder / row.path
+    data = path.read_bytes()
+    path.unlink()
+    if fault == "flip":
+        path.write_bytes(data.replace(b"Exif", b"exif"))
+    done = mirror.deliver("out", "--photographer", "Asha Patil")
+    assert (done.code, row.path in done.err) == (8, True), done.err
+    assert nothing_looks_whole(mirror.place("out"))
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+    mirror.entry("out", "--photographer", "Asha Patil")
+    mirror.entry("rest", "--split-by", "photographer")
+    whole = {line["image_id"] for line in table(mirror.place("rest") / "asha-patil")}
+    assert {line["image_id"] for line in table(mirror.place("out"))} == whole
+
+
 def test_a_file_that_a_pass_moved(mirror: Mirror) -> None:
     """Its row is read again while it is delivered; a move under way is followed."""
     row = next(row for row in mirror.rows() if row.variant == "large")
@@ -689,9 +709,12 @@ def test_a_file_that_a_pass_moved(mirror: Mirror) -> None:
     (mirror.folder / "elsewhere").mkdir()
     (mirror.folder / row.path).rename(mirror.folder / elsewhere)
     mirror.change("UPDATE files SET moving_to = ? WHERE path = ?", elsewhere, row.path)
-    mirror.entry("out")
-    check(mirror.place("out"))
-    assert (mirror.place("out") / "data" / row.path).is_file()
+    mirror.entry("out", "--split-by", "photographer")
+    bags = list(mirror.place("out").iterdir())
+    assert sum(len(table(bag)) for bag in bags) == 2 * PHOTOS
+    (bag,) = (bag for bag in bags if (bag / "data" / row.path).is_file())
+    check(bag)
+    assert bag.name != "unknown"
 
 
 def test_a_pass_that_moves_everything_meanwhile(mirror: Mirror) -> None:
