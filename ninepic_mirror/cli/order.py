@@ -116,6 +116,7 @@ class Stock(Struct, frozen=True):
         facts: Of the event.
         zone: The event's.
         variants: Those to deliver.
+        wanted: Those that the mirror ought to have.
         doubts: Why it is not certain that all photos are known.
         made: Every package so far.
         bases: What `--since` names.
@@ -125,6 +126,7 @@ class Stock(Struct, frozen=True):
     facts: Facts
     zone: ZoneInfo
     variants: tuple[Variant, ...]
+    wanted: tuple[Variant, ...]
     doubts: tuple[Lack, ...]
     made: tuple[Delivery, ...]
     bases: tuple[Delivery, ...]

@@ -154,14 +154,15 @@ class Shipment(Struct):
         shots = selection.at_times(selection.named(shots, filters), filters)
         if not order.dry_run or self._sorts_photographers:
             shots = await self._with_cameras(stock, shots, tree)
-        # whose a photo is of which nothing is here, nobody knows
-        nobodys = [one for one in shots if not one.files] if self._sorts_photographers else []
-        known = [one for one in shots if one.files] if nobodys else shots
-        _, nowhere = selection.pick(nobodys, stock.variants, {})
+        nowhere: list[Lack] = []
+        if self._sorts_photographers:
+            theirs = selection.by_photographers([one for one in shots if one.files], filters)
+            ought = {*stock.variants, *stock.wanted}
+            nowhere = selection.nobodys(shots, theirs, ought, filters)
+            shots = theirs
         return parts(
-            order, stock, selection.by_photographers(known, filters), [*nowhere, *strange],
-            _bag_ids(order.event_id), _date(stock),
-        )  # fmt: skip
+            order, stock, shots, [*nowhere, *strange], _bag_ids(order.event_id), _date(stock)
+        )
 
     @property
     def _sorts_photographers(self) -> bool:
@@ -188,7 +189,9 @@ class Shipment(Struct):
         named = order.ids is not None or order.bibs
         doubts = () if named or standing.whole else tuple(_doubts(standing))
         facts = _facts(self.config, order.event_id, manifest, tree, where.zone.key)
-        stock = Stock(facts, where.zone, variants, doubts, made, tuple(bases), known)
+        stock = Stock(
+            facts, where.zone, variants, standing.variants, doubts, made, tuple(bases), known
+        )
         return stock, catalogue.shots(manifest, where.zone)
 
     async def _named_by_bibs(self) -> set[str]:
@@ -216,33 +219,42 @@ class Shipment(Struct):
 
     async def _with_cameras(self, stock: Stock, shots: Sequence[Shot], tree: Tree) -> list[Shot]:
         """Read what cameras wrote into the photos of which that is not known yet, and keep it."""
-        new = [best for shot in shots if shot.camera is None and (best := shot.best) is not None]
+        new = [shot for shot in shots if shot.camera is None and shot.files]
         if not new:
             return list(shots)
         artists.prepare()
         self.ledger.progress.start(f"{stock.facts.title}: who took it")
         self.ledger.progress.expect(len(new))
-        found: list[tuple[File, Camera]] = []
+        found: dict[str, Camera] = {}
         for start in range(0, len(new), _CAMERAS):
             some = new[start : start + _CAMERAS]
-            found += await trio.to_thread.run_sync(self._read_cameras, some, tree)
+            read = await trio.to_thread.run_sync(self._read_cameras, some, tree)
+            found |= {file.image_id: camera for file, camera in read}
+            await self._keep([
+                (file, camera)
+                for shot, (file, camera) in zip(some, read, strict=True)
+                if camera.photographer is not None or not shot.lacking  # which may tell it later
+            ])  # fmt: skip
             self.ledger.progress.done(len(some), 0)
         self.ledger.progress.finish()
-        if not self.order.dry_run:
-            try:
-                await self.ledger.record(lambda manifest: catalogue.note_cameras(manifest, found))
-            except (StorageError, EventBusyError) as error:  # it is read again next time
-                _LOG.info("event %s: %s", self.order.event_id, error)
-        return catalogue.with_cameras(shots, {file.image_id: camera for file, camera in found})
+        return catalogue.with_cameras(shots, found)
 
-    def _read_cameras(self, files: Sequence[File], tree: Tree) -> list[tuple[File, Camera]]:
+    async def _keep(self, found: Sequence[tuple[File, Camera]]) -> None:
+        if self.order.dry_run:
+            return
+        try:
+            await self.ledger.record(lambda manifest: catalogue.note_cameras(manifest, found))
+        except (StorageError, EventBusyError) as error:  # it is read again next time
+            _LOG.info("event %s: %s", self.order.event_id, error)
+
+    def _read_cameras(self, shots: Sequence[Shot], tree: Tree) -> list[tuple[File, Camera]]:
         source = Source(self.order.event_id, tree, self.ledger.again, self.stop)
         found = []
         with tree.holding() as held:
-            for file in files:
+            for shot in shots:
                 if self.stop.is_set():
                     raise Stopped
-                found.append(artists.find(file, source, held))
+                found.append(artists.find(shot.ranked, source, held))
         return found
 
     # --- verdicts ------------------------------------------------------------------------------------------------

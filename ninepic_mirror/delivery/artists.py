@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ninepic_mirror.delivery.catalogue import Camera
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.delivery.catalogue import File
@@ -39,23 +39,33 @@ def prepare() -> None:
     warnings.filterwarnings("ignore", module="PIL")  # of odd EXIF and the like
 
 
-def find(file: File, source: Source, tree: Tree) -> tuple[File, Camera]:
-    """Read what a camera wrote into a file, by its row as it is by then. Blocks.
+def find(files: Sequence[File], source: Source, tree: Tree) -> tuple[File, Camera]:
+    """Read what a camera wrote into a photo, from the first of its files that names a photographer. Blocks.
 
     Args:
-        file: By its row as it was.
+        files: Of one photo, the best first; at least one. Each is read by its row as it is by then.
         source: The mirror.
         tree: The mirror's, or one that holds its folders open.
 
     Returns:
-        The file that was read, and what is in it.
+        The first of the files as it was read, and what all that were read told.
 
     Raises:
-        DamagedError: It is not what its row says.
+        DamagedError: A file is not what its row says.
         ChangedError: Its row says no more that it is here.
         StorageError: The mirror's disk said no.
         Stopped: The run is to end.
     """
+    first, camera = _look(files[0], source, tree)
+    for file in files[1:]:
+        if camera.photographer is not None:
+            break
+        _, more = _look(file, source, tree)
+        camera = Camera(more.photographer, camera.shot_at or more.shot_at)
+    return first, camera
+
+
+def _look(file: File, source: Source, tree: Tree) -> tuple[File, Camera]:
     camera = Camera()
 
     def attempt(file: File) -> str | None:

@@ -127,9 +127,33 @@ def by_photographers(shots: Sequence[Shot], filters: Filters) -> list[Shot]:
     for folded, name in wanted.items():
         if folded not in there:
             known = sorted({photographer(shot) for shot in shots})
-            text = f"there is no photo by {name}"
+            text = f"no photo that is here is by {name}"
             raise UsageError(text, _choose("photographers", known))
     return found
+
+
+def nobodys(
+    shots: Iterable[Shot], found: Iterable[Shot], variants: Collection[str], filters: Filters
+) -> list[Lack]:
+    """Return what is missing of photos that nobody knows by whom they are, and that are left out for that.
+
+    What is missing may tell it; where nothing is, nobody took them.
+
+    Args:
+        shots: Of which to choose.
+        found: Those that go in.
+        variants: Those that ought to be here.
+        filters: What was asked for.
+    """
+    known = {shot.image_id for shot in found}
+    names = " or ".join(filters.photographers)
+    return [
+        Lack(shot.image_id, variant, f"may be by {names}: {reason}" if names else reason)
+        for shot in shots
+        if shot.image_id not in known and photographer(shot) == UNKNOWN
+        for variant, reason in shot.lacking.items()
+        if variant in variants or not shot.files
+    ]
 
 
 def split(shots: Iterable[Shot], by: str | None) -> list[tuple[str | None, list[Shot]]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import json
 import os
 import re
@@ -535,10 +537,12 @@ def test_only_what_is_new(mirror: Mirror) -> None:
 
 
 def replace(mirror: Mirror, row: Row, more: int = 1) -> None:
-    """Let the mirror have other bytes for a file, as a pass would that found it changed."""
-    import hashlib
+    """Let the mirror have more bytes of a file, as a pass would that found it changed."""
+    put(mirror, row, (mirror.folder / row.path).read_bytes() + bytes(more))
 
-    data = (mirror.folder / row.path).read_bytes() + bytes(more)
+
+def put(mirror: Mirror, row: Row, data: bytes) -> None:
+    """Let the mirror have these bytes for a file."""
     (mirror.folder / row.path).write_bytes(data)
     mirror.change(
         "UPDATE files SET sha256 = ?, size = ? WHERE path = ?",
@@ -618,6 +622,49 @@ def test_photos_that_may_be_a_photographers(mirror: Mirror) -> None:
     assert mirror.deliver("out", "--photographer", "Asha Patil").code == 4
     mirror.entry("out", "--photographer", "Asha Patil", "--allow-incomplete")
     assert listed_as_missing(mirror.place("out")) == {lost}
+
+
+def without_exif(path: Path) -> bytes:
+    """Return a picture without what its camera wrote."""
+    from PIL import Image
+
+    with Image.open(path) as picture, io.BytesIO() as buffer:
+        picture.save(buffer, "JPEG")
+        return buffer.getvalue()
+
+
+def test_a_photo_that_cannot_tell_whose_it_is(mirror: Mirror) -> None:
+    """Its next variant is asked; where none tells and one is missing, the photo counts as missing, until it comes."""
+    mirror.entry("all", "--photographer", "Asha Patil")
+    hers = table(mirror.place("all"))
+    (thumbnail, row), *_ = (
+        [each for each in mirror.rows() if each.image_id == line["image_id"]] for line in hers
+    )
+    if row.variant == "thumbnail":
+        thumbnail, row = row, thumbnail
+    put(mirror, thumbnail, without_exif(mirror.folder / thumbnail.path))
+    mirror.change("DELETE FROM cameras")
+    mirror.change("UPDATE files SET state = 'failed' WHERE path = ?", row.path)
+    words = ("--photographer", "Asha Patil", "--variant", "thumbnail")
+    done = mirror.deliver("out", *words)
+    assert done.code == 4, done.out
+    assert f"{row.image_id} large: may be by Asha Patil" in done.out
+    mirror.entry("out", *words, "--allow-incomplete")
+    assert listed_as_missing(mirror.place("out")) == {row.image_id}
+    mirror.change("UPDATE files SET state = 'present' WHERE path = ?", row.path)
+    mirror.entry("whole", *words)
+    assert len(table(mirror.place("whole"))) == len(hers) // 2
+    # a type that Pillow cannot read, which stands for an original
+    original = (mirror.folder / thumbnail.path).with_name("photo.heic")
+    original.write_bytes(b"\0\0\0\x18ftypheic")
+    mirror.change(
+        "INSERT INTO files (image_id, variant, state, path, size, sha256)"
+        " VALUES (?, 'original', 'present', ?, ?, ?)",
+        row.image_id, str(original.relative_to(mirror.folder)), original.stat().st_size,
+        hashlib.sha256(original.read_bytes()).hexdigest(),
+    )  # fmt: skip
+    mirror.entry("again", *words)
+    assert len(table(mirror.place("again"))) == len(hers) // 2
 
 
 def test_a_dry_run_writes_nothing(mirror: Mirror) -> None:

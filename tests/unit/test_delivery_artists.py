@@ -121,7 +121,7 @@ class Mirror:
 
     def find(self) -> tuple[File, Camera]:
         """Read it."""
-        return artists.find(self.file, self.source, self.tree)
+        return artists.find([self.file], self.source, self.tree)
 
 
 @pytest.fixture
@@ -153,3 +153,18 @@ def test_nothing_is_told_of_other_bytes(mirror: Mirror, fault: str) -> None:
     with pytest.raises(DamagedError) as raised:
         mirror.find()
     assert raised.value.path == "a.jpg"
+
+
+def test_the_first_file_that_names_somebody(tmp_path: Path) -> None:
+    """Where the best file tells nothing, the next one is asked; the clock is that of the first that has one."""
+    with Tree(tmp_path, durable=False) as tree:
+        (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic")
+        os.close(saved(tmp_path / "b.jpg", (8, 8)))
+        os.close(saved(tmp_path / "c.jpg", (8, 8), artist="Asha"))
+        files = []
+        for variant, name in (("original", "a.heic"), ("large", "b.jpg"), ("thumbnail", "c.jpg")):
+            data = (tmp_path / name).read_bytes()
+            files.append(File("a", variant, name, len(data), sha256(data)))  # type: ignore[arg-type]  # they are
+        source = Source(456, tree, lambda _: None, threading.Event())
+        assert artists.find(files, source, tree) == (files[0], Camera("Asha"))
+        assert artists.find(files[:2], source, tree) == (files[0], Camera())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from ninepic_mirror.delivery.selection import (
@@ -14,6 +15,7 @@ from ninepic_mirror.delivery.selection import (
     by_photographers,
     chain,
     named,
+    nobodys,
     photographer,
     pick,
     split,
@@ -107,6 +109,25 @@ def test_photographers() -> None:
         by_photographers(SHOTS, Filters(photographers=("Dev Mehta", "Nobody")))
     assert "Nobody" in str(raised.value)
     assert "Dev Mehta" in raised.value.cure
+
+
+def test_photos_that_may_be_theirs() -> None:
+    """What is missing of a photo without a name may tell whose it is; of a photo that goes in it is told elsewhere."""
+    large, old = {"large": "404"}, {"original": "503"}
+    shots = [
+        shot("a", by="Dev", lacking=large),
+        shot("b"),
+        shot("c", file("c", "thumbnail"), lacking=large),
+        shot("d", lacking=old),
+        msgspec.structs.replace(shot("e", lacking=old), files=()),
+        shot("f", lacking=large),
+    ]
+    filters = Filters(photographers=("Asha", "Dev"))
+    assert nobodys(shots, shots[5:], {"large", "thumbnail"}, filters) == [
+        Lack("c", "large", "may be by Asha or Dev: 404"),
+        Lack("e", "original", "may be by Asha or Dev: 503"),
+    ]
+    assert nobodys(shots[4:], shots[5:], set(), Filters()) == [Lack("e", "original", "503")]
 
 
 def test_split() -> None:
