@@ -348,7 +348,7 @@ def _doubts(standing: mirrors.Standing) -> Iterator[Lack]:
         yield Lack(
             "", None, f"{count(standing.unlisted, 'photo')} of the service's were never listed"
         )
-    elif not said and not standing.there.missing:
+    elif not said and not standing.seen:
         yield Lack("", None, "the last pass did not see everything")
 
 

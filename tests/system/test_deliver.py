@@ -575,6 +575,21 @@ def test_a_mirror_that_is_not_whole(mirror: Mirror) -> None:
     assert forgotten not in delivered
 
 
+def test_a_pass_that_did_not_see_everything(mirror: Mirror) -> None:
+    """It is doubted that all photos are known, also where something else is missing that was not asked for."""
+    mirror.change(
+        "UPDATE files SET state = 'failed' WHERE variant = 'large' AND image_id = ?",
+        mirror.rows()[0].image_id,
+    )
+    mirror.change("DELETE FROM meta WHERE key = 'balance'")
+    words = ("out", "--variant", "thumbnail")
+    for missing, code in ((0, 4), (1, 0)):
+        report = json.dumps({"missing": missing, "failures": []})
+        mirror.change("UPDATE passes SET whole = 0, report = ?", report)
+        done = mirror.deliver(*words)
+        assert (done.code, "did not see everything" in done.out) == (code, code == 4), done.out
+
+
 def lose(mirror: Mirror, image_id: str) -> None:
     """Let the mirror lack all of a photo."""
     for row in mirror.rows():
