@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _MOMENT: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([01][0-9]|2[0-3])(?::?00)?)?")
 
+_ADDRESS: Final = frozenset("/\\?#%")
+
 
 def _read_day(
     _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
@@ -46,6 +48,17 @@ def _read_moment(
         cure = "write 2026-01-19, or 2026-01-19T06:00: photos are known by their hour"
         raise click.BadParameter(f"{text} is no day and no hour; {cure}.")
     return _day(found[1]), None if found[2] is None else int(found[2])
+
+
+def _read_bibs(
+    _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
+) -> tuple[str, ...]:
+    bibs = tuple(text.strip() for text in texts)
+    for bib in bibs:
+        # a service takes what else there is in an address for another question
+        if not bib.strip(".") or not bib.isprintable() or _ADDRESS & set(bib):
+            raise click.BadParameter(f"{bib!r} is no bib; write it as the runner wears it: 1234.")
+    return bibs
 
 
 def _read_size(
@@ -99,7 +112,8 @@ def _read_ids(
     "--to", "end", callback=_read_moment, metavar="TIME", help="Only to the end of this day, or before this hour."
 )  # fmt: skip
 @click.option(
-    "--bib", "bibs", multiple=True, help="Only photos of this bib; asks the service. May be given again."
+    "--bib", "bibs", callback=_read_bibs, multiple=True,
+    help="Only photos of this bib; asks the service. May be given again.",
 )  # fmt: skip
 @click.option(
     "--ids", callback=_read_ids, metavar="FILE", help="Only these photos, an id a line; - is standard input."

@@ -410,6 +410,9 @@ def test_hours_are_the_events(mirror: Mirror) -> None:
         (("--volume-size", "4"), ""),
         (("--volume-size", "much"), ""),
         (("--ids", "no-such-file"), ""),
+        (("--bib", " "), "is no bib; write it"),
+        (("--bib", ".."), "is no bib; write it"),
+        (("--bib", "1/../x?y"), "is no bib; write it"),
         (("--link", "--format", "zip"), "leave out one"),
     ],
 )
