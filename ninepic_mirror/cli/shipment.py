@@ -130,7 +130,7 @@ class Shipment(Struct):
             self.entry["missing"] = [structs.asdict(one) for one in lacking]
             if lacking and not order.allow_incomplete:
                 return self._refuse(stock, lacking)
-            self._require_something(plan, lacking)
+            self._require_something(stock, plan, lacking)
             dispatch = Dispatch(self.console, order, self.ledger, tree, self.stop)
             await trio.to_thread.run_sync(dispatch.check, plan)
             if order.dry_run:
@@ -261,23 +261,28 @@ class Shipment(Struct):
 
     def _refuse(self, stock: Stock, lacking: Sequence[Lack]) -> int:
         title = f"{stock.facts.title} (event {self.order.event_id})"
-        sync = command(
-            "sync",
-            str(self.order.event_id),
-            *again(self.order.flags, API | PLACE),
-            console=self.console,
-        )
         self.entry["error"] = "the mirror is not whole"
         self.console.error(
             f"{title}: nothing was delivered: the mirror is not whole, {len(lacking):,} of what was asked for is missing",
-            f"{sync}; or deliver what there is with --allow-incomplete, which puts the list into the package",
+            f"{self._sync(stock)}; or deliver what there is with --allow-incomplete, which puts the list into the package",
         )
         if not self.order.json:
             for line in packages.lacks(lacking):
                 self.console.print(line)
         return Code.NOT_WHOLE
 
-    def _require_something(self, plan: Parts, lacking: Sequence[Lack]) -> None:
+    def _sync(self, stock: Stock) -> str:
+        """Return the command that brings what is missing; variants that nobody mirrored have to be named."""
+        strange = not set(stock.variants) <= set(stock.wanted)
+        return command(
+            "sync",
+            str(self.order.event_id),
+            *again(self.order.flags, API | PLACE),
+            *(word for one in stock.variants if strange for word in ("--variant", one)),
+            console=self.console,
+        )
+
+    def _require_something(self, stock: Stock, plan: Parts, lacking: Sequence[Lack]) -> None:
         """Refuse packages without photos.
 
         Raises:
@@ -296,7 +301,7 @@ class Shipment(Struct):
             )
             raise UsageError(text, f"choose an older package: {listing}")
         text = f"none of the photos asked for is in the mirror: {len(lacking):,} files are missing"
-        raise UsageError(text, "run sync, or choose others")
+        raise UsageError(text, f"{self._sync(stock)}; or choose others")
 
     def _tell(self, stock: Stock, made: Delivery) -> None:
         found = self.entry["packages"]

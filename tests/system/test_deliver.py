@@ -404,7 +404,7 @@ def test_hours_are_the_events(mirror: Mirror) -> None:
         (("--since", "ninepic-1"), "deliver everything first"),
         (("--since", "last"), "deliver everything first"),
         (("--ids", "ids.txt"), "for example: "),
-        (("--variant", "original", "--allow-incomplete"), "run sync"),
+        (("--variant", "original", "--allow-incomplete"), "--variant original; or"),
         (("--to", "noon"), ""),
         (("--day", "19.1.2026"), ""),
         (("--volume-size", "4"), ""),
@@ -576,6 +576,13 @@ def test_a_mirror_that_is_not_whole(mirror: Mirror) -> None:
     delivered = {line["image_id"] for line in table(out)}
     assert lost in delivered
     assert forgotten not in delivered
+
+
+def test_a_variant_that_was_never_mirrored(mirror: Mirror) -> None:
+    """The command that brings it names it, with the others that were asked for."""
+    done = mirror.deliver("out", "--variant", "original", "--variant", "large")
+    assert done.code == 4
+    assert f"sync 456 --root {mirror.root} --variant large --variant original;" in done.err
 
 
 def test_a_pass_that_did_not_see_everything(mirror: Mirror) -> None:
