@@ -120,7 +120,7 @@ class Stock(Struct, frozen=True):
         doubts: Why it is not certain that all photos are known.
         made: Every package so far.
         bases: What `--since` names.
-        known: Bag id → the files that the package has, with their hashes.
+        known: Bag id → the files that the package has, with their hashes; of all that new ones may add to.
     """
 
     facts: Facts
@@ -176,7 +176,7 @@ def parts(
     found = Parts([], [], [])
     everyones = list(stray)
     for (label, some), bag_id in zip(split, bag_ids, strict=False):
-        bases = selection.base_of(label, stock.bases)
+        bases = selection.base_of(label, stock.bases, stock.made)
         before = selection.chain(stock.made, bases)
         picked, lacking = selection.pick(some, stock.variants, _known(stock, before))
         if not picked:

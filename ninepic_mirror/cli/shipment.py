@@ -181,9 +181,11 @@ class Shipment(Struct):
         variants: tuple[Variant, ...] = order.variants or standing.variants
         made = tuple(catalogue.deliveries(manifest))
         bases = selection.bases(made, order.since) if order.since is not None else []
+        # a part may add to an older one than those that `--since` names
+        reach = made if bases and order.split_by is not None else bases
         known = {
             one.bag_id: catalogue.delivered(manifest, [one.bag_id])
-            for one in selection.chain(made, bases)
+            for one in selection.chain(made, reach)
         }
         # of named photos it is certain which they are, whatever else there may be
         named = order.ids is not None or order.bibs

@@ -539,6 +539,17 @@ def test_only_what_is_new(mirror: Mirror) -> None:
     assert mirror.deliver("--list").out.count("\n") == 4
 
 
+def test_a_photo_that_moved_to_another_day(mirror: Mirror) -> None:
+    """It is new in the package of its new day, and only it; then nothing is new, on whatever day."""
+    mirror.entry("first", "--split-by", "day")
+    moved = next(line for line in table(mirror.place("first") / "2026-01-19"))["image_id"]
+    mirror.change("UPDATE photos SET taken = taken + 864000 WHERE image_id = ?", moved)
+    entry = mirror.entry("second", "--split-by", "day", "--since", "last")
+    assert [one["label"] for one in entry["packages"]] == ["2026-01-29"]
+    assert {line["image_id"] for line in table(mirror.place("second") / "2026-01-29")} == {moved}
+    assert mirror.deliver("third", "--split-by", "day", "--since", "last").code == 2
+
+
 def replace(mirror: Mirror, row: Row, more: int = 1) -> None:
     """Let the mirror have more bytes of a file, as a pass would that found it changed."""
     put(mirror, row, (mirror.folder / row.path).read_bytes() + bytes(more))

@@ -175,10 +175,25 @@ def test_bases() -> None:
 
 
 def test_base_of_a_part() -> None:
-    """What is for a photographer adds to what was for the same one; else to all."""
+    """What is for a photographer adds to what was for the same one, as far back as it is; nothing was for a new one."""
     hers, his = delivery("one", label="Asha"), delivery("two", label="Dev")
-    assert base_of("Asha", [hers, his]) == [hers]
-    assert base_of("Meera", [hers, his]) == base_of(None, [hers, his]) == [hers, his]
+    assert base_of("Asha", [hers, his], [hers, his]) == [hers]
+    assert base_of("Meera", [hers, his], [hers, his]) == []
+    assert base_of(None, [hers, his], [hers, his]) == [hers, his]
+    more, later = delivery("three", "two", label="Dev"), delivery("four", label="Asha")
+    made = [hers, his, more, later]
+    assert base_of("Asha", [more], made) == [hers]
+    assert base_of("Meera", [more], made) == []
+
+
+def test_base_of_a_part_of_another_kind() -> None:
+    """What was split otherwise or not at all has all of it."""
+    day, undated = (delivery(one, label=one) for one in ("2026-01-19", "undated"))
+    made = [day, undated, delivery("whole")]
+    assert base_of("Asha", made[:2], made) == made[:2]
+    assert base_of("2026-01-19", made[2:], made) == made[2:]
+    assert base_of("2026-01-20", made[:2], made) == []
+    assert base_of("undated", made[:2], made) == [undated]
 
 
 def test_chain() -> None:
