@@ -137,6 +137,8 @@ class Shipment(Struct):
                 return self._tell_plan(stock, plan, lacking)
             for name, made in plan.packages:
                 self._tell(stock, await dispatch.make(name, made))
+            if lacking and not (order.json or self.console.quiet):
+                self.console.print(f"  {_missing(lacking)}; missing.csv lists it")
         return Code.WHOLE
 
     async def _plan(
@@ -265,13 +267,16 @@ class Shipment(Struct):
         title = f"{stock.facts.title} (event {self.order.event_id})"
         self.entry["error"] = "the mirror is not whole"
         self.console.error(
-            f"{title}: nothing was delivered: the mirror is not whole, {len(lacking):,} of what was asked for is missing",
+            f"{title}: nothing was delivered: the mirror is not whole, {_missing(lacking)}",
             f"{self._sync(stock)}; or deliver what there is with --allow-incomplete, which puts the list into the package",
         )
+        self._list(lacking)
+        return Code.NOT_WHOLE
+
+    def _list(self, lacking: Sequence[Lack]) -> None:
         if not self.order.json:
             for line in packages.lacks(lacking):
                 self.console.print(line)
-        return Code.NOT_WHOLE
 
     def _sync(self, stock: Stock) -> str:
         """Return the command that brings what is missing; variants that nobody mirrored have to be named."""
@@ -292,8 +297,10 @@ class Shipment(Struct):
         """
         if plan.packages:
             return
+        self._list(lacking)
         if plan.since:
             text = f"nothing is new or changed since {', '.join(dict.fromkeys(plan.since))}"
+            text += f"; {_missing(lacking)}" if lacking else ""
             listing = command(
                 "deliver",
                 str(self.order.event_id),
@@ -301,7 +308,8 @@ class Shipment(Struct):
                 "--list",
                 console=self.console,
             )
-            raise UsageError(text, f"choose an older package: {listing}")
+            cure = f"{self._sync(stock)}; or choose" if lacking else "choose"
+            raise UsageError(text, f"{cure} an older package: {listing}")
         text = f"none of the photos asked for is in the mirror: {len(lacking):,} files are missing"
         raise UsageError(text, f"{self._sync(stock)}; or choose others")
 
@@ -325,9 +333,7 @@ class Shipment(Struct):
                     f"{stock.facts.title}{whose}: would deliver {packages.contents(delivery)}: {place}"
                 )
         self.entry["packages"] = told
-        if not self.order.json:
-            for line in packages.lacks(lacking):
-                self.console.print(line)
+        self._list(lacking)
         return Code.WHOLE
 
 
@@ -357,6 +363,10 @@ def _doubts(standing: mirrors.Standing) -> Iterator[Lack]:
         )
     elif not said and not standing.seen:
         yield Lack("", None, "the last pass did not see everything")
+
+
+def _missing(lacking: Sequence[Lack]) -> str:
+    return f"{len(lacking):,} of what was asked for is missing"
 
 
 def _strange(manifest: Manifest, ids: Sequence[str]) -> list[Lack]:

@@ -579,6 +579,11 @@ def test_a_mirror_that_is_not_whole(mirror: Mirror) -> None:
     assert f"{lost} large: gone =away" in done.out
     assert "--allow-incomplete" in done.err
     assert nothing_looks_whole(mirror.place("out"))
+    told = mirror.deliver("told", "--allow-incomplete")
+    assert (told.code, "  1 of what was asked for is missing" in told.out) == (0, True), told.out
+    new = mirror.deliver("new", "--allow-incomplete", "--since", "last")
+    assert (new.code, f"{lost} large: gone =away" in new.out) == (2, True), new.out
+    assert "; 1 of what was asked for is missing" in new.err
     entry = mirror.entry("out", "--allow-incomplete")
     assert [one["image_id"] for one in entry["missing"]] == [lost]
     out = mirror.place("out")
