@@ -80,13 +80,18 @@ def _read_size(
 def _read_ids(
     _context: click.Context, _parameter: click.Parameter, name: str | None
 ) -> frozenset[str] | None:
-    """Read ids, one a line."""
+    """Read ids, one a line; a byte order mark at the start is none of them."""
     if name is None:
         return None
     try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8-sig")
-    except (OSError, ValueError) as error:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except (OSError, ValueError) as error:  # a name with a NUL
         raise click.BadParameter(f"{name} cannot be read: {error}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + error.object.count(b"\n", 0, error.start)
+        raise click.BadParameter(f"{name}, line {line}: this is not UTF-8; save it so.") from error
     ids = frozenset(line.strip() for line in text.splitlines() if line.strip())
     if not ids:
         raise click.BadParameter(f"{name} holds no id; write one a line.")

@@ -510,6 +510,25 @@ def test_ids_from_standard_input(mirror: Mirror) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["-", "ids.txt"])
+def test_ids_as_programs_write_them(mirror: Mirror, name: str) -> None:
+    """A byte order mark is no part of an id; what is no UTF-8 is told with its line."""
+    image_id = mirror.rows()[0].image_id.encode()
+
+    def deliver(data: bytes, *words: str) -> tuple[int, str, str]:
+        mirror.place("ids.txt").write_bytes(data)
+        words = ("deliver", "456", "out", "--root", str(mirror.root), "--ids", name, *words)
+        with mirror.place("ids.txt").open("rb") as stream:
+            process = mirror.commands.start(*words, stdin=stream.fileno())
+            out, err = process.communicate()
+        return process.returncode, out, err
+
+    code, _, err = deliver(image_id + b"\nphoto-\xff\n")
+    assert (code, "line 2: this is not UTF-8" in err, "Traceback" in err) == (2, True, False), err
+    code, out, err = deliver(b"\xef\xbb\xbf" + image_id + b"\r\n")
+    assert (code, "1 photo," in out) == (0, True), err
+
+
 def test_only_what_is_new(mirror: Mirror) -> None:
     """A delta holds what is new or changed since a package and all that it adds to, and names it."""
     ids = sorted({row.image_id for row in mirror.rows()})
