@@ -260,7 +260,7 @@ def test_large_photos_in_a_zip(mirror: Mirror) -> None:
 def test_a_photo_larger_than_a_volume(mirror: Mirror) -> None:
     """It is told before anything is written."""
     row = max(mirror.rows(), key=lambda row: row.size)
-    mirror.change("UPDATE files SET size = 5000000 WHERE path = ?", row.path)
+    replace(mirror, row, more=5_000_000)
     done = mirror.deliver("out", "--volume-size", "4MB")
     assert (done.code, done.says_one_line_and_cure()) == (2, True)
     assert row.image_id in done.err
