@@ -125,7 +125,13 @@ class Shipment(Struct):
         with Tree(folder) as tree:
             stock, shots = await self.ledger.ask(lambda manifest: self._stock(manifest, tree))
             self.entry["name"] = stock.facts.name
-            plan = await self._plan(stock, shots, found, tree)
+            filters = order.filters(stock.zone, found)
+            unknown = selection.unknown_ids(shots, filters)
+            strange = await self.ledger.ask(lambda manifest: _strange(manifest, unknown))
+            shots = selection.at_times(selection.named(shots, filters), filters)
+            if self._asks_cameras:
+                shots = await self._with_cameras(stock, shots, tree)
+            plan = self._plan(stock, shots, filters, strange)
             lacking = plan.lacking
             self.entry["missing"] = [structs.asdict(one) for one in lacking]
             if lacking and not order.allow_incomplete:
@@ -135,41 +141,48 @@ class Shipment(Struct):
             await trio.to_thread.run_sync(dispatch.check, plan)
             if order.dry_run:
                 return self._tell_plan(stock, plan, lacking)
+            if (
+                not self._asks_cameras
+            ):  # to read all photos takes a while; what may be in the way was told first
+                shots = await self._with_cameras(stock, shots, tree)
+                plan = self._plan(stock, shots, filters, strange)
             for name, made in plan.packages:
                 self._tell(stock, await dispatch.make(name, made))
             if lacking and not (order.json or self.console.quiet):
                 self.console.print(f"  {_missing(lacking)}; missing.csv lists it")
         return Code.WHOLE
 
-    async def _plan(
-        self, stock: Stock, shots: list[Shot], found: set[str] | None, tree: Tree
+    def _plan(
+        self,
+        stock: Stock,
+        shots: Sequence[Shot],
+        filters: selection.Filters,
+        strange: Sequence[Lack],
     ) -> Parts:
         """Return the packages to make.
 
         Raises:
             UsageError: A filter matches nothing.
         """
-        order = self.order
-        filters = order.filters(stock.zone, found)
-        unknown = selection.unknown_ids(shots, filters)
-        strange = await self.ledger.ask(lambda manifest: _strange(manifest, unknown))
-        shots = selection.at_times(selection.named(shots, filters), filters)
-        if not order.dry_run or self._sorts_photographers:
-            shots = await self._with_cameras(stock, shots, tree)
-        nowhere: list[Lack] = []
+        stray = list(strange)
         if self._sorts_photographers:
             theirs = selection.by_photographers([one for one in shots if one.files], filters)
             ought = {*stock.variants, *stock.wanted}
-            nowhere = selection.nobodys(shots, theirs, ought, filters)
+            stray = [*selection.nobodys(shots, theirs, ought, filters), *strange]
             shots = theirs
-        return parts(
-            order, stock, shots, [*nowhere, *strange], _bag_ids(order.event_id), _date(stock)
-        )
+        bag_ids = _bag_ids(self.order.event_id)
+        return parts(self.order, stock, shots, stray, bag_ids, _date(stock))
 
     @property
     def _sorts_photographers(self) -> bool:
         """Whether who took a photo decides where it goes."""
         return bool(self.order.photographers) or self.order.split_by == "photographer"
+
+    @property
+    def _asks_cameras(self) -> bool:
+        """Whether the cameras decide what goes in, or how it is called."""
+        is_called = self.order.names == "time" and not self.order.dry_run
+        return self._sorts_photographers or is_called
 
     def _stock(self, manifest: Manifest, tree: Tree) -> tuple[Stock, list[Shot]]:
         """Read from the manifest all that decisions need, at one moment of it."""

@@ -837,6 +837,15 @@ def test_a_pass_that_moves_everything_meanwhile(mirror: Mirror) -> None:
     assert len(table(mirror.place("out"))) == 2 * PHOTOS
 
 
+def test_what_is_in_the_way_is_told_before_photos_are_read(mirror: Mirror) -> None:
+    """A damaged photo is not found first: to read all of them takes a while."""
+    row = next(row for row in mirror.rows() if row.variant == "large")
+    (mirror.folder / row.path).unlink()
+    mirror.place("there").mkdir()
+    assert mirror.deliver("there").code == 2
+    assert mirror.deliver("out").code == 8
+
+
 def test_what_stands_there_is_left_alone(mirror: Mirror) -> None:
     """Neither a package nor a folder nor a file is overwritten, nor is anything put into the mirror."""
     mirror.entry("out")
