@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _MOMENT: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([01][0-9]|2[0-3])(?::?00)?)?")
 
+_ADDRESS: Final = frozenset("/\\?#%")
+
 
 def _read_day(
     _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
@@ -48,6 +50,17 @@ def _read_moment(
     return _day(found[1]), None if found[2] is None else int(found[2])
 
 
+def _read_bibs(
+    _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
+) -> tuple[str, ...]:
+    bibs = tuple(text.strip() for text in texts)
+    for bib in bibs:
+        # a service takes what else there is in an address for another question
+        if not bib.strip(".") or not bib.isprintable() or _ADDRESS & set(bib):
+            raise click.BadParameter(f"{bib!r} is no bib; write it as the runner wears it: 1234.")
+    return bibs
+
+
 def _read_size(
     _context: click.Context, _parameter: click.Parameter, text: str | None
 ) -> int | None:
@@ -67,13 +80,18 @@ def _read_size(
 def _read_ids(
     _context: click.Context, _parameter: click.Parameter, name: str | None
 ) -> frozenset[str] | None:
-    """Read ids, one a line."""
+    """Read ids, one a line; a byte order mark at the start is none of them."""
     if name is None:
         return None
     try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8-sig")
-    except (OSError, ValueError) as error:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except (OSError, ValueError) as error:  # a name with a NUL
         raise click.BadParameter(f"{name} cannot be read: {error}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + error.object.count(b"\n", 0, error.start)
+        raise click.BadParameter(f"{name}, line {line}: this is not UTF-8; save it so.") from error
     ids = frozenset(line.strip() for line in text.splitlines() if line.strip())
     if not ids:
         raise click.BadParameter(f"{name} holds no id; write one a line.")
@@ -113,7 +131,8 @@ def _require_text(place: Path) -> None:
     "--to", "end", callback=_read_moment, metavar="TIME", help="Only to the end of this day, or before this hour."
 )  # fmt: skip
 @click.option(
-    "--bib", "bibs", multiple=True, help="Only photos of this bib; asks the service. May be given again."
+    "--bib", "bibs", callback=_read_bibs, multiple=True,
+    help="Only photos of this bib; asks the service. May be given again.",
 )  # fmt: skip
 @click.option(
     "--ids", callback=_read_ids, metavar="FILE", help="Only these photos, an id a line; - is standard input."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 from msgspec import Struct
 
-from ninepic_mirror.archive import lock
+from ninepic_mirror.archive import inventory, lock
 from ninepic_mirror.archive.manifest import Manifest, ManifestError
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.cli import mirrors
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ninepic_mirror.archive.verify import Entry
     from ninepic_mirror.config import Config
     from ninepic_mirror.progress import Progress
 
@@ -69,6 +70,10 @@ class Ledger(Struct, frozen=True):
                 text = "cannot be written to, so that the delivery could not be recorded"
                 cure = "mount the mirror writable, or deliver as the user whose mirror it is"
                 raise StorageError(str(place), text, cure)
+
+    def again(self, key: tuple[str, str]) -> Entry | None:
+        """Return a file's row as it is now, None where nobody promises the file any more."""
+        return self.ask_now(lambda manifest: inventory.again(manifest, key, found=True))
 
     async def record(self, work: Callable[[Manifest], object]) -> None:
         """Change the manifest, in one transaction and only in tables that no pass touches.

@@ -50,6 +50,7 @@ class Standing(Struct, frozen=True):
         unlisted: Photos that the service reported beyond those that its listings named.
         forgotten: Photos that are never to be had again.
         failures: What could not be had, and why.
+        seen: The last comparison listed everything, whether or not all of it is present.
     """
 
     event_id: int
@@ -66,6 +67,7 @@ class Standing(Struct, frozen=True):
     unlisted: int = 0
     forgotten: int = 0
     failures: list[Failure] = field(default_factory=list)
+    seen: bool = True
 
 
 def root_of(config: Config) -> Root:
@@ -207,6 +209,8 @@ def stand(config: Config, event_id: int) -> Standing:
         )
         # Passes over a part say nothing about the rest, and one that was cut off (no end) says nothing at all.
         found_whole = bool(last and last[0][0])
+        report = manifest.parsed(str(last[0][1])) if last and not found_whole else None
+        doubts = list(_doubts(report))
         return Standing(
             event_id=event_id,
             name=name if isinstance(name, str) else None,
@@ -224,9 +228,11 @@ def stand(config: Config, event_id: int) -> Standing:
             unlisted=0 if found_whole else max(0, total - there.photos),
             forgotten=forgotten.counted(manifest),
             failures=[
-                *(_doubts(manifest.parsed(str(last[0][1]))) if last and not found_whole else ()),
+                *doubts,
                 *(Failure(*one) for one in failures(manifest, variants)),
             ],
+            # a pass without doubts is not whole for the sake of files that it could not have
+            seen=found_whole or (not doubts and _missed(report)),
         )
 
 
@@ -242,6 +248,11 @@ def _variants(config: Config, event_id: int, manifest: Manifest) -> tuple[Varian
 
 def _integer(value: object) -> int | None:
     return value if isinstance(value, int) else None
+
+
+def _missed(report: object) -> bool:
+    """Whether a pass says that files were still to be had."""
+    return isinstance(report, dict) and bool(_integer(report.get("missing")))
 
 
 def _doubts(report: object) -> Iterator[Failure]:

@@ -120,15 +120,17 @@ class Stock(Struct, frozen=True):
         facts: Of the event.
         zone: The event's.
         variants: Those to deliver.
+        wanted: Those that the mirror ought to have.
         doubts: Why it is not certain that all photos are known.
         made: Every package so far.
         bases: What `--since` names.
-        known: Bag id → the files that the package has, with their hashes.
+        known: Bag id → the files that the package has, with their hashes; of all that new ones may add to.
     """
 
     facts: Facts
     zone: ZoneInfo
     variants: tuple[Variant, ...]
+    wanted: tuple[Variant, ...]
     doubts: tuple[Lack, ...]
     made: tuple[Delivery, ...]
     bases: tuple[Delivery, ...]
@@ -140,7 +142,7 @@ class Parts(Struct, frozen=True):
 
     Args:
         packages: Folder name of its own, or None → package.
-        lacking: What was to go in and is not in the mirror, of all.
+        lacking: What was to go in and is not in the mirror, of all; with what belongs to no package, and the doubts.
         since: Bag ids after which nothing is new, where a package would be empty.
     """
 
@@ -150,14 +152,23 @@ class Parts(Struct, frozen=True):
 
 
 def parts(
-    order: Order, stock: Stock, shots: Sequence[Shot], bag_ids: Iterable[str], made_at: str
+    order: Order,
+    stock: Stock,
+    shots: Sequence[Shot],
+    stray: Iterable[Lack],
+    bag_ids: Iterable[str],
+    made_at: str,
 ) -> Parts:
     """Return the packages that are to be made.
+
+    What is missing and belongs to no package, because nobody knows to which or because there is no such package, is
+    listed in each of them.
 
     Args:
         order: What was asked for.
         stock: What there is.
         shots: The photos that fit all filters.
+        stray: What is missing and no part's.
         bag_ids: Fresh ones, as many as there may be parts.
         made_at: For people.
 
@@ -167,23 +178,29 @@ def parts(
     split = selection.split(shots, order.split_by)
     names = plan.part_names(label for label, _ in split if label is not None)
     found = Parts([], [], [])
+    everyones = list(stray)
     for (label, some), bag_id in zip(split, bag_ids, strict=False):
-        bases = selection.base_of(label, stock.bases)
+        bases = selection.base_of(label, stock.bases, stock.made)
         before = selection.chain(stock.made, bases)
         picked, lacking = selection.pick(some, stock.variants, _known(stock, before))
-        found.lacking.extend(lacking)
         if not picked:
+            everyones += lacking
             found.since.extend(one.bag_id for one in bases)
             continue
+        found.lacking.extend(lacking)
         first = 1 + sum(one.photos for one in before)
         items = plan.items(picked, order.names, first)
         whose = f" by {label}" if order.split_by == "photographer" else f" of {label}"
         package = Package(
             bag_id, stock.facts, plan.volumes(items, order.volume_size, overhead(stock.facts)),
             order.contents + (whose if label is not None else ""), order.form, made_at,
-            tuple(one.bag_id for one in bases), label, (*lacking, *stock.doubts), order.link,
+            tuple(one.bag_id for one in bases), label, tuple(lacking), order.link,
         )  # fmt: skip
         found.packages.append((None if label is None else names[label], package))
+    everyones += stock.doubts
+    for _, package in found.packages:
+        package.lacking += tuple(everyones)
+    found.lacking.extend(everyones)
     return found
 
 

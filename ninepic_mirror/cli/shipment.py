@@ -5,7 +5,6 @@ The decisions are `order`, `selection` and `plan`; what is written, and where: `
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import logging
@@ -32,6 +31,7 @@ from ninepic_mirror.cli.remote import open_api
 from ninepic_mirror.cli.summary import count
 from ninepic_mirror.delivery import artists, catalogue, selection
 from ninepic_mirror.delivery.selection import Lack
+from ninepic_mirror.delivery.source import Source
 from ninepic_mirror.delivery.tags import Facts
 from ninepic_mirror.errors import (
     EventBusyError,
@@ -125,41 +125,64 @@ class Shipment(Struct):
         with Tree(folder) as tree:
             stock, shots = await self.ledger.ask(lambda manifest: self._stock(manifest, tree))
             self.entry["name"] = stock.facts.name
-            plan, lacking = await self._plan(stock, shots, found, tree)
+            filters = order.filters(stock.zone, found)
+            unknown = selection.unknown_ids(shots, filters)
+            strange = await self.ledger.ask(lambda manifest: _strange(manifest, unknown))
+            shots = selection.at_times(selection.named(shots, filters), filters)
+            if self._asks_cameras:
+                shots = await self._with_cameras(stock, shots, tree)
+            plan = self._plan(stock, shots, filters, strange)
+            lacking = plan.lacking
             self.entry["missing"] = [structs.asdict(one) for one in lacking]
             if lacking and not order.allow_incomplete:
                 return self._refuse(stock, lacking)
-            self._require_something(plan, lacking)
+            self._require_something(stock, plan, lacking)
             dispatch = Dispatch(self.console, order, self.ledger, tree, self.stop)
             await trio.to_thread.run_sync(dispatch.check, plan)
             if order.dry_run:
                 return self._tell_plan(stock, plan, lacking)
+            if (
+                not self._asks_cameras
+            ):  # to read all photos takes a while; what may be in the way was told first
+                shots = await self._with_cameras(stock, shots, tree)
+                plan = self._plan(stock, shots, filters, strange)
             for name, made in plan.packages:
                 self._tell(stock, await dispatch.make(name, made))
+            if lacking and not (order.json or self.console.quiet):
+                self.console.print(f"  {_missing(lacking)}; missing.csv lists it")
         return Code.WHOLE
 
-    async def _plan(
-        self, stock: Stock, shots: list[Shot], found: set[str] | None, tree: Tree
-    ) -> tuple[Parts, list[Lack]]:
-        """Return the packages to make, and all that was asked for and is not in the mirror.
+    def _plan(
+        self,
+        stock: Stock,
+        shots: Sequence[Shot],
+        filters: selection.Filters,
+        strange: Sequence[Lack],
+    ) -> Parts:
+        """Return the packages to make.
 
         Raises:
             UsageError: A filter matches nothing.
         """
-        order = self.order
-        filters = order.filters(stock.zone, found)
-        unknown = selection.unknown_ids(shots, filters)
-        strange = await self.ledger.ask(lambda manifest: _strange(manifest, unknown))
-        shots = selection.at_times(selection.named(shots, filters), filters)
-        if not order.dry_run or order.photographers or order.split_by == "photographer":
-            shots = await self._with_cameras(stock, shots, tree)
-        # whose a photo is of which nothing is here, nobody knows
-        nobodys = [one for one in shots if not one.files] if order.photographers else []
-        known = [one for one in shots if one.files] if nobodys else shots
-        shots = selection.by_photographers(known, filters)
-        plan = parts(order, stock, shots, _bag_ids(order.event_id), _date(stock))
-        _, nowhere = selection.pick(nobodys, stock.variants, {})
-        return plan, [*plan.lacking, *nowhere, *strange, *stock.doubts]
+        stray = list(strange)
+        if self._sorts_photographers:
+            theirs = selection.by_photographers([one for one in shots if one.files], filters)
+            ought = {*stock.variants, *stock.wanted}
+            stray = [*selection.nobodys(shots, theirs, ought, filters), *strange]
+            shots = theirs
+        bag_ids = _bag_ids(self.order.event_id)
+        return parts(self.order, stock, shots, stray, bag_ids, _date(stock))
+
+    @property
+    def _sorts_photographers(self) -> bool:
+        """Whether who took a photo decides where it goes."""
+        return bool(self.order.photographers) or self.order.split_by == "photographer"
+
+    @property
+    def _asks_cameras(self) -> bool:
+        """Whether the cameras decide what goes in, or how it is called."""
+        is_called = self.order.names == "time" and not self.order.dry_run
+        return self._sorts_photographers or is_called
 
     def _stock(self, manifest: Manifest, tree: Tree) -> tuple[Stock, list[Shot]]:
         """Read from the manifest all that decisions need, at one moment of it."""
@@ -173,15 +196,19 @@ class Shipment(Struct):
         variants: tuple[Variant, ...] = order.variants or standing.variants
         made = tuple(catalogue.deliveries(manifest))
         bases = selection.bases(made, order.since) if order.since is not None else []
+        # a part may add to an older one than those that `--since` names
+        reach = made if bases and order.split_by is not None else bases
         known = {
             one.bag_id: catalogue.delivered(manifest, [one.bag_id])
-            for one in selection.chain(made, bases)
+            for one in selection.chain(made, reach)
         }
         # of named photos it is certain which they are, whatever else there may be
         named = order.ids is not None or order.bibs
         doubts = () if named or standing.whole else tuple(_doubts(standing))
         facts = _facts(self.config, order.event_id, manifest, tree, where.zone.key)
-        stock = Stock(facts, where.zone, variants, doubts, made, tuple(bases), known)
+        stock = Stock(
+            facts, where.zone, variants, standing.variants, doubts, made, tuple(bases), known
+        )
         return stock, catalogue.shots(manifest, where.zone)
 
     async def _named_by_bibs(self) -> set[str]:
@@ -209,57 +236,73 @@ class Shipment(Struct):
 
     async def _with_cameras(self, stock: Stock, shots: Sequence[Shot], tree: Tree) -> list[Shot]:
         """Read what cameras wrote into the photos of which that is not known yet, and keep it."""
-        new = [best for shot in shots if shot.camera is None and (best := shot.best) is not None]
+        new = [shot for shot in shots if shot.camera is None and shot.files]
         if not new:
             return list(shots)
         artists.prepare()
         self.ledger.progress.start(f"{stock.facts.title}: who took it")
         self.ledger.progress.expect(len(new))
-        found: list[tuple[File, Camera]] = []
+        found: dict[str, Camera] = {}
         for start in range(0, len(new), _CAMERAS):
             some = new[start : start + _CAMERAS]
-            found += await trio.to_thread.run_sync(self._read_cameras, some, tree)
+            read = await trio.to_thread.run_sync(self._read_cameras, some, tree)
+            found |= {file.image_id: camera for file, camera in read}
+            await self._keep([
+                (file, camera)
+                for shot, (file, camera) in zip(some, read, strict=True)
+                if camera.photographer is not None or not shot.lacking  # which may tell it later
+            ])  # fmt: skip
             self.ledger.progress.done(len(some), 0)
         self.ledger.progress.finish()
-        if not self.order.dry_run:
-            try:
-                await self.ledger.record(lambda manifest: catalogue.note_cameras(manifest, found))
-            except (StorageError, EventBusyError) as error:  # it is read again next time
-                _LOG.info("event %s: %s", self.order.event_id, error)
-        return catalogue.with_cameras(shots, {file.image_id: camera for file, camera in found})
+        return catalogue.with_cameras(shots, found)
 
-    def _read_cameras(self, files: Sequence[File], tree: Tree) -> list[tuple[File, Camera]]:
+    async def _keep(self, found: Sequence[tuple[File, Camera]]) -> None:
+        if self.order.dry_run:
+            return
+        try:
+            await self.ledger.record(lambda manifest: catalogue.note_cameras(manifest, found))
+        except (StorageError, EventBusyError) as error:  # it is read again next time
+            _LOG.info("event %s: %s", self.order.event_id, error)
+
+    def _read_cameras(self, shots: Sequence[Shot], tree: Tree) -> list[tuple[File, Camera]]:
+        source = Source(self.order.event_id, tree, self.ledger.again, self.stop)
         found = []
         with tree.holding() as held:
-            for file in files:
+            for shot in shots:
                 if self.stop.is_set():
                     raise Stopped
-                # what cannot be read here is looked at, and told, when it is delivered
-                with contextlib.suppress(OSError), held.opened(file.path) as descriptor:
-                    found.append((file, artists.read(descriptor)))
+                found.append(artists.find(shot.ranked, source, held))
         return found
 
     # --- verdicts ------------------------------------------------------------------------------------------------
 
     def _refuse(self, stock: Stock, lacking: Sequence[Lack]) -> int:
         title = f"{stock.facts.title} (event {self.order.event_id})"
-        sync = command(
-            "sync",
-            str(self.order.event_id),
-            *again(self.order.flags, API | PLACE),
-            console=self.console,
-        )
         self.entry["error"] = "the mirror is not whole"
         self.console.error(
-            f"{title}: nothing was delivered: the mirror is not whole, {len(lacking):,} of what was asked for is missing",
-            f"{sync}; or deliver what there is with --allow-incomplete, which puts the list into the package",
+            f"{title}: nothing was delivered: the mirror is not whole, {_missing(lacking)}",
+            f"{self._sync(stock)}; or deliver what there is with --allow-incomplete, which puts the list into the package",
         )
+        self._list(lacking)
+        return Code.NOT_WHOLE
+
+    def _list(self, lacking: Sequence[Lack]) -> None:
         if not self.order.json:
             for line in packages.lacks(lacking):
                 self.console.print(line)
-        return Code.NOT_WHOLE
 
-    def _require_something(self, plan: Parts, lacking: Sequence[Lack]) -> None:
+    def _sync(self, stock: Stock) -> str:
+        """Return the command that brings what is missing; variants that nobody mirrored have to be named."""
+        strange = not set(stock.variants) <= set(stock.wanted)
+        return command(
+            "sync",
+            str(self.order.event_id),
+            *again(self.order.flags, API | PLACE),
+            *(word for one in stock.variants if strange for word in ("--variant", one)),
+            console=self.console,
+        )
+
+    def _require_something(self, stock: Stock, plan: Parts, lacking: Sequence[Lack]) -> None:
         """Refuse packages without photos.
 
         Raises:
@@ -267,8 +310,10 @@ class Shipment(Struct):
         """
         if plan.packages:
             return
+        self._list(lacking)
         if plan.since:
             text = f"nothing is new or changed since {', '.join(dict.fromkeys(plan.since))}"
+            text += f"; {_missing(lacking)}" if lacking else ""
             listing = command(
                 "deliver",
                 str(self.order.event_id),
@@ -276,9 +321,10 @@ class Shipment(Struct):
                 "--list",
                 console=self.console,
             )
-            raise UsageError(text, f"choose an older package: {listing}")
+            cure = f"{self._sync(stock)}; or choose" if lacking else "choose"
+            raise UsageError(text, f"{cure} an older package: {listing}")
         text = f"none of the photos asked for is in the mirror: {len(lacking):,} files are missing"
-        raise UsageError(text, "run sync, or choose others")
+        raise UsageError(text, f"{self._sync(stock)}; or choose others")
 
     def _tell(self, stock: Stock, made: Delivery) -> None:
         found = self.entry["packages"]
@@ -300,9 +346,7 @@ class Shipment(Struct):
                     f"{stock.facts.title}{whose}: would deliver {packages.contents(delivery)}: {place}"
                 )
         self.entry["packages"] = told
-        if not self.order.json:
-            for line in packages.lacks(lacking):
-                self.console.print(line)
+        self._list(lacking)
         return Code.WHOLE
 
 
@@ -330,8 +374,12 @@ def _doubts(standing: mirrors.Standing) -> Iterator[Lack]:
         yield Lack(
             "", None, f"{count(standing.unlisted, 'photo')} of the service's were never listed"
         )
-    elif not said and not standing.there.missing:
+    elif not said and not standing.seen:
         yield Lack("", None, "the last pass did not see everything")
+
+
+def _missing(lacking: Sequence[Lack]) -> str:
+    return f"{len(lacking):,} of what was asked for is missing"
 
 
 def _strange(manifest: Manifest, ids: Sequence[str]) -> list[Lack]:

@@ -1,4 +1,7 @@
-"""What cameras wrote into photos: who took it, and when by the camera's clock. Pillow reads it; nothing is decoded."""
+"""What cameras wrote into photos: who took it, and when by the camera's clock. Pillow reads it; nothing is decoded.
+
+A file is hashed before it is believed: what is kept in the manifest is kept for the bytes that it names.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,11 @@ from typing import TYPE_CHECKING, Final
 from ninepic_mirror.delivery.catalogue import Camera
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from ninepic_mirror.archive.files import Tree
+    from ninepic_mirror.delivery.catalogue import File
+    from ninepic_mirror.delivery.source import Source
 
 # EXIF 2.32, CIPA DC-008, tables 4 and 7
 _ARTIST: Final = 0x013B
@@ -30,6 +37,50 @@ def prepare() -> None:
 
     Image.preinit()
     warnings.filterwarnings("ignore", module="PIL")  # of odd EXIF and the like
+
+
+def find(files: Sequence[File], source: Source, tree: Tree) -> tuple[File, Camera]:
+    """Read what a camera wrote into a photo, from the first of its files that names a photographer. Blocks.
+
+    Args:
+        files: Of one photo, the best first; at least one. Each is read by its row as it is by then.
+        source: The mirror.
+        tree: The mirror's, or one that holds its folders open.
+
+    Returns:
+        The first of the files as it was read, and what all that were read told.
+
+    Raises:
+        DamagedError: A file is not what its row says.
+        ChangedError: Its row says no more that it is here.
+        StorageError: The mirror's disk said no.
+        Stopped: The run is to end.
+    """
+    first, camera = _look(files[0], source, tree)
+    for file in files[1:]:
+        if camera.photographer is not None:
+            break
+        _, more = _look(file, source, tree)
+        camera = Camera(more.photographer, camera.shot_at or more.shot_at)
+    return first, camera
+
+
+def _look(file: File, source: Source, tree: Tree) -> tuple[File, Camera]:
+    camera = Camera()
+
+    def attempt(file: File) -> str | None:
+        nonlocal camera
+        try:
+            with tree.opened(file.path) as descriptor:
+                fault = source.pour(descriptor, file, lambda _: None)
+                if fault is None:
+                    os.lseek(descriptor, 0, os.SEEK_SET)
+                    camera = read(descriptor)
+        except OSError as error:
+            return source.fault(error, file)
+        return fault
+
+    return source.follow(file, attempt), camera
 
 
 def read(descriptor: int) -> Camera:

@@ -77,9 +77,14 @@ class Shot(Struct, frozen=True, gc=False):
         return next((file for file in self.files if file.variant == variant), None)
 
     @property
+    def ranked(self) -> list[File]:
+        """The files to read EXIF from, the best first."""
+        return sorted(self.files, key=lambda file: _BEST.index(file.variant))
+
+    @property
     def best(self) -> File | None:
-        """The file to read EXIF from."""
-        return min(self.files, key=lambda file: _BEST.index(file.variant), default=None)
+        """The first of them; what is known of the camera is kept for its bytes."""
+        return next(iter(self.ranked), None)
 
 
 class Delivery(Struct, frozen=True):

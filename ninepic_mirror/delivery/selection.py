@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 20  # things to choose from on one line
 UNKNOWN: Final = "unknown"  # the photographer of a photo that names none
+UNDATED: Final = "undated"  # the day of a photo that has none
+_DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Lack(Struct, frozen=True, gc=False):
@@ -127,9 +131,33 @@ def by_photographers(shots: Sequence[Shot], filters: Filters) -> list[Shot]:
     for folded, name in wanted.items():
         if folded not in there:
             known = sorted({photographer(shot) for shot in shots})
-            text = f"there is no photo by {name}"
+            text = f"no photo that is here is by {name}"
             raise UsageError(text, _choose("photographers", known))
     return found
+
+
+def nobodys(
+    shots: Iterable[Shot], found: Iterable[Shot], variants: Collection[str], filters: Filters
+) -> list[Lack]:
+    """Return what is missing of photos that nobody knows by whom they are, and that are left out for that.
+
+    What is missing may tell it; where nothing is, nobody took them.
+
+    Args:
+        shots: Of which to choose.
+        found: Those that go in.
+        variants: Those that ought to be here.
+        filters: What was asked for.
+    """
+    known = {shot.image_id for shot in found}
+    names = " or ".join(filters.photographers)
+    return [
+        Lack(shot.image_id, variant, f"may be by {names}: {reason}" if names else reason)
+        for shot in shots
+        if shot.image_id not in known and photographer(shot) == UNKNOWN
+        for variant, reason in shot.lacking.items()
+        if variant in variants or not shot.files
+    ]
 
 
 def split(shots: Iterable[Shot], by: str | None) -> list[tuple[str | None, list[Shot]]]:
@@ -141,7 +169,7 @@ def split(shots: Iterable[Shot], by: str | None) -> list[tuple[str | None, list[
         return [(None, list(shots))]
     parts: dict[str, tuple[str | None, list[Shot]]] = {}
     for shot in shots:
-        label = photographer(shot) if by == "photographer" else shot.day or "undated"
+        label = photographer(shot) if by == "photographer" else shot.day or UNDATED
         parts.setdefault(label.casefold(), (label, []))[1].append(shot)
     return [part for _, part in sorted(parts.items())]
 
@@ -189,10 +217,34 @@ def bases(made: Sequence[Delivery], since: str) -> list[Delivery]:
     return found
 
 
-def base_of(label: str | None, bases: Sequence[Delivery]) -> list[Delivery]:
-    """Return which packages one with this label adds to: the one for the same photographer or day, else all."""
-    same = [one for one in bases if label is not None and one.label == label]
-    return same or list(bases)
+def base_of(
+    label: str | None, bases: Sequence[Delivery], made: Sequence[Delivery]
+) -> list[Delivery]:
+    """Return which packages one with this label adds to.
+
+    Where the bases are parts of the same kind, photographers or days, that is the part with this label: a photo that
+    has moved to another day is new there. A part in which nothing was new has none among them; the newest before them
+    counts. Else a package adds to all of them.
+
+    Args:
+        label: Of the package to make.
+        bases: What `--since` names, the oldest first.
+        made: Every package, likewise.
+    """
+    same = [one for one in bases if one.label == label]
+    if label is None or same or not all(_is_alike(label, one.label) for one in bases):
+        return same or list(bases)
+    before = itertools.takewhile(lambda one: one not in bases, made)
+    return [one for one in before if one.label == label][-1:]
+
+
+def _is_alike(label: str, other: str | None) -> bool:
+    """Whether two parts are of photographers, or of days."""
+    return other is not None and _is_day(label) == _is_day(other)
+
+
+def _is_day(label: str) -> bool:
+    return label == UNDATED or _DAY.fullmatch(label) is not None
 
 
 def chain(made: Sequence[Delivery], bases: Iterable[Delivery]) -> list[Delivery]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from importlib import resources
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,15 @@ COLUMNS: Final = (
 )  # fmt: skip
 # What a spreadsheet takes for a formula where a field begins with it (OWASP, "CSV Injection").
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+# What says where something is: URLs and paths, hosts by name and by number (RFC 3986 §3.2.2), ports. Names of hosts
+# are lower case here, people's are not.
+_ADDRESS: Final = re.compile(
+    r"[a-z]+://[^\s,;]+|(?<!\S)/[^\s,;]+|\[[0-9A-Fa-f:.]+\](?::\d+)?|(?<![\w.-])(?:"
+    r"\d+(?:\.\d+){3}(?::\d+)?|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}"
+    r"|[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z][a-z0-9-]+(?::\d+)?|localhost|[a-z][a-z0-9-]*:\d+)(?![\w-])",
+    re.ASCII,
+)
 
 
 class Facts(Struct, frozen=True):
@@ -71,7 +81,7 @@ def photos(items: Sequence[Item], first: int = 1) -> bytes:
         who = harmless((shot.camera.photographer if shot.camera else None) or "")
         for entry in item.entries:
             lines.writerow((
-                shot.image_id, entry.target, entry.file.variant, shot.day or "", shot.hour or "", position,
+                harmless(shot.image_id), entry.target, entry.file.variant, shot.day or "", shot.hour or "", position,
                 shot.width or "", shot.height or "", who, entry.file.sha256,
             ))  # fmt: skip
     return bag.encoded(text.getvalue())
@@ -83,12 +93,20 @@ def harmless(text: str) -> str:
 
 
 def missing(lacking: Iterable[Lack]) -> bytes:
-    """Return `missing.csv`: what was to go into the package and was not in the mirror."""
+    """Return `missing.csv`: what was to go into the package and was not in the mirror, and why, but not at which host."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(("image_id", "variant", "reason"))
-    lines.writerows((one.image_id, one.variant or "", harmless(one.reason)) for one in lacking)
+    lines.writerows(
+        (harmless(one.image_id), one.variant or "", harmless(without_addresses(one.reason)))
+        for one in lacking
+    )
     return bag.encoded(text.getvalue())
+
+
+def without_addresses(text: str) -> str:
+    """Return a text that names no host, no URL and no path: a package says nothing of where the mirror lives."""
+    return _ADDRESS.sub("[address]", text)
 
 
 def event(facts: Facts, bag_id: str, items: Iterable[Item]) -> bytes:

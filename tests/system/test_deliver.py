@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import json
 import os
 import re
@@ -258,7 +260,7 @@ def test_large_photos_in_a_zip(mirror: Mirror) -> None:
 def test_a_photo_larger_than_a_volume(mirror: Mirror) -> None:
     """It is told before anything is written."""
     row = max(mirror.rows(), key=lambda row: row.size)
-    mirror.change("UPDATE files SET size = 5000000 WHERE path = ?", row.path)
+    replace(mirror, row, more=5_000_000)
     done = mirror.deliver("out", "--volume-size", "4MB")
     assert (done.code, done.says_one_line_and_cure()) == (2, True)
     assert row.image_id in done.err
@@ -402,12 +404,15 @@ def test_hours_are_the_events(mirror: Mirror) -> None:
         (("--since", "ninepic-1"), "deliver everything first"),
         (("--since", "last"), "deliver everything first"),
         (("--ids", "ids.txt"), "for example: "),
-        (("--variant", "original", "--allow-incomplete"), "run sync"),
+        (("--variant", "original", "--allow-incomplete"), "--variant original; or"),
         (("--to", "noon"), ""),
         (("--day", "19.1.2026"), ""),
         (("--volume-size", "4"), ""),
         (("--volume-size", "much"), ""),
         (("--ids", "no-such-file"), ""),
+        (("--bib", " "), "is no bib; write it"),
+        (("--bib", ".."), "is no bib; write it"),
+        (("--bib", "1/../x?y"), "is no bib; write it"),
         (("--link", "--format", "zip"), "leave out one"),
     ],
 )
@@ -479,6 +484,9 @@ def test_photos_of_a_bib(mirror: Mirror) -> None:
     mirror.change("DELETE FROM photos WHERE image_id = ?", one)
     done = mirror.deliver("less", "--bib", bib, *flags)
     assert done.code == (4 if len(ids) > 1 else 2)
+    if len(ids) > 1:
+        mirror.entry("less", "--bib", bib, *flags, "--allow-incomplete")
+        assert listed_as_missing(mirror.place("less")) == {one}
     assert mirror.deliver("none", "--bib", "no-such-bib", *flags).code == 2
     mirror.service.order("POST", "456/set", {"bib_search": False})
     off = mirror.deliver("off", "--bib", bib, *flags)
@@ -500,6 +508,25 @@ def test_ids_from_standard_input(mirror: Mirror) -> None:
         4,
         ["no-such-photo"],
     )
+
+
+@pytest.mark.parametrize("name", ["-", "ids.txt"])
+def test_ids_as_programs_write_them(mirror: Mirror, name: str) -> None:
+    """A byte order mark is no part of an id; what is no UTF-8 is told with its line."""
+    image_id = mirror.rows()[0].image_id.encode()
+
+    def deliver(data: bytes, *words: str) -> tuple[int, str, str]:
+        mirror.place("ids.txt").write_bytes(data)
+        words = ("deliver", "456", "out", "--root", str(mirror.root), "--ids", name, *words)
+        with mirror.place("ids.txt").open("rb") as stream:
+            process = mirror.commands.start(*words, stdin=stream.fileno())
+            out, err = process.communicate()
+        return process.returncode, out, err
+
+    code, _, err = deliver(image_id + b"\nphoto-\xff\n")
+    assert (code, "line 2: this is not UTF-8" in err, "Traceback" in err) == (2, True, False), err
+    code, out, err = deliver(b"\xef\xbb\xbf" + image_id + b"\r\n")
+    assert (code, "1 photo," in out) == (0, True), err
 
 
 def test_only_what_is_new(mirror: Mirror) -> None:
@@ -531,11 +558,24 @@ def test_only_what_is_new(mirror: Mirror) -> None:
     assert mirror.deliver("--list").out.count("\n") == 4
 
 
-def replace(mirror: Mirror, row: Row, more: int = 1) -> None:
-    """Let the mirror have other bytes for a file, as a pass would that found it changed."""
-    import hashlib
+def test_a_photo_that_moved_to_another_day(mirror: Mirror) -> None:
+    """It is new in the package of its new day, and only it; then nothing is new, on whatever day."""
+    mirror.entry("first", "--split-by", "day")
+    moved = next(line for line in table(mirror.place("first") / "2026-01-19"))["image_id"]
+    mirror.change("UPDATE photos SET taken = taken + 864000 WHERE image_id = ?", moved)
+    entry = mirror.entry("second", "--split-by", "day", "--since", "last")
+    assert [one["label"] for one in entry["packages"]] == ["2026-01-29"]
+    assert {line["image_id"] for line in table(mirror.place("second") / "2026-01-29")} == {moved}
+    assert mirror.deliver("third", "--split-by", "day", "--since", "last").code == 2
 
-    data = (mirror.folder / row.path).read_bytes() + bytes(more)
+
+def replace(mirror: Mirror, row: Row, more: int = 1) -> None:
+    """Let the mirror have more bytes of a file, as a pass would that found it changed."""
+    put(mirror, row, (mirror.folder / row.path).read_bytes() + bytes(more))
+
+
+def put(mirror: Mirror, row: Row, data: bytes) -> None:
+    """Let the mirror have these bytes for a file."""
     (mirror.folder / row.path).write_bytes(data)
     mirror.change(
         "UPDATE files SET sha256 = ?, size = ? WHERE path = ?",
@@ -558,6 +598,11 @@ def test_a_mirror_that_is_not_whole(mirror: Mirror) -> None:
     assert f"{lost} large: gone =away" in done.out
     assert "--allow-incomplete" in done.err
     assert nothing_looks_whole(mirror.place("out"))
+    told = mirror.deliver("told", "--allow-incomplete")
+    assert (told.code, "  1 of what was asked for is missing" in told.out) == (0, True), told.out
+    new = mirror.deliver("new", "--allow-incomplete", "--since", "last")
+    assert (new.code, f"{lost} large: gone =away" in new.out) == (2, True), new.out
+    assert "; 1 of what was asked for is missing" in new.err
     entry = mirror.entry("out", "--allow-incomplete")
     assert [one["image_id"] for one in entry["missing"]] == [lost]
     out = mirror.place("out")
@@ -578,6 +623,120 @@ def test_photos_that_were_never_listed(mirror: Mirror) -> None:
     assert "not in this package" not in page
     assert "30 photos of the service&#39;s were never listed" in page
     assert "30 photos" in (mirror.place("out") / "missing.csv").read_text()
+
+
+def test_a_variant_that_was_never_mirrored(mirror: Mirror) -> None:
+    """The command that brings it names it, with the others that were asked for."""
+    done = mirror.deliver("out", "--variant", "original", "--variant", "large")
+    assert done.code == 4
+    assert f"sync 456 --root {mirror.root} --variant large --variant original;" in done.err
+
+
+def test_a_pass_that_did_not_see_everything(mirror: Mirror) -> None:
+    """It is doubted that all photos are known, also where something else is missing that was not asked for."""
+    mirror.change(
+        "UPDATE files SET state = 'failed' WHERE variant = 'large' AND image_id = ?",
+        mirror.rows()[0].image_id,
+    )
+    mirror.change("DELETE FROM meta WHERE key = 'balance'")
+    words = ("out", "--variant", "thumbnail")
+    for missing, code in ((0, 4), (1, 0)):
+        report = json.dumps({"missing": missing, "failures": []})
+        mirror.change("UPDATE passes SET whole = 0, report = ?", report)
+        done = mirror.deliver(*words)
+        assert (done.code, "did not see everything" in done.out) == (code, code == 4), done.out
+
+
+def lose(mirror: Mirror, image_id: str) -> None:
+    """Let the mirror lack all of a photo."""
+    for row in mirror.rows():
+        if row.image_id == image_id:
+            (mirror.folder / row.path).unlink()
+    mirror.change(
+        "UPDATE files SET state = 'failed', error = '404', path = NULL WHERE image_id = ?", image_id
+    )
+
+
+def listed_as_missing(bag: Path) -> set[str]:
+    """Return the photos of `missing.csv`, of which the gallery warns, too."""
+    assert "note warning" in (bag / "index.html").read_text()
+    with (bag / "missing.csv").open(encoding="utf-8", newline="") as file:
+        return {line["image_id"] for line in csv.DictReader(file)}
+
+
+def test_ids_that_are_not_mirrored_are_listed(mirror: Mirror) -> None:
+    """They are missing, also in the package."""
+    mirror.place("ids.txt").write_text(f"{mirror.rows()[0].image_id}\nno-such-photo\n")
+    entry = mirror.entry("out", "--ids", "ids.txt", "--allow-incomplete")
+    assert [one["image_id"] for one in entry["missing"]] == ["no-such-photo"]
+    assert listed_as_missing(mirror.place("out")) == {"no-such-photo"}
+    check(mirror.place("out"))
+
+
+@pytest.mark.parametrize("by", ["day", "photographer"])
+def test_a_part_of_which_nothing_is_here(mirror: Mirror, by: str) -> None:
+    """What it lacks is listed in every package that is made."""
+    lost = mirror.rows()[0].image_id
+    lose(mirror, lost)
+    mirror.change("UPDATE photos SET taken = taken + 864000 WHERE image_id = ?", lost)
+    assert mirror.deliver("out", "--split-by", by).code == 4
+    entry = mirror.entry("out", "--split-by", by, "--allow-incomplete")
+    assert {one["image_id"] for one in entry["missing"]} == {lost}
+    bags = list(mirror.place("out").iterdir())
+    assert bags
+    assert all(listed_as_missing(bag) == {lost} for bag in bags)
+
+
+def test_photos_that_may_be_a_photographers(mirror: Mirror) -> None:
+    """A photo of which nothing is here may be anybody's: it is missing, also in the package."""
+    lost = mirror.rows()[0].image_id
+    lose(mirror, lost)
+    assert mirror.deliver("out", "--photographer", "Asha Patil").code == 4
+    mirror.entry("out", "--photographer", "Asha Patil", "--allow-incomplete")
+    assert listed_as_missing(mirror.place("out")) == {lost}
+
+
+def without_exif(path: Path) -> bytes:
+    """Return a picture without what its camera wrote."""
+    from PIL import Image
+
+    with Image.open(path) as picture, io.BytesIO() as buffer:
+        picture.save(buffer, "JPEG")
+        return buffer.getvalue()
+
+
+def test_a_photo_that_cannot_tell_whose_it_is(mirror: Mirror) -> None:
+    """Its next variant is asked; where none tells and one is missing, the photo counts as missing, until it comes."""
+    mirror.entry("all", "--photographer", "Asha Patil")
+    hers = table(mirror.place("all"))
+    (thumbnail, row), *_ = (
+        [each for each in mirror.rows() if each.image_id == line["image_id"]] for line in hers
+    )
+    if row.variant == "thumbnail":
+        thumbnail, row = row, thumbnail
+    put(mirror, thumbnail, without_exif(mirror.folder / thumbnail.path))
+    mirror.change("DELETE FROM cameras")
+    mirror.change("UPDATE files SET state = 'failed' WHERE path = ?", row.path)
+    words = ("--photographer", "Asha Patil", "--variant", "thumbnail")
+    done = mirror.deliver("out", *words)
+    assert done.code == 4, done.out
+    assert f"{row.image_id} large: may be by Asha Patil" in done.out
+    mirror.entry("out", *words, "--allow-incomplete")
+    assert listed_as_missing(mirror.place("out")) == {row.image_id}
+    mirror.change("UPDATE files SET state = 'present' WHERE path = ?", row.path)
+    mirror.entry("whole", *words)
+    assert len(table(mirror.place("whole"))) == len(hers) // 2
+    # a type that Pillow cannot read, which stands for an original
+    original = (mirror.folder / thumbnail.path).with_name("photo.heic")
+    original.write_bytes(b"\0\0\0\x18ftypheic")
+    mirror.change(
+        "INSERT INTO files (image_id, variant, state, path, size, sha256)"
+        " VALUES (?, 'original', 'present', ?, ?, ?)",
+        row.image_id, str(original.relative_to(mirror.folder)), original.stat().st_size,
+        hashlib.sha256(original.read_bytes()).hexdigest(),
+    )  # fmt: skip
+    mirror.entry("again", *words)
+    assert len(table(mirror.place("again"))) == len(hers) // 2
 
 
 def test_a_dry_run_writes_nothing(mirror: Mirror) -> None:
@@ -648,6 +807,26 @@ def test_a_damaged_source(mirror: Mirror, form: str, fault: str) -> None:
     assert not nothing_looks_whole(place)
 
 
+@pytest.mark.parametrize("fault", ["flip", "gone"])
+def test_a_damaged_photo_of_a_photographer(mirror: Mirror, fault: str) -> None:
+    """Whose it is cannot be read: it stops with its name, and nothing is kept of what was read."""
+    row = next(row for row in mirror.rows() if row.variant == "large")
+    path = mirror.folder / row.path
+    data = path.read_bytes()
+    path.unlink()
+    if fault == "flip":
+        path.write_bytes(data.replace(b"Exif", b"exif"))
+    done = mirror.deliver("out", "--photographer", "Asha Patil")
+    assert (done.code, row.path in done.err) == (8, True), done.err
+    assert nothing_looks_whole(mirror.place("out"))
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+    mirror.entry("out", "--photographer", "Asha Patil")
+    mirror.entry("rest", "--split-by", "photographer")
+    whole = {line["image_id"] for line in table(mirror.place("rest") / "asha-patil")}
+    assert {line["image_id"] for line in table(mirror.place("out"))} == whole
+
+
 def test_a_file_that_a_pass_moved(mirror: Mirror) -> None:
     """Its row is read again while it is delivered; a move under way is followed."""
     row = next(row for row in mirror.rows() if row.variant == "large")
@@ -655,9 +834,12 @@ def test_a_file_that_a_pass_moved(mirror: Mirror) -> None:
     (mirror.folder / "elsewhere").mkdir()
     (mirror.folder / row.path).rename(mirror.folder / elsewhere)
     mirror.change("UPDATE files SET moving_to = ? WHERE path = ?", elsewhere, row.path)
-    mirror.entry("out")
-    check(mirror.place("out"))
-    assert (mirror.place("out") / "data" / row.path).is_file()
+    mirror.entry("out", "--split-by", "photographer")
+    bags = list(mirror.place("out").iterdir())
+    assert sum(len(table(bag)) for bag in bags) == 2 * PHOTOS
+    (bag,) = (bag for bag in bags if (bag / "data" / row.path).is_file())
+    check(bag)
+    assert bag.name != "unknown"
 
 
 def test_a_pass_that_moves_everything_meanwhile(mirror: Mirror) -> None:
@@ -671,6 +853,15 @@ def test_a_pass_that_moves_everything_meanwhile(mirror: Mirror) -> None:
     assert process.returncode == 0, err
     check(mirror.place("out"))
     assert len(table(mirror.place("out"))) == 2 * PHOTOS
+
+
+def test_what_is_in_the_way_is_told_before_photos_are_read(mirror: Mirror) -> None:
+    """A damaged photo is not found first: to read all of them takes a while."""
+    row = next(row for row in mirror.rows() if row.variant == "large")
+    (mirror.folder / row.path).unlink()
+    mirror.place("there").mkdir()
+    assert mirror.deliver("there").code == 2
+    assert mirror.deliver("out").code == 8
 
 
 def test_what_stands_there_is_left_alone(mirror: Mirror) -> None:

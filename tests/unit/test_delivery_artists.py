@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
+from ninepic_mirror.archive.files import Tree
+from ninepic_mirror.archive.verify import Entry
 from ninepic_mirror.delivery import artists, thumbnails
-from ninepic_mirror.delivery.catalogue import Camera
+from ninepic_mirror.delivery.catalogue import Camera, File
 from ninepic_mirror.delivery.plan import MADE_THUMBNAIL
+from ninepic_mirror.delivery.source import Source
+from ninepic_mirror.errors import DamagedError
+from tests.shelf import sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 PHOTO = "1" * 64  # a hash
@@ -113,3 +120,65 @@ def test_huge_pictures_are_left_alone(tmp_path: Path, monkeypatch: pytest.Monkey
     descriptor = saved(tmp_path / "a.png", (8, 6))
     assert thumbnails.make(descriptor, PHOTO) is None
     os.close(descriptor)
+
+
+class Mirror:
+    """A photo of the mirror, and its row."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.tree = folder, Tree(folder, durable=False)
+        os.close(saved(folder / "a.jpg", (8, 8), artist="Asha"))
+        data = (folder / "a.jpg").read_bytes()
+        self.file = File("a", "large", "a.jpg", len(data), sha256(data))
+        self.row = Entry("a", "large", "a.jpg", len(data), sha256(data), 0, "present", None)
+        self.source = Source(456, self.tree, lambda _: self.row, threading.Event())
+
+    def find(self) -> tuple[File, Camera]:
+        """Read it."""
+        return artists.find([self.file], self.source, self.tree)
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[Mirror]:
+    """A mirror of one photo."""
+    made = Mirror(tmp_path)
+    yield made
+    made.tree.close()
+
+
+def test_a_photo_is_read_where_it_is_now(mirror: Mirror) -> None:
+    """A file that a pass has moved or replaced is looked up again, and told as it is by then."""
+    assert mirror.find() == (mirror.file, Camera("Asha"))
+    os.close(saved(mirror.folder / "b.jpg", (8, 8), artist="Dev"))
+    data = (mirror.folder / "b.jpg").read_bytes()
+    (mirror.folder / "a.jpg").unlink()
+    mirror.row = Entry("a", "large", "b.jpg", len(data), sha256(data), 0, "present", None)
+    assert mirror.find() == (File("a", "large", "b.jpg", len(data), sha256(data)), Camera("Dev"))
+
+
+@pytest.mark.parametrize("fault", ["gone", "flipped"])
+def test_nothing_is_told_of_other_bytes(mirror: Mirror, fault: str) -> None:
+    """A file that is not what was recorded stops with its name."""
+    place = mirror.folder / "a.jpg"
+    data = place.read_bytes()
+    place.unlink()
+    if fault == "flipped":
+        place.write_bytes(data.replace(b"Exif", b"exif"))
+    with pytest.raises(DamagedError) as raised:
+        mirror.find()
+    assert raised.value.path == "a.jpg"
+
+
+def test_the_first_file_that_names_somebody(tmp_path: Path) -> None:
+    """Where the best file tells nothing, the next one is asked; the clock is that of the first that has one."""
+    with Tree(tmp_path, durable=False) as tree:
+        (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic")
+        os.close(saved(tmp_path / "b.jpg", (8, 8)))
+        os.close(saved(tmp_path / "c.jpg", (8, 8), artist="Asha"))
+        files = []
+        for variant, name in (("original", "a.heic"), ("large", "b.jpg"), ("thumbnail", "c.jpg")):
+            data = (tmp_path / name).read_bytes()
+            files.append(File("a", variant, name, len(data), sha256(data)))  # type: ignore[arg-type]  # they are
+        source = Source(456, tree, lambda _: None, threading.Event())
+        assert artists.find(files, source, tree) == (files[0], Camera("Asha"))
+        assert artists.find(files[:2], source, tree) == (files[0], Camera())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from ninepic_mirror.delivery.selection import (
@@ -14,6 +15,7 @@ from ninepic_mirror.delivery.selection import (
     by_photographers,
     chain,
     named,
+    nobodys,
     photographer,
     pick,
     split,
@@ -109,6 +111,25 @@ def test_photographers() -> None:
     assert "Dev Mehta" in raised.value.cure
 
 
+def test_photos_that_may_be_theirs() -> None:
+    """What is missing of a photo without a name may tell whose it is; of a photo that goes in it is told elsewhere."""
+    large, old = {"large": "404"}, {"original": "503"}
+    shots = [
+        shot("a", by="Dev", lacking=large),
+        shot("b"),
+        shot("c", file("c", "thumbnail"), lacking=large),
+        shot("d", lacking=old),
+        msgspec.structs.replace(shot("e", lacking=old), files=()),
+        shot("f", lacking=large),
+    ]
+    filters = Filters(photographers=("Asha", "Dev"))
+    assert nobodys(shots, shots[5:], {"large", "thumbnail"}, filters) == [
+        Lack("c", "large", "may be by Asha or Dev: 404"),
+        Lack("e", "original", "may be by Asha or Dev: 503"),
+    ]
+    assert nobodys(shots[4:], shots[5:], set(), Filters()) == [Lack("e", "original", "503")]
+
+
 def test_split() -> None:
     """Each photo is in one part; ways of writing a name that differ by case are one."""
     assert split(SHOTS, None) == [(None, SHOTS)]
@@ -154,10 +175,25 @@ def test_bases() -> None:
 
 
 def test_base_of_a_part() -> None:
-    """What is for a photographer adds to what was for the same one; else to all."""
+    """What is for a photographer adds to what was for the same one, as far back as it is; nothing was for a new one."""
     hers, his = delivery("one", label="Asha"), delivery("two", label="Dev")
-    assert base_of("Asha", [hers, his]) == [hers]
-    assert base_of("Meera", [hers, his]) == base_of(None, [hers, his]) == [hers, his]
+    assert base_of("Asha", [hers, his], [hers, his]) == [hers]
+    assert base_of("Meera", [hers, his], [hers, his]) == []
+    assert base_of(None, [hers, his], [hers, his]) == [hers, his]
+    more, later = delivery("three", "two", label="Dev"), delivery("four", label="Asha")
+    made = [hers, his, more, later]
+    assert base_of("Asha", [more], made) == [hers]
+    assert base_of("Meera", [more], made) == []
+
+
+def test_base_of_a_part_of_another_kind() -> None:
+    """What was split otherwise or not at all has all of it."""
+    day, undated = (delivery(one, label=one) for one in ("2026-01-19", "undated"))
+    made = [day, undated, delivery("whole")]
+    assert base_of("Asha", made[:2], made) == made[:2]
+    assert base_of("2026-01-19", made[2:], made) == made[2:]
+    assert base_of("2026-01-20", made[:2], made) == []
+    assert base_of("undated", made[:2], made) == [undated]
 
 
 def test_chain() -> None:

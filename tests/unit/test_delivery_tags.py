@@ -56,6 +56,36 @@ def test_what_is_missing_is_listed() -> None:
     assert text.splitlines() == ["image_id,variant,reason", "a,large,'-404", ",,3 photos"]
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("503 from https://photos.example.com:8443", "503 from [address]"),
+        ("http://[::1]:80/a?b=c did not answer in 30 s", "[address] did not answer in 30 s"),
+        ("5 of 10 bytes from photos.example.com: cut off", "5 of 10 bytes from [address]: cut off"),
+        ("no connection to nas:8080: refused", "no connection to [address]: refused"),
+        ("localhost is at 127.0.0.1, fe80::1", "[address] is at [address], [address]"),
+        ("no connection to [fe80::1]:443", "no connection to [address]"),
+        ("/srv/photos/a.jpg cannot be read", "[address] cannot be read"),
+        ("may be by J.Smith: 404 from the photo origin", "may be by J.Smith: 404 from the photo origin"),
+        ("slower than 1.5 bytes a second: 12 of 30", "slower than 1.5 bytes a second: 12 of 30"),
+    ],
+)  # fmt: skip
+def test_reasons_name_no_host(said: str, kept: str) -> None:
+    """Who gets a package need not know where the mirror is and whom it asks."""
+    assert tags.missing([Lack("a", "large", said)]).decode().splitlines()[1] in (
+        f"a,large,{kept}",
+        f'a,large,"{kept}"',
+    )
+
+
+def test_ids_are_no_formulas() -> None:
+    """Neither in the list of photos nor in that of what is missing."""
+    odd = shot("-2+3")
+    lines = list(csv.DictReader(io.StringIO(tags.photos(items([(odd, list(odd.files))])).decode())))
+    assert [line["image_id"] for line in lines] == ["'-2+3"]
+    assert tags.missing([Lack("=1", None, "404")]).decode().splitlines()[1] == "'=1,,404"
+
+
 def test_the_event_is_described() -> None:
     """Days and hours are those of the package."""
     said = json.loads(tags.event(FACTS, "id-1", ITEMS))
