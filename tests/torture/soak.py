@@ -24,6 +24,7 @@ from ninepic_mirror.config import Api, Config, Mirror
 from ninepic_mirror.model import Key
 from ninepic_mirror.progress import Silent
 from ninepic_mirror.sandbox import EventSpec, Fault, Sandbox
+from ninepic_mirror.service.memory import be_frugal
 from ninepic_mirror.sync.mirror import sync_event
 from ninepic_mirror.sync.session import open_session
 from tests.oracle import check_settled, check_truth
@@ -192,4 +193,5 @@ EXPERIMENT = Experiment(
 )
 
 if __name__ == "__main__":
+    be_frugal()  # as the daemon does, the only process of ours that lives long
     trio.run(_live, sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
