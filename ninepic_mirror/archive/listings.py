@@ -299,11 +299,10 @@ class Listings:
                 values = [reading, self._first]
                 for hour, photos in self._manifest.rows(
                     "SELECT hour, count(position) FROM photos WHERE gone_since IS NULL AND missed = 0"
-                    f" AND hour IS NOT NULL AND {unnamed} GROUP BY hour",
+                    f" AND hour IS NOT NULL AND {unnamed} GROUP BY hour HAVING count(position) > 0",
                     values,
                 ):
-                    if photos:
-                        self._lost(_int0(hour), _int0(photos))
+                    self._lost(_int0(hour), _int0(photos))
                 self._manifest.change(f"{_MISS} AND missed = 0 AND {unnamed}", values)
 
     def _give_up(self, window: Window, reading: int) -> None:

@@ -912,6 +912,20 @@ def test_a_target_is_believed_only_with_the_right_hash(shelf: Shelf, there: byte
     assert shelf.store.carry([move(jpeg("a"))]) == [None]
 
 
+def test_a_target_that_may_not_be_read_is_told(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is known of it, so the journal keeps the move."""
+    put(shelf, "new/a.jpg", jpeg("a"))
+
+    def refuse(*_: object) -> bytes:
+        raise PermissionError(errno.EACCES, "no")
+
+    monkeypatch.setattr(os, "read", refuse)
+    with pytest.raises(StorageError):
+        shelf.store.carry([move(jpeg("a"))])
+
+
 def test_a_link_at_the_source_is_not_moved(shelf: Shelf) -> None:
     """A link planted where the file was is not taken for it."""
     put(shelf, "elsewhere.jpg", jpeg("a"))
