@@ -27,7 +27,7 @@ from ninepic_mirror.errors import PassingError
 from ninepic_mirror.model import HOUR, Details, Event, Originals, Page, Photo, Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 SLACK: Final = 10  # rows beyond page_size that are still taken for a page: a service may count a little differently
 LARGEST: Final = 2**53  # the largest integer that every JSON writer can say exactly (RFC 8259 §6)
@@ -329,29 +329,35 @@ def read_originals(body: bytes, ids: tuple[str, ...]) -> Originals:
     """
     answer = _object(body)
     data = _unwrap(answer) if "responseType" in answer else answer
-    wanted = set(ids)
     urls: dict[str, str] = {}
     aliases: dict[str, frozenset[str]] = {}
     strangers: list[tuple[str, frozenset[str]]] = []
-    for link in _objects(_list(data, "presigned_urls")):
-        url = _text(link.get("url")) or ""
-        names = _names(_text(link.get("filename")) or "") | _names(unquote(_path(url)))
-        meant = names & wanted
-        if url and len(meant) == 1:
-            (image_id,) = meant
-            if image_id not in urls:
-                urls[image_id], aliases[image_id] = url, names - meant
-        elif url:
+    for url, names in _links(data):
+        meant = names.intersection(ids)
+        if len(meant) != 1:
             strangers.append((url, names))
-    failed: dict[str, str] = {}
-    for row in _objects(_list(data, "failed_urls") if data.get("failed_urls") is not None else []):
-        lost = _text(row.get("image_id"))
-        if lost in wanted and lost not in urls:
-            failed[lost] = _text(row.get("error")) or "no reason given"
+        elif not meant <= urls.keys():
+            (image_id,) = meant
+            urls[image_id], aliases[image_id] = url, names - meant
+    failed = {one: reason for one, reason in _failures(data) if one in ids and one not in urls}
     if len(ids) == len(strangers) == 1 and not (urls or failed):
         urls[ids[0]], aliases[ids[0]] = strangers.pop()
     unmatched = tuple(i for i in ids if i not in urls and i not in failed)
     return Originals(urls, failed, unmatched, len(strangers), aliases)
+
+
+def _links(data: dict[str, object]) -> Iterator[tuple[str, frozenset[str]]]:
+    """Yield the address of each link, and the ids that its names may stand for."""
+    for link in _objects(_list(data, "presigned_urls")):
+        url = _text(link.get("url"))
+        if url:
+            yield url, _names(_text(link.get("filename")) or "") | _names(unquote(_path(url)))
+
+
+def _failures(data: dict[str, object]) -> Iterator[tuple[str | None, str]]:
+    """Yield the photos that the service has no link for, with its reasons."""
+    for row in _objects(_list(data, "failed_urls") if data.get("failed_urls") is not None else []):
+        yield _text(row.get("image_id")), _text(row.get("error")) or "no reason given"
 
 
 def _names(path: str) -> frozenset[str]:
