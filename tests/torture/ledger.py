@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 
@@ -42,11 +42,19 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def fingerprint(package: Path) -> str:
-    """Return what stands for the sources of a package: twelve digits of a hash over all its modules."""
+def fingerprint(package: Path, without: Collection[str] = ()) -> str:
+    """Return what stands for the sources of a package: twelve digits of a hash over its modules.
+
+    Args:
+        package: Its folder.
+        without: Modules that do not count, by their dotted names.
+    """
     found = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
-        found.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
+        inside = path.relative_to(package)
+        module = ".".join((package.name, *inside.with_suffix("").parts)).removesuffix(".__init__")
+        if module not in without:
+            found.update(f"{inside}\0".encode() + path.read_bytes() + b"\0")
     return found.hexdigest()[:12]
 
 

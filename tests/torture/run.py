@@ -2,7 +2,8 @@
 
     python -m tests.torture.run [--only NAME]... [--share 0.1] [--jobs 2] [--anew] [--seed N] [--write]
 
-It can be stopped at any time and goes on where it stopped. A round is played again only when the sources changed.
+It can be stopped at any time and goes on where it stopped. A round is played again only when the sources changed that
+it can reach: those of `deliver` it cannot.
 `--only kills --seed 17` plays one round and shows its traceback.
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+import grimp
 
 from tests.torture.document import write_document
 from tests.torture.ledger import Ledger, Played, fingerprint, now
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from tests.torture.experiment import Experiment
 
 PROJECT: Final = Path(__file__).parents[2]
+PACKAGE: Final = PROJECT / "ninepic_mirror"
 LEDGER: Final = PROJECT / "test-output" / "torture" / "ledger.jsonl"
 MODULES: Final[tuple[str, ...]] = (  # each offers EXPERIMENT; in the order of the document
     "kills",
@@ -54,6 +57,23 @@ MODULES: Final[tuple[str, ...]] = (  # each offers EXPERIMENT; in the order of t
     "planted_bugs",
     "soak",
 )
+
+
+def sources_now() -> str:
+    """Return what stands for all that an experiment can reach: the package without what only `deliver` imports."""
+    graph = grimp.build_graph(PACKAGE.name)
+    command = f"{PACKAGE.name}.cli.deliver"
+    imported = {command, *graph.find_upstream_modules(command)}
+    only = {name for name in imported if graph.find_downstream_modules(name) <= imported}
+    folders = {f"{PACKAGE.name}.{folder}" for folder in ("delivery", "gallery")}
+    return fingerprint(
+        PACKAGE,
+        {
+            name
+            for name in graph.modules
+            if name in only or folders & {name, name.rpartition(".")[0]}
+        },
+    )
 
 
 def experiments() -> dict[str, Experiment]:
@@ -89,7 +109,7 @@ def outstanding(
 
 def play_all(rounds: Iterator[tuple[Experiment, int]], ledger: Ledger, jobs: int) -> None:
     """Play rounds side by side in processes of their own and write each into the ledger when it ends."""
-    sources = fingerprint(PROJECT / "ninepic_mirror")
+    sources = sources_now()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=20) as pool:
         under_way: set[Future[Played]] = set()
@@ -125,7 +145,7 @@ def main(  # noqa: D103  the module says it
         raise click.UsageError(f"no experiment {', '.join(unknown)}; there are {', '.join(known)}")
     wanted = [known[name] for name in only or known]
     ledger = Ledger(LEDGER)
-    sources = fingerprint(PROJECT / "ninepic_mirror")
+    sources = sources_now()
     if seed is not None:
         for experiment in wanted:
             played = play(experiment.name, seed, sources)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
+from tests.torture import run
 from tests.torture.document import BEGIN, END, write_document
 from tests.torture.experiment import Experiment
 from tests.torture.ledger import Ledger, Played, fingerprint
-from tests.torture.run import outstanding
+from tests.torture.run import PACKAGE, outstanding, sources_now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import pytest
 
 
 def played(seed: int, sources: str = "new", fault: str | None = None) -> Played:
@@ -51,6 +55,22 @@ def test_sources_that_differ_are_other_sources(tmp_path: Path) -> None:
     before = fingerprint(tmp_path)
     (tmp_path / "a.py").rename(tmp_path / "b.py")
     assert len({before, fingerprint(tmp_path)}) == 2
+    assert fingerprint(tmp_path, {f"{tmp_path.name}.b"}) not in {before, fingerprint(tmp_path)}
+
+
+def test_modules_that_only_a_delivery_imports_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round is played again when what it can reach changed, and only then."""
+    package = tmp_path / PACKAGE.name
+    shutil.copytree(PACKAGE, package)
+    monkeypatch.setattr(run, "PACKAGE", package)
+    before = sources_now()
+    for name in ("cli/deliver.py", "cli/shipment.py", "delivery/verify.py", "gallery/pages.py"):
+        (package / name).write_text("changed = True\n")
+    assert sources_now() == before
+    (package / "archive/store.py").write_text("changed = True\n")
+    assert sources_now() != before
 
 
 def test_the_document_says_what_the_newest_sources_went_through(tmp_path: Path) -> None:
