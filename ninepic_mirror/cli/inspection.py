@@ -272,7 +272,7 @@ class Inspection(Struct):
         """Look whether SHA256SUMS and event.json say what the manifest says."""
         if await self._ask(self._is_older):
             return  # they know more
-        for top in [None, *await self._ask(sums.tops)]:
+        for top in [None, *await self._ask(partial(sums.tops, stale=True))]:
             if self.pace.stop.is_set():
                 return
             path = about.NAME if top is None else sums.sums_path(top)

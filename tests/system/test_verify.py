@@ -256,6 +256,29 @@ def test_what_stands_beside_the_photos(mirror: Mirror, way: str) -> None:
     assert mirror.verify().code == 0
 
 
+def test_folders_in_the_place_of_what_stands_beside_the_photos(mirror: Mirror) -> None:
+    """They stop every pass, and are damage until a repair has moved them to the trash."""
+    wrong = ["2026-01-19/SHA256SUMS", "event.json"]
+    for path in wrong:
+        (mirror.folder / path).unlink()
+        (mirror.folder / path).mkdir()
+        (mirror.folder / path / "inside").write_text("kept")
+    flags = [*mirror.service.flags, "--root", "m"]
+    assert mirror.commands.run("sync", 456, *flags, "--full").code == 6
+    named = {"2026-01-19/SHA256SUMS/inside": "stray", "event.json/inside": "stray"}
+    for _ in range(2):
+        found = mirror.verify()
+        assert (found.code, faults(found)) == (8, dict.fromkeys(wrong, "type") | named)
+    done = mirror.repair()
+    assert (done.code, faults(done)) == (0, dict.fromkeys(wrong, "type"))
+    assert all(one["repaired"] for one in entry(done)["damaged"])
+    trash = mirror.folder / ".ninepic-mirror/trash"
+    assert len(list(trash.glob("*/2026-01-19/SHA256SUMS/inside"))) == 1
+    assert len(list(trash.glob("*/event.json/inside"))) == 1
+    assert (mirror.verify().code, faults(mirror.verify())) == (0, {})
+    check_settled(mirror.folder)
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_a_copy_without_hidden_names(mirror: Mirror, named: bool) -> None:
     """It is named, with what makes a mirror of it again; then nothing that stands whole is fetched."""
