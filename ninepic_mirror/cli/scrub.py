@@ -48,11 +48,13 @@ from ninepic_mirror.sync.mirror import LOCK_WAIT, sync_event
 from ninepic_mirror.sync.session import Session, StoppedError, open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.inspection import Asked
     from ninepic_mirror.config import Config
+    from ninepic_mirror.model import Variant
     from ninepic_mirror.progress import Progress
 
 
@@ -309,7 +311,10 @@ class Scrub(Struct):
         if self.hopeless:
             return
         try:
-            session, options = self._asking(await self._open_session(), event.event_id, verdict)
+            had = await event.variants()
+            session, options = self._asking(
+                await self._open_session(), event.event_id, verdict, had
+            )
             report = await sync_event(session, event.event_id, options)
         except StoppedError:
             raise
@@ -324,11 +329,17 @@ class Scrub(Struct):
                 self.codes.append(Code.NOT_WHOLE)
         await event.see_repaired(self.pace.until(self.stopped))
 
-    def _asking(self, session: Session, event_id: int, verdict: Verdict) -> tuple[Session, Options]:
-        """Return how to ask for what is damaged: also of variants that are not configured, or not any more."""
+    def _asking(
+        self, session: Session, event_id: int, verdict: Verdict, had: Collection[Variant]
+    ) -> tuple[Session, Options]:
+        """Return how to ask for what is damaged: also of variants that are not configured, or not any more.
+
+        And not of those that never were mirrored (not in `had`): a pass that meets one for the first time fetches all of it.
+        """
         usual = self.config.mirror_for(event_id).variants
-        damaged = {one.entry.key[1] for one in verdict.damages}
-        variants = tuple(one for one in VARIANTS if one in usual or one in damaged)
+        damaged = {one.entry.variant for one in verdict.damages}
+        meant = {*usual} if verdict.is_behind else {*usual}.intersection(had)
+        variants = tuple(one for one in VARIANTS if one in meant | damaged) or tuple(had)
         narrowed = set(variants) != set(usual)
         if narrowed:
             own = replace(self.config.event.get(event_id, EventSettings()), variants=variants)

@@ -113,6 +113,27 @@ def test_a_variant_that_is_not_configured_is_repaired_too(mirror: Mirror) -> Non
     assert mirror.commands.run("status", "--root", "m").code == 0
 
 
+def test_a_variant_that_was_never_mirrored_is_not_fetched(
+    commands: Commands, service: Service
+) -> None:
+    """A mirror made of one variant is repaired in that one: the others are left to `sync`."""
+    mirror = mirrored(commands, service, "--variant", "large")
+    folder = mirror.folder
+    victim, sums = mirror.rows()[0].path, folder / "2026-01-19/SHA256SUMS"
+    (folder / victim).unlink()
+    asked = photo_requests(service)
+    done = mirror.repair()
+    assert (done.code, faults(done), entry(done)["fetched"]) == (0, {victim: "missing"}, 1)
+    assert photo_requests(service) - asked == 1
+    sums.unlink()
+    assert mirror.repair().code == 0
+    assert sums.is_file()
+    assert photo_requests(service) - asked == 1
+    synced = commands.run("sync", 456, *service.flags, "--root", "m", "--json")
+    assert (synced.code, synced.entry["files"]["downloaded"]) == (0, 60)
+    check_settled(folder)
+
+
 def test_an_address_that_is_not_stored(mirror: Mirror) -> None:
     """Where an address is not stored, because it may be signed, the hour is listed for it."""
     victim = mirror.rows()[0].path
