@@ -5,8 +5,6 @@ What is read of one event, and how it is judged: `inspection`. The repair is a p
 
 from __future__ import annotations
 
-import os
-import re
 import sqlite3
 import sys
 import threading
@@ -17,12 +15,11 @@ from typing import TYPE_CHECKING
 import trio
 from msgspec import Struct, field, structs
 
-from ninepic_mirror.archive import about, lock, sums
+from ninepic_mirror.archive import lock, sums
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.forgotten import Oblivion
 from ninepic_mirror.archive.manifest import Manifest, ManifestError, set_aside
-from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.sanity import complaint
 from ninepic_mirror.archive.veiled import is_behind
 from ninepic_mirror.archive.verify import Pace
@@ -130,7 +127,7 @@ class Scrub(Struct):
 
     def _events(self) -> list[int]:
         root = mirrors.root_of(self.config)
-        lost = _without_manifest(self.config)
+        lost = mirrors.lost(root)
         there = mirrors.here(root) if lost else mirrors.require_root(root)
         if self.asked.ids:
             return list(self.asked.ids)
@@ -246,7 +243,7 @@ class Scrub(Struct):
         root = mirrors.root_of(self.config)
         with translated(str(root.path)):
             folder = root.folder_of(event_id) if root.path.is_dir() else None
-            stands = folder is not None and _is_event(folder)
+            stands = folder is not None and mirrors.is_event(folder)
         if folder is None or not stands:
             raise NotMirroredError(event_id, str(root.path))
         return folder
@@ -361,27 +358,3 @@ def _is_damage(error: StorageError) -> bool:
     return isinstance(error, ManifestError) or (
         is_foreign and not isinstance(cause, sqlite3.OperationalError)
     )
-
-
-def _is_event(folder: Path) -> bool:
-    """Whether a folder was a mirror's once: it has ours in it, or, as a copy without hidden names, what we write."""
-    return (
-        (folder / OWN_FOLDER).is_dir()
-        or (folder / about.NAME).is_file()
-        or any(folder.glob(f"*/{sums.NAME}"))
-    )
-
-
-def _without_manifest(config: Config) -> list[int]:
-    """Return the events whose folder stands without a manifest: nothing else must be silent about them."""
-    root = mirrors.root_of(config)
-    found = []
-    with translated(str(root.path)):
-        for name in os.listdir(root.path) if root.path.is_dir() else ():
-            digits = name.partition("-")[0]
-            folder = root.path / name
-            if not (re.fullmatch("[1-9][0-9]{0,17}", digits) and _is_event(folder)):
-                continue
-            if not root.manifest_path(folder).is_file():
-                found.append(int(digits))
-    return found
