@@ -339,6 +339,7 @@ class Inspection(Struct):
                 return [path for path, _ in sums.named_lines(self.tree) if path in strays]
 
         found = await trio.to_thread.run_sync(named) if strays else []
+        self.verdict.named = len(found)
         return sum(
             [
                 len(some) - await self._ask(partial(inventory.count_named, paths=some))
