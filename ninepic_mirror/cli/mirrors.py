@@ -165,18 +165,23 @@ def lost(root: Root) -> list[int]:
     """Return the events whose folder stands without a manifest: nobody must be silent about them.
 
     Raises:
-        StorageError: The root, or one of its folders, cannot be read.
+        StorageError: The root cannot be read.
     """
-    found = []
     with translated(str(root.path)):
-        for name in os.listdir(root.path) if root.path.is_dir() else ():
-            digits = name.partition("-")[0]
-            folder = root.path / name
-            if not (re.fullmatch("[1-9][0-9]{0,17}", digits) and is_event(folder)):
-                continue
-            if not root.manifest_path(folder).is_file():
-                found.append(int(digits))
-    return sorted(found)
+        names = os.listdir(root.path) if root.path.is_dir() else []
+    return sorted(
+        int(name.partition("-")[0])
+        for name in names
+        if re.fullmatch("[1-9][0-9]{0,17}(-.*)?", name, re.DOTALL) and _is_lost(root, name)
+    )
+
+
+def _is_lost(root: Root, name: str) -> bool:
+    folder = root.path / name
+    try:
+        return is_event(folder) and not root.manifest_path(folder).is_file()
+    except OSError:
+        return False  # it is among those that are here: whoever reads it says what is wrong
 
 
 def require_root(root: Root) -> list[int]:

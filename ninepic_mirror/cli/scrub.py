@@ -216,7 +216,9 @@ class Scrub(Struct):
                     sums.write_stale(tree, manifest)
                     manifest.checkpoint()
         except StorageError as error:  # a full disk, a damaged list: what is read is no less true
-            self.progress.note(f"what was to be forgotten is not finished: {error}")
+            self.progress.note(
+                f"what was to be forgotten is not finished: {error}; next: {error.cure}"
+            )
         else:
             self.progress.note(
                 "the manifest is an older copy, or forget was cut off:"
