@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 import trio
 from msgspec import Struct, field, structs
 
-from ninepic_mirror.archive import lock, sums
+from ninepic_mirror.archive import lock
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.forgotten import Oblivion
 from ninepic_mirror.archive.manifest import Manifest, ManifestError, set_aside
 from ninepic_mirror.archive.sanity import complaint
 from ninepic_mirror.archive.veiled import is_behind
 from ninepic_mirror.archive.verify import Pace
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
+from ninepic_mirror.cli.erasure import erase
 from ninepic_mirror.cli.inspection import Inspection, locked
 from ninepic_mirror.cli.options import PLACE, again
 from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
@@ -212,9 +212,7 @@ class Scrub(Struct):
                     Tree(folder, durable=durable) as tree,
                     Manifest.open(path, durable=durable) as manifest,
                 ):
-                    gone = Oblivion(manifest, tree, settings.layout).finish()
-                    sums.write_stale(tree, manifest)
-                    manifest.checkpoint()
+                    gone = erase(tree, manifest, held.last_pass, settings.layout)
         except StorageError as error:  # a full disk, a damaged list: what is read is no less true
             self.progress.note(
                 f"what was to be forgotten is not finished: {error}; next: {error.cure}"
