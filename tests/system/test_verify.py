@@ -614,6 +614,7 @@ def test_several_events(commands: Commands, serve: Serve, tmp_path: Path) -> Non
         (["--max-rate", "fast"], "is no size"),
         (["--max-duration", "2 hours"], "is no duration"),
         (["--quick", "--decode"], "reads no file"),
+        (["--quick", "--sample", "10%"], "keeps no account"),
     ],
 )
 def test_usage(mirror: Mirror, options: list[str], says: str) -> None:
