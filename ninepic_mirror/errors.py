@@ -17,6 +17,7 @@
     │   ├── ChangedError          (4) a photo left the mirror while it was delivered
     │   ├── FeatureOffError       the event's organiser switched this listing off
     │   └── RejectedError         (1) the API calls our request malformed: a bug here
+    │       └── RedirectedError   (5) it sends us elsewhere, where the key must not go
     ├── PhotoError            this photo failed for this pass, the others go on
     ├── UnchangedError        no fault: the photo is still the one that is here
     └── PassingError          try the same request again, later
@@ -270,6 +271,14 @@ class RejectedError(StopEventError):
 
     def __str__(self) -> str:
         return f"{self.call} was rejected with status {self.status}"
+
+
+@dataclass(eq=False)
+class RedirectedError(RejectedError):
+    """The API answered 3xx. Followed, it would hand the key to whatever host it names (RELIABILITY N5)."""
+
+    def __str__(self) -> str:
+        return f"{self.call} was answered with a redirect ({self.status}), which is not followed"
 
 
 @dataclass(eq=False)

@@ -55,6 +55,7 @@ _CURES: Final = {
         "mount it again, then run sync again",
     ),
 }
+NO_FILE: Final = "is no regular file"  # what `Tree.opened` says of a named pipe, a device, a folder
 # What a disk says that cannot read a file, or a file system whose checksum of it is wrong (btrfs, ZFS: EIO; ext4:
 # EBADMSG, EUCLEAN). Anything else, a missing permission above all, says nothing about the file, and ends the run.
 UNREADABLE: Final = frozenset({errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)})
@@ -72,10 +73,10 @@ def storage_error(error: OSError, path: str) -> StorageError:
     """
     if error.errno in {errno.ENOTDIR, errno.ELOOP} and str(error.filename).startswith("/"):
         path = str(error.filename)
-    text, cure = _CURES.get(
-        error.errno or 0,
-        (error.strerror or str(error), "see the system's documentation of this error"),
-    )
+    unknown = "see the system's documentation of this error"
+    if error.strerror == NO_FILE:
+        unknown = "move it away, then run sync again"
+    text, cure = _CURES.get(error.errno or 0, (error.strerror or str(error), unknown))
     return StorageError(path, text, cure)
 
 

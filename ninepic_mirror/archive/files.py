@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 from msgspec import Struct
 
-from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.faults import NO_FILE, translated
 from ninepic_mirror.archive.syncfs import syncfs
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class Tree:
             descriptor = os.open(name, flags | extra, FILE_MODE, dir_fd=above)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "is no regular file", self.name(path))
+                raise OSError(errno.EINVAL, NO_FILE, self.name(path))
             yield descriptor
         finally:
             if flags & (os.O_WRONLY | os.O_RDWR):

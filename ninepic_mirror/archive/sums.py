@@ -107,9 +107,15 @@ def _lines(tree: Tree, manifest: Manifest, top: str) -> Iterator[bytes]:
         yield "".join(chunk).encode()
 
 
-def tops(manifest: Manifest) -> list[str]:
-    """Return the top-level folders whose SHA256SUMS should say what the manifest says."""
-    found = manifest.rows("SELECT folder FROM sums WHERE NOT stale AND filled ORDER BY folder")
+def tops(manifest: Manifest, *, stale: bool = False) -> list[str]:
+    """Return the top-level folders whose SHA256SUMS should say what the manifest says.
+
+    Args:
+        manifest: The manifest.
+        stale: Also those whose SHA256SUMS the next pass writes.
+    """
+    which = "stale OR filled" if stale else "NOT stale AND filled"
+    found = manifest.rows(f"SELECT folder FROM sums WHERE {which} ORDER BY folder")
     return [str(row[0]) for row in found]
 
 
@@ -130,8 +136,10 @@ def blame(tree: Tree, manifest: Manifest, top: str, *, thorough: bool) -> Fault 
     path = sums_path(top)
     found = tree.stat(path)
     fault: Fault | None = None
-    if found is None or not found.is_file:
-        fault = "missing" if found is None else "type"
+    if found is not None and not found.is_file:
+        return "type"  # no pass makes such a thing, and a folder keeps every pass from writing
+    if found is None:
+        fault = "missing"
     elif thorough and not _agrees(tree, manifest, top):
         fault = "content"
     # a pass may have begun to change it meanwhile

@@ -9,8 +9,10 @@ import trio
 from msgspec import Struct, field, structs
 
 from ninepic_mirror.archive import lock, sums
+from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.forgotten import Gone, Oblivion, remembered
+from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.manifest import Manifest, ManifestError
 from ninepic_mirror.archive.root import Root
 from ninepic_mirror.cli import mirrors
@@ -28,6 +30,7 @@ from ninepic_mirror.errors import (
 )
 from ninepic_mirror.progress import format_size, plain
 from ninepic_mirror.sync.mirror import LOCK_WAIT
+from ninepic_mirror.sync.steps import RESTORED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -239,12 +242,7 @@ class Erasure(Struct):
                     Tree(folder, durable=durable) as tree,
                     Manifest.open(path, durable=durable) as manifest,
                 ):
-                    oblivion = Oblivion(manifest, tree, settings.layout)
-                    oblivion.remember(ids)
-                    gone = oblivion.finish(ids)
-                    sums.write_stale(tree, manifest)
-                    manifest.checkpoint()
-                    return gone
+                    return erase(tree, manifest, held.last_pass, settings.layout, ids)
 
             return await trio.to_thread.run_sync(work)
 
@@ -270,6 +268,34 @@ class Erasure(Struct):
                 " holds them: whoever has it is to be told"
             )
         yield f"  check it: {command('verify', str(holder.event_id), *self.words, console=self.console)}"
+
+
+def erase(
+    tree: Tree, manifest: Manifest, last_pass: int, layout: str, ids: Sequence[str] = ()
+) -> Gone:
+    """Forget photos, and finish what is left of those remembered; the caller holds the event's lock. Blocks.
+
+    Args:
+        tree: The event folder.
+        manifest: Open.
+        last_pass: The last pass that the lock knows of.
+        layout: The configured one.
+        ids: The photos.
+
+    Raises:
+        StorageError: The disk said no; the next pass goes on.
+    """
+    if last_pass > manifest.count("SELECT max(id) FROM passes") or manifest.meta(RESTORED) is True:
+        # An older copy: SHA256SUMS, written anew of it, would lose what it says of newer files, as a pass keeps it.
+        with translated(tree.name("")):
+            Holdings(manifest, last_pass).doubt(sums.named_lines(tree))
+    oblivion = Oblivion(manifest, tree, layout)
+    if ids:
+        oblivion.remember(ids)
+    gone = oblivion.finish(ids)
+    sums.write_stale(tree, manifest)
+    manifest.checkpoint()
+    return gone
 
 
 def _advise(error: Exception) -> None:

@@ -37,6 +37,7 @@ from ninepic_mirror.archive.verify import (
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.verdict import Record
 from ninepic_mirror.errors import StorageError
+from ninepic_mirror.model import VARIANTS
 from ninepic_mirror.sync.mirror import LOCK_WAIT
 from ninepic_mirror.sync.steps import RESTORED
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.cli.verdict import Verdict
     from ninepic_mirror.config import Config
     from ninepic_mirror.model import Key as ApiKey
+    from ninepic_mirror.model import Variant
     from ninepic_mirror.progress import Progress
 
 T = TypeVar("T")
@@ -272,7 +274,7 @@ class Inspection(Struct):
         """Look whether SHA256SUMS and event.json say what the manifest says."""
         if await self._ask(self._is_older):
             return  # they know more
-        for top in [None, *await self._ask(sums.tops)]:
+        for top in [None, *await self._ask(partial(sums.tops, stale=True))]:
             if self.pace.stop.is_set():
                 return
             path = about.NAME if top is None else sums.sums_path(top)
@@ -337,6 +339,7 @@ class Inspection(Struct):
                 return [path for path, _ in sums.named_lines(self.tree) if path in strays]
 
         found = await trio.to_thread.run_sync(named) if strays else []
+        self.verdict.named = len(found)
         return sum(
             [
                 len(some) - await self._ask(partial(inventory.count_named, paths=some))
@@ -397,6 +400,11 @@ class Inspection(Struct):
             return True
         with lock.opened(self.tree.root / lock.PATH) as held:
             return not held.try_lock()
+
+    async def variants(self) -> tuple[Variant, ...]:
+        """Return the variants that passes have mirrored; where that is not known, any may be."""
+        had = await self._ask(lambda manifest: manifest.meta("variants"))
+        return tuple(one for one in VARIANTS if not isinstance(had, list) or one in had)
 
     async def see_repaired(self, pace: Pace) -> None:
         """Look which of the damaged files are right by now; those that are not looked at any more are not."""

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
-from ninepic_mirror.archive import forgotten, lock
+from ninepic_mirror.archive import about, forgotten, lock, sums
 from ninepic_mirror.archive.balance import balance, counted, failures
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.listings import hours
 from ninepic_mirror.archive.manifest import NAME, Manifest, reading
-from ninepic_mirror.archive.root import MARKER, Root
+from ninepic_mirror.archive.root import MARKER, OWN_FOLDER, Root
 from ninepic_mirror.archive.veiled import veil
 from ninepic_mirror.errors import MirrorError, NotMirroredError, StorageError
 from ninepic_mirror.model import VARIANTS, Variant
@@ -150,6 +150,38 @@ def without_manifest(root: Root) -> list[Path]:
             and any(path.iterdir())
             and not root.manifest_path(path).is_file()
         )
+
+
+def is_event(folder: Path) -> bool:
+    """Whether a folder was a mirror's once: it has ours in it, or, as a copy without hidden names, what we write."""
+    return (
+        (folder / OWN_FOLDER).is_dir()
+        or (folder / about.NAME).is_file()
+        or any(folder.glob(f"*/{sums.NAME}"))
+    )
+
+
+def lost(root: Root) -> list[int]:
+    """Return the events whose folder stands without a manifest: nobody must be silent about them.
+
+    Raises:
+        StorageError: The root cannot be read.
+    """
+    with translated(str(root.path)):
+        names = os.listdir(root.path) if root.path.is_dir() else []
+    return sorted(
+        int(name.partition("-")[0])
+        for name in names
+        if re.fullmatch("[1-9][0-9]{0,17}(-.*)?", name, re.DOTALL) and _is_lost(root, name)
+    )
+
+
+def _is_lost(root: Root, name: str) -> bool:
+    folder = root.path / name
+    try:
+        return is_event(folder) and not root.manifest_path(folder).is_file()
+    except OSError:
+        return False  # it is among those that are here: whoever reads it says what is wrong
 
 
 def require_root(root: Root) -> list[int]:

@@ -19,6 +19,7 @@ from ninepic_mirror.errors import (
     MirrorError,
     NotMirroredError,
     PassingError,
+    RedirectedError,
     RejectedError,
     RootBusyError,
     StopProgramError,
@@ -76,6 +77,7 @@ _CODES: Final[tuple[tuple[type[Exception], Code], ...]] = (
     (DamagedError, Code.DAMAGED),
     (ChangedError, Code.NOT_WHOLE),
     (FeatureOffError, Code.NOT_WHOLE),
+    (RedirectedError, Code.UNREACHABLE),
     (RejectedError, Code.FAULT),
 )
 
@@ -87,6 +89,7 @@ _CURES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (RootBusyError, "stop the one that runs (systemctl stop ninepic-mirror), or give this one a root of its own"),
     (ChangedError, "run this again when the pass beside it has ended; what is written already is kept"),
     (FeatureOffError, "ask the organiser to switch it on"),
+    (RedirectedError, "look at api.base_url, and whether this network asks for a login first; then run this again"),
     (RejectedError, "look at api.base_url; if it is right, this is a bug: please report it with the output of -vv"),
     (PassingError, "the service is in trouble: try again later; what is here stays"),
 )  # fmt: skip

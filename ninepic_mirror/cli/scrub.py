@@ -5,8 +5,6 @@ What is read of one event, and how it is judged: `inspection`. The repair is a p
 
 from __future__ import annotations
 
-import os
-import re
 import sqlite3
 import sys
 import threading
@@ -17,17 +15,16 @@ from typing import TYPE_CHECKING
 import trio
 from msgspec import Struct, field, structs
 
-from ninepic_mirror.archive import about, lock, sums
+from ninepic_mirror.archive import lock
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.forgotten import Oblivion
 from ninepic_mirror.archive.manifest import Manifest, ManifestError, set_aside
-from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.sanity import complaint
 from ninepic_mirror.archive.veiled import is_behind
 from ninepic_mirror.archive.verify import Pace
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
+from ninepic_mirror.cli.erasure import erase
 from ninepic_mirror.cli.inspection import Inspection, locked
 from ninepic_mirror.cli.options import PLACE, again
 from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
@@ -48,11 +45,13 @@ from ninepic_mirror.sync.mirror import LOCK_WAIT, sync_event
 from ninepic_mirror.sync.session import Session, StoppedError, open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.inspection import Asked
     from ninepic_mirror.config import Config
+    from ninepic_mirror.model import Variant
     from ninepic_mirror.progress import Progress
 
 
@@ -128,7 +127,7 @@ class Scrub(Struct):
 
     def _events(self) -> list[int]:
         root = mirrors.root_of(self.config)
-        lost = _without_manifest(self.config)
+        lost = mirrors.lost(root)
         there = mirrors.here(root) if lost else mirrors.require_root(root)
         if self.asked.ids:
             return list(self.asked.ids)
@@ -213,11 +212,11 @@ class Scrub(Struct):
                     Tree(folder, durable=durable) as tree,
                     Manifest.open(path, durable=durable) as manifest,
                 ):
-                    gone = Oblivion(manifest, tree, settings.layout).finish()
-                    sums.write_stale(tree, manifest)
-                    manifest.checkpoint()
+                    gone = erase(tree, manifest, held.last_pass, settings.layout)
         except StorageError as error:  # a full disk, a damaged list: what is read is no less true
-            self.progress.note(f"what was to be forgotten is not finished: {error}")
+            self.progress.note(
+                f"what was to be forgotten is not finished: {error}; next: {error.cure}"
+            )
         else:
             self.progress.note(
                 "the manifest is an older copy, or forget was cut off:"
@@ -244,7 +243,7 @@ class Scrub(Struct):
         root = mirrors.root_of(self.config)
         with translated(str(root.path)):
             folder = root.folder_of(event_id) if root.path.is_dir() else None
-            stands = folder is not None and _is_event(folder)
+            stands = folder is not None and mirrors.is_event(folder)
         if folder is None or not stands:
             raise NotMirroredError(event_id, str(root.path))
         return folder
@@ -309,7 +308,10 @@ class Scrub(Struct):
         if self.hopeless:
             return
         try:
-            session, options = self._asking(await self._open_session(), event.event_id, verdict)
+            had = await event.variants()
+            session, options = self._asking(
+                await self._open_session(), event.event_id, verdict, had
+            )
             report = await sync_event(session, event.event_id, options)
         except StoppedError:
             raise
@@ -324,11 +326,17 @@ class Scrub(Struct):
                 self.codes.append(Code.NOT_WHOLE)
         await event.see_repaired(self.pace.until(self.stopped))
 
-    def _asking(self, session: Session, event_id: int, verdict: Verdict) -> tuple[Session, Options]:
-        """Return how to ask for what is damaged: also of variants that are not configured, or not any more."""
+    def _asking(
+        self, session: Session, event_id: int, verdict: Verdict, had: Collection[Variant]
+    ) -> tuple[Session, Options]:
+        """Return how to ask for what is damaged: also of variants that are not configured, or not any more.
+
+        And not of those that never were mirrored (not in `had`): a pass that meets one for the first time fetches all of it.
+        """
         usual = self.config.mirror_for(event_id).variants
-        damaged = {one.entry.key[1] for one in verdict.damages}
-        variants = tuple(one for one in VARIANTS if one in usual or one in damaged)
+        damaged = {one.entry.variant for one in verdict.damages}
+        meant = {*usual} if verdict.is_behind else {*usual}.intersection(had)
+        variants = tuple(one for one in VARIANTS if one in meant | damaged) or tuple(had)
         narrowed = set(variants) != set(usual)
         if narrowed:
             own = replace(self.config.event.get(event_id, EventSettings()), variants=variants)
@@ -350,27 +358,3 @@ def _is_damage(error: StorageError) -> bool:
     return isinstance(error, ManifestError) or (
         is_foreign and not isinstance(cause, sqlite3.OperationalError)
     )
-
-
-def _is_event(folder: Path) -> bool:
-    """Whether a folder was a mirror's once: it has ours in it, or, as a copy without hidden names, what we write."""
-    return (
-        (folder / OWN_FOLDER).is_dir()
-        or (folder / about.NAME).is_file()
-        or any(folder.glob(f"*/{sums.NAME}"))
-    )
-
-
-def _without_manifest(config: Config) -> list[int]:
-    """Return the events whose folder stands without a manifest: nothing else must be silent about them."""
-    root = mirrors.root_of(config)
-    found = []
-    with translated(str(root.path)):
-        for name in os.listdir(root.path) if root.path.is_dir() else ():
-            digits = name.partition("-")[0]
-            folder = root.path / name
-            if not (re.fullmatch("[1-9][0-9]{0,17}", digits) and _is_event(folder)):
-                continue
-            if not root.manifest_path(folder).is_file():
-                found.append(int(digits))
-    return found

@@ -20,6 +20,7 @@ from ninepic_mirror.sync.report import Failure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ninepic_mirror.archive.root import Root
     from ninepic_mirror.cli.mirrors import Standing
     from ninepic_mirror.cli.signals import Run
 
@@ -45,17 +46,25 @@ def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: obje
     codes: list[int] = []
     root = mirrors.root_of(config)
     try:
-        there = mirrors.require_root(root)
+        lost = mirrors.lost(root)
+        there = mirrors.here(root) if lost else mirrors.require_root(root)
     except StorageError as error:
         entries += [_lacking(number, error) for number in event_ids or config.events.ids]
         return fail(console, error)
     _LOG.info("%s holds the events %s", root.path, there)
     # An event that ought to be here and is not must not go unnoticed.
-    wanted = event_ids or (*there, *config.events.ids)
+    wanted = event_ids or (*sorted({*there, *lost}), *config.events.ids)
     if not wanted:
         raise UsageError(f"no event is mirrored in {root.path} yet", "run sync first")
     for event_id in dict.fromkeys(wanted):
+        words = again(flags, PLACE)
+        sync_command = command("sync", str(event_id), *words, console=console)
+        if not config.api.org_id:
+            # no config file names it, and a command that fails is worse than none
+            sync_command += " --org NUMBER, with your organisation's number"
         try:
+            if event_id in lost and event_id not in there:
+                raise _lost(root, event_id, sync_command)
             found = mirrors.stand(config, event_id)
         except MirrorError as error:
             codes.append(fail(console, error))
@@ -70,15 +79,17 @@ def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: obje
                 " changes cannot be seen"
             )
         if not json:
-            words = again(flags, PLACE)
-            sync_command = command("sync", str(event_id), *words, console=console)
-            if (
-                not config.api.org_id
-            ):  # no config file names it, and a command that fails is worse than none
-                sync_command += " --org NUMBER, with your organisation's number"
             for line in _lines(found, sync_command):
                 console.print(line)
     return worst(codes)
+
+
+def _lost(root: Root, event_id: int, sync_command: str) -> StorageError:
+    return StorageError(
+        str(root.folder_of(event_id) or root.path),
+        "its manifest is lost, so that nothing tells what is here",
+        f"rebuild it from the files, which are kept: {sync_command}",
+    )
 
 
 def _lines(found: Standing, sync_command: str) -> Iterator[str]:

@@ -55,6 +55,7 @@ class Verdict(Struct):
         strays: Files that belong to no photo.
         older: The manifest is an older copy than the files.
         unknown: How many of the strays are this mirror's own, which its manifest does not know.
+        named: How many of the strays SHA256SUMS names.
         adopted: Files that a repair has taken in.
         tried: A repair has asked for what is damaged.
         notes: What else is worth telling of files that are as they were.
@@ -80,6 +81,7 @@ class Verdict(Struct):
     notes: list[tuple[Entry, str]] = field(default_factory=list)
     older: bool = False
     unknown: int = 0
+    named: int = 0
     adopted: int = 0
     tried: bool = False
     errors: list[StorageError] = field(default_factory=list)
@@ -98,7 +100,7 @@ class Verdict(Struct):
         self.checked = self.bytes = 0
         self.damages, self.strays, self.notes = [], [], []
         self.errors, self.unrecorded, self.records = [], 0, []
-        self.older, self.unknown, self.adopted = False, 0, 0
+        self.older, self.unknown, self.named, self.adopted = False, 0, 0, 0
 
     @property
     def is_behind(self) -> bool:
@@ -211,6 +213,11 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
         verb = "belongs" if len(verdict.strays) == 1 else "belong"
         yield f"  {count(len(verdict.strays), 'file')} {verb} to no photo (never touched):"
         yield from _bounded([f"    {plain(path)}" for path in verdict.strays], everything)
+        if verdict.named:
+            yield (
+                f"    SHA256SUMS names {count(verdict.named, 'file')} of these: mirrored once, in a variant that is not"
+                " configured (sync --variant takes it in), or of a photo that left"
+            )
     yield from _bounded(
         [f"  {plain(str(entry.path))}: {plain(text)}" for entry, text in verdict.notes], everything
     )

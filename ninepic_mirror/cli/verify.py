@@ -96,6 +96,10 @@ def verify(  # noqa: PLR0913  click hands over one argument an option
     """
     if quick and decode:
         raise click.UsageError("--quick reads no file, so that --decode has nothing to decode.")
+    if quick and sample is not None:
+        raise click.UsageError(
+            "--quick keeps no account of what it looked at, so that --sample would be the same part each time."
+        )
     from ninepic_mirror.archive import pictures  # noqa: PLC0415  what a usage error need not wait for
     from ninepic_mirror.cli.inspection import Asked  # noqa: PLC0415  as above
     from ninepic_mirror.cli.scrub import Scrub  # noqa: PLC0415  as above

@@ -19,6 +19,7 @@ from ninepic_mirror.errors import (
     KeyRefusedError,
     MirrorError,
     PassingError,
+    RedirectedError,
     RejectedError,
     UnreachableError,
     UsageError,
@@ -84,8 +85,8 @@ class Client:
     """Calls of the API.
 
     Every one may raise, beside what it names:
-    `KeyRefusedError` (401, 403), `EventNotFoundError` (404), `RejectedError` (other 4xx, 3xx), `CertificateError`,
-    `UnreachableError` and, when a request keeps failing while others succeed, the last `PassingError`.
+    `KeyRefusedError` (401, 403), `EventNotFoundError` (404), `RejectedError` (other 4xx), `RedirectedError` (3xx),
+    `CertificateError`, `UnreachableError` and, when a request keeps failing while others succeed, the last `PassingError`.
     """
 
     def __init__(
@@ -297,11 +298,8 @@ class Client:
             return KeyRefusedError(status, self._org_id, event_id)
         if status == 404 and event_id is not None:
             return EventNotFoundError(event_id)
-        if response.has_redirect_location:
-            # Followed, it would hand the key to whatever host it names (RELIABILITY N5).
-            return RejectedError(
-                f"{call} (a redirect, which is not followed: look at api.base_url)", status
-            )
+        if response.is_redirect:  # with an address or without: never followed
+            return RedirectedError(call, status)
         return RejectedError(call, status)
 
 

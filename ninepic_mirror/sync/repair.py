@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import xxhash
 
-from ninepic_mirror.archive import inventory
+from ninepic_mirror.archive import about, inventory, sums
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
@@ -52,6 +52,7 @@ def mend(
     Raises:
         StorageError: The disk said no.
     """
+    _clear(manifest, store)
     damages = _still(manifest, holdings, store, damages, pace)
     holdings.misplace(one.entry.image_id for one in damages if one.fault == "misplaced")
     lost = [one for one in damages if one.fault != "misplaced" and not one.entry.is_gone]
@@ -68,6 +69,15 @@ def mend(
                 store.tree.move(block, store.trash_place(block))
         _bring(holdings, store, [*lost, *kept], pace)
     return frozenset(one.entry.key for one in lost)
+
+
+def _clear(manifest: Manifest, store: Store) -> None:
+    """Move to the trash what stands in the place of SHA256SUMS or event.json without being a file."""
+    paths = [about.NAME, *map(sums.sums_path, sums.tops(manifest, stale=True))]
+    with translated(store.tree.name("")):
+        for path in paths:
+            if (found := store.tree.stat(path)) is not None and not found.is_file:
+                store.tree.move(path, store.trash_place(path))
 
 
 def _is_the_row(holdings: Holdings, store: Store, entry: Entry, pace: Pace) -> bool:

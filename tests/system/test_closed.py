@@ -174,15 +174,21 @@ def test_closed_root(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="setpriv is Linux's")
+@pytest.mark.parametrize("below", ["", ".ninepic-mirror"])
 def test_closed_event_folder(
-    commands: Commands, serve: Serve, tmp_path: Path, closed: Callable[[Path], Path]
+    commands: Commands, serve: Serve, tmp_path: Path, closed: Callable[[Path], Path], below: str
 ) -> None:
     """An event folder that is closed to us is said to be, 6; the other events are shown and mirrored."""
     service = serve("--photos", 3, "--events", 2)
     flags = [*service.flags, "--root", "m"]
     commands.run("sync", 456, 457, *flags)
     (folder,) = (tmp_path / "m").glob("456-*")
-    closed(folder)
+    closed(folder / below)
+    verified = plainly(commands, "verify", "--root", "m", "--json")
+    assert (verified.code, verified.says_one_line_and_cure()) == (6, True)
+    events = {one["event_id"]: one for one in json.loads(verified.out)["events"]}
+    assert [events[number]["error"] is None for number in (456, 457)] == [False, True]
+    assert (events[457]["checked"], events[457]["damaged"]) == (6, [])
     shown = plainly(commands, "status", "--root", "m")
     assert (shown.code, shown.says_one_line_and_cure()) == (6, True)
     assert "(event 457): whole" in shown.out

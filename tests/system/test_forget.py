@@ -12,12 +12,13 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import datetime
 from typing import TYPE_CHECKING, TypedDict, cast
 
 import pytest
 
 from ninepic_mirror.archive.manifest import Manifest
-from tests.oracle import rows
+from tests.oracle import check_settled, rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -273,6 +274,40 @@ def test_an_older_manifest_is_brought_back(
     assert sync(commands, service).entry["files"]["present"] == 118
     again = forget(commands, name)
     assert (again.code, erased(again)["ahead"]) == (0, [name])
+
+
+@pytest.mark.parametrize("way", ["forget", "verify"])
+def test_an_older_manifest_keeps_what_the_sums_say_of_newer_files(
+    commands: Commands, service: Service, way: str
+) -> None:
+    """SHA256SUMS is written anew without the photo, and with the lines of files that the manifest does not know."""
+    sync(commands, service)
+    manifest = folder_of(commands) / ".ninepic-mirror/manifest.sqlite3"
+    older, name = manifest.read_bytes(), victim(commands)
+    before = {*folder_of(commands).rglob("large/*.jpg")}
+    (place,) = (path for path in before if path.stem == name)
+    day, hour = place.relative_to(folder_of(commands)).parts[:2]
+    taken = int(datetime.fromisoformat(f"{day}T{hour}:00:00+00:00").timestamp())
+    service.order("POST", "456/add", {"count": 1, "hour": taken})
+    assert sync(commands, service).code == 0
+    (newer,) = {*folder_of(commands).rglob("large/*.jpg")} - before
+    content = newer.read_bytes()
+    if way == "verify":
+        forget(commands, name)
+    manifest.write_bytes(older)
+    # in the middle of a scan, where a JPEG that is damaged looks like a whole one
+    newer.write_bytes(content[:-50] + bytes([content[-50] ^ 1]) + content[-49:])
+
+    if way == "forget":
+        assert forget(commands, name).code == 0
+    else:
+        assert commands.run("verify", 456, "--root", "m").code == 0
+    assert traces(commands, name) == []
+    assert newer.name in (folder_of(commands) / day / "SHA256SUMS").read_text()
+    done = commands.run("verify", 456, *service.flags, "--root", "m", "--repair", "--json")
+    assert (done.code, cast("dict[str, int]", done.entry)["fetched"]) == (0, 1)
+    assert newer.read_bytes() == content
+    check_settled(folder_of(commands))
 
 
 def test_packages_are_named(commands: Commands, service: Service) -> None:

@@ -246,6 +246,24 @@ def test_status_of_nothing(commands: Commands, service: Service) -> None:
         assert (done.code, done.says_one_line_and_cure()) == (9, True)
 
 
+def test_status_of_a_lost_manifest(commands: Commands, service: Service) -> None:
+    """An event whose folder stands without a manifest is told, and how it comes back; another's folder is not."""
+    commands.run("sync", 456, *service.flags, "--root", "m")
+    (commands.folder / "m/2026-holidays").mkdir()
+    (commands.folder / "m/2026-holidays/beach.jpg").write_text("")
+    (path,) = (commands.folder / "m").glob("456-*/.ninepic-mirror/manifest.sqlite3")
+    path.unlink()
+    for words in (("status",), ("status", 456)):
+        done = commands.run(*words, "--root", "m")
+        assert (done.code, done.out, done.says_one_line_and_cure()) == (6, "", True)
+        assert "its manifest is lost" in done.err
+        assert "sync 456 --root m --org NUMBER" in done.err
+    document = commands.run("status", "--root", "m", "--json").document
+    assert [(one["event_id"], one["whole"]) for one in document["events"]] == [(456, False)]
+    commands.run("sync", 456, *service.flags, "--root", "m")
+    assert commands.run("status", "--root", "m").code == 0
+
+
 def test_output_that_nobody_reads(commands: Commands, service: Service) -> None:
     """A reader that goes away early causes no traceback, and the pass is made all the same."""
     process = commands.start("sync", 456, *service.flags, "--root", "m")

@@ -113,6 +113,27 @@ def test_a_variant_that_is_not_configured_is_repaired_too(mirror: Mirror) -> Non
     assert mirror.commands.run("status", "--root", "m").code == 0
 
 
+def test_a_variant_that_was_never_mirrored_is_not_fetched(
+    commands: Commands, service: Service
+) -> None:
+    """A mirror made of one variant is repaired in that one: the others are left to `sync`."""
+    mirror = mirrored(commands, service, "--variant", "large")
+    folder = mirror.folder
+    victim, sums = mirror.rows()[0].path, folder / "2026-01-19/SHA256SUMS"
+    (folder / victim).unlink()
+    asked = photo_requests(service)
+    done = mirror.repair()
+    assert (done.code, faults(done), entry(done)["fetched"]) == (0, {victim: "missing"}, 1)
+    assert photo_requests(service) - asked == 1
+    sums.unlink()
+    assert mirror.repair().code == 0
+    assert sums.is_file()
+    assert photo_requests(service) - asked == 1
+    synced = commands.run("sync", 456, *service.flags, "--root", "m", "--json")
+    assert (synced.code, synced.entry["files"]["downloaded"]) == (0, 60)
+    check_settled(folder)
+
+
 def test_an_address_that_is_not_stored(mirror: Mirror) -> None:
     """Where an address is not stored, because it may be signed, the hour is listed for it."""
     victim = mirror.rows()[0].path
@@ -254,6 +275,29 @@ def test_what_stands_beside_the_photos(mirror: Mirror, way: str) -> None:
     assert photo_requests(mirror.service) == asked
     assert {path: path.read_bytes() for path in kept} == kept
     assert mirror.verify().code == 0
+
+
+def test_folders_in_the_place_of_what_stands_beside_the_photos(mirror: Mirror) -> None:
+    """They stop every pass, and are damage until a repair has moved them to the trash."""
+    wrong = ["2026-01-19/SHA256SUMS", "event.json"]
+    for path in wrong:
+        (mirror.folder / path).unlink()
+        (mirror.folder / path).mkdir()
+        (mirror.folder / path / "inside").write_text("kept")
+    flags = [*mirror.service.flags, "--root", "m"]
+    assert mirror.commands.run("sync", 456, *flags, "--full").code == 6
+    named = {"2026-01-19/SHA256SUMS/inside": "stray", "event.json/inside": "stray"}
+    for _ in range(2):
+        found = mirror.verify()
+        assert (found.code, faults(found)) == (8, dict.fromkeys(wrong, "type") | named)
+    done = mirror.repair()
+    assert (done.code, faults(done)) == (0, dict.fromkeys(wrong, "type"))
+    assert all(one["repaired"] for one in entry(done)["damaged"])
+    trash = mirror.folder / ".ninepic-mirror/trash"
+    assert len(list(trash.glob("*/2026-01-19/SHA256SUMS/inside"))) == 1
+    assert len(list(trash.glob("*/event.json/inside"))) == 1
+    assert (mirror.verify().code, faults(mirror.verify())) == (0, {})
+    check_settled(mirror.folder)
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -570,6 +614,7 @@ def test_several_events(commands: Commands, serve: Serve, tmp_path: Path) -> Non
         (["--max-rate", "fast"], "is no size"),
         (["--max-duration", "2 hours"], "is no duration"),
         (["--quick", "--decode"], "reads no file"),
+        (["--quick", "--sample", "10%"], "keeps no account"),
     ],
 )
 def test_usage(mirror: Mirror, options: list[str], says: str) -> None:

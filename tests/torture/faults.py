@@ -32,9 +32,7 @@ LISTINGS: Final = r"/images\?"
 DAYS: Final = "/timeline/days"
 ORIGINALS: Final = "/original-photos"
 MISSING, UNREACHABLE = 4, 5  # exit codes
-REJECTED: Final = frozenset(
-    {1}
-)  # the API says that our request is wrong, or has moved: a person has to look
+REJECTED: Final = frozenset({1})  # the API says that our request is wrong: a person has to look
 MOVES: Final = 8  # how often a listing moves at the most
 
 
@@ -459,7 +457,7 @@ def _photo_faults() -> Iterable[Fault]:
 def _frames_of_api() -> Iterable[Fault]:
     for name, act in {**FRAMES, **API_ACTS}.items():
         if "redirect" in name:  # never followed, and no fault that passes
-            yield Fault(f"api-{name}", API, act, REJECTED, REJECTED)
+            yield Fault(f"api-{name}", API, act, ENDED, ENDED)
         else:
             yield Fault(f"api-{name}", API, act, WHOLE if name in HARMLESS else ENDED, WHOLE)
     for line, code in (("401 Unauthorized", 3), ("403 Forbidden", 3), ("404 Not Found", 9)):

@@ -133,6 +133,14 @@ def test_an_error_without_a_number_is_told_too() -> None:
     assert storage_error(OSError("odd"), "x").text == "odd"
 
 
+def test_what_is_no_file_is_to_be_moved_away(tree: Tree) -> None:
+    """No call of the system's says so, and so no documentation of its errors helps."""
+    os.mkfifo(tree.root / "pipe")
+    with pytest.raises(StorageError, match="no regular file") as raised, translated("pipe"):
+        tree.read("pipe", 9)
+    assert raised.value.cure.startswith("move it away")
+
+
 def test_other_errors_are_left_alone() -> None:
     """Only the system's errors are translated."""
     with pytest.raises(KeyError), translated("x"):

@@ -28,6 +28,7 @@ ERRORS: list[tuple[Exception, int]] = [
     (errors.ChangedError(456, "a/b.jpg"), 4),
     (errors.FeatureOffError(456, "timeline"), 4),
     (errors.RejectedError("images", 422), 1),
+    (errors.RedirectedError("images", 302), 5),
 ]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ninepic_mirror.archive.records import Listing
-from ninepic_mirror.archive.sums import blame, named_lines, sums_path, write_stale
+from ninepic_mirror.archive.sums import blame, named_lines, sums_path, tops, write_stale
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import HOUR
 from tests.shelf import SIX, jpeg, photo, sha256, window
@@ -270,4 +270,9 @@ def test_what_is_kept_may_be_named_or_not(shelf: Shelf) -> None:
     place.unlink()
     assert blame(shelf.tree, shelf.manifest, "2026-01-19", thorough=False) == "missing"
     place.mkdir()
+    assert blame(shelf.tree, shelf.manifest, "2026-01-19", thorough=False) == "type"
+    shelf.manifest.change("UPDATE sums SET stale = 1")
+    assert tops(shelf.manifest) == []
+    assert tops(shelf.manifest, stale=True) == ["2026-01-19"]
+    # a pass that met it has ended, and left it marked
     assert blame(shelf.tree, shelf.manifest, "2026-01-19", thorough=False) == "type"

@@ -99,6 +99,9 @@ def test_what_the_manifest_does_not_know() -> None:
     assert "older than the files" in text(older)
     assert text(older).endswith("  next: take them in: REPAIR")
     assert "does not know 1 file of" in text(Verdict(456, strays=["a.jpg"], unknown=1))
+    assert "SHA256SUMS names" not in text(older)
+    named = text(Verdict(456, strays=["a.jpg", "b.jpg"], named=1))
+    assert "SHA256SUMS names 1 file of these: mirrored once" in named
     assert "2 files taken in" in text(Verdict(456, adopted=2))
 
 
