@@ -13,23 +13,22 @@ import math
 import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from msgspec import Struct
 
 from ninepic_mirror.archive.faults import ABSENT, UNREADABLE, translated
-from ninepic_mirror.archive.files import split
-from ninepic_mirror.errors import StorageError
+from ninepic_mirror.archive.files import release, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from zoneinfo import ZoneInfo
 
     from ninepic_mirror.archive.files import Found, Tree
     from ninepic_mirror.archive.placement import Layout
+    from ninepic_mirror.errors import StorageError
     from ninepic_mirror.model import Variant
 
 Fault = Literal["missing", "size", "content", "type", "stray", "misplaced"]
@@ -38,11 +37,6 @@ Key = tuple[str, str]  # `image_id` and variant
 _BUFFER: Final = (
     1 << 20
 )  # bytes of one read; a larger one is no faster, and four of them stay in the cache
-_SMALL: Final = (
-    256 << 10
-)  # bytes of a file below which a disk takes longer to find it than to read it
-_MOST: Final = 8  # small files read at once
-_FEW: Final = 4  # large files, where there are so many processors to hash them
 _TRIES: Final = 5  # looks at a row that changes each time; a pass changes it twice
 
 
@@ -262,7 +256,9 @@ class Eye(Struct, frozen=True):
     decode: Decode | None = None
 
 
-def look(tree: Tree, entry: Entry, eye: Eye, where: Where | None = None) -> Look:
+def look(
+    tree: Tree, entry: Entry, eye: Eye, where: Where | None = None, ahead: Ahead | None = None
+) -> Look:
     """Look at one file.
 
     Args:
@@ -270,6 +266,7 @@ def look(tree: Tree, entry: Entry, eye: Eye, where: Where | None = None) -> Look
         entry: Its row.
         eye: How.
         where: To see whether its place is right; None: any place is.
+        ahead: What `ahead` has opened of it; whoever did gives it back.
 
     Raises:
         StorageError: It cannot be told what stands there.
@@ -278,7 +275,7 @@ def look(tree: Tree, entry: Entry, eye: Eye, where: Where | None = None) -> Look
     if entry.path is None:
         return Look("missing")
     with translated(tree.name(entry.path)):
-        seen = _look_at(tree, entry.path, entry, eye)
+        seen = _look_at(tree, entry.path, entry, eye, ahead)
         if seen.fault == "missing" and entry.moving_to is not None:
             seen = _look_at(tree, entry.moving_to, entry, eye)  # the move was made meanwhile
     if seen.fault is None and is_misplaced(entry, where):
@@ -286,17 +283,16 @@ def look(tree: Tree, entry: Entry, eye: Eye, where: Where | None = None) -> Look
     return seen
 
 
-def _look_at(tree: Tree, path: str, entry: Entry, eye: Eye) -> Look:
+def _look_at(tree: Tree, path: str, entry: Entry, eye: Eye, ahead: Ahead | None = None) -> Look:
     read = 0
     try:
-        fault = None if not eye.quick else _glance(tree, path, entry.size)
-        if fault is not None or eye.quick:
-            return Look(fault)
-        with tree.opened(path) as descriptor:
-            if os.fstat(descriptor).st_size != entry.size:
+        if eye.quick:
+            return Look(_glance(tree, path, entry.size))
+        with nullcontext(ahead) if ahead is not None else _opened(tree, path) as (descriptor, size):
+            if size != entry.size:
                 return Look("size")
             digest = hashlib.sha256()
-            for chunk in _chunks(descriptor):
+            for chunk in _chunks(descriptor, size):
                 digest.update(chunk)
                 read += len(chunk)
                 eye.pace.spend(len(chunk))
@@ -328,24 +324,58 @@ def barrier(tree: Tree, path: str) -> str | None:
     return None
 
 
+Ahead = tuple[int, int]  # the descriptor of an open file, and its size
+
+
+def ahead(tree: Tree, path: str) -> Ahead | None:
+    """Open a file that is to be read soon, and let the disk begin with it; None where it cannot be opened.
+
+    A small file that is read at once costs a wait for the disk, and that a thread gives the processor and the
+    interpreter lock away and has to get both back: together twice as much as to hash it (15 kB, measured). Of a dozen that
+    are asked for before the first is read, most are there by then.
+    """
+    try:
+        descriptor, size = tree.open(path)
+    except OSError:
+        return None  # whoever looks at it says why
+    _forget(descriptor)  # what the memory holds of it says nothing about the disk
+    _advise(descriptor, "POSIX_FADV_WILLNEED", min(size, _BUFFER))
+    return descriptor, size
+
+
+@contextmanager
+def _opened(tree: Tree, path: str) -> Iterator[Ahead]:
+    descriptor, size = tree.open(path)
+    try:
+        _forget(descriptor)
+        yield descriptor, size
+    finally:
+        release(descriptor)
+
+
 _own = threading.local()
 
 
-def _chunks(descriptor: int) -> Iterator[memoryview]:
-    """Yield a file's bytes; each chunk is good until the next is asked for."""
-    _forget(descriptor)  # what the memory holds of it says nothing about the disk
+def _chunks(descriptor: int, size: int | None = None) -> Iterator[memoryview]:
+    """Yield a file's bytes, at least as many as it is said to hold; each chunk is good until the next is asked for."""
     buffer: bytearray | None = getattr(_own, "buffer", None)
     if buffer is None:
         buffer = _own.buffer = bytearray(_BUFFER)
     view = memoryview(buffer)
-    while count := os.readv(descriptor, [buffer]):
+    read = 0
+    while (size is None or read < size) and (count := os.readv(descriptor, [buffer])):
+        read += count
         yield view[:count]
 
 
 def _forget(descriptor: int) -> None:
     """Give the memory back that holds a file: a mirror read through must not drive out what others need."""
+    _advise(descriptor, "POSIX_FADV_DONTNEED", 0)
+
+
+def _advise(descriptor: int, advice: str, length: int) -> None:
     with suppress(OSError, AttributeError):  # a file system that knows none; macOS has none
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(descriptor, 0, length, getattr(os, advice))
 
 
 def hash_of(tree: Tree, path: str, pace: Pace) -> str | None:
@@ -365,7 +395,7 @@ def feed(tree: Tree, path: str, pace: Pace, *updates: Callable[[memoryview], obj
         Stopped: The run is to end.
     """
     try:
-        with tree.opened(path) as descriptor:
+        with _opened(tree, path) as (descriptor, _):
             for chunk in _chunks(descriptor):
                 for update in updates:
                     update(chunk)
@@ -402,53 +432,3 @@ def confirm(
             break
         entry = now
     return found
-
-
-def width(entries: Sequence[Entry], processors: int) -> int:
-    """Return how many files to read at once: small ones wait for the disk to answer, large ones for it to deliver.
-
-    Several large ones at once would only make a spinning disk seek.
-    """
-    small = sum(entry.size or 0 for entry in entries) < _SMALL * len(entries)
-    return _MOST if small else min(_FEW, processors)
-
-
-class Readers:
-    """Some threads that look at files; hashing gives the interpreter lock away. Use it in a `with` block.
-
-    Args:
-        tree: The event folder.
-        eye: How to look.
-    """
-
-    def __init__(self, tree: Tree, eye: Eye) -> None:
-        self._tree, self._eye = tree, eye
-        self._pool = ThreadPoolExecutor(_MOST, "verify")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
-
-    def look(self, entries: Sequence[Entry], where: Where | None) -> Mapping[Key, Look]:
-        """Look at some files, in their order; where the run is to end, at the first of them only.
-
-        One of which it cannot be told what stands there does not keep the others from being looked at.
-        """
-        left, seen = iter(entries), dict[Key, Look]()
-        with self._tree.holding() as tree:
-
-            def work() -> None:
-                for entry in left:  # shared by all: each takes the next
-                    try:
-                        seen[entry.key] = look(tree, entry, self._eye, where)
-                    except Stopped:
-                        return
-                    except StorageError as error:
-                        seen[entry.key] = Look(error=error)
-
-            wanted = width(entries, os.cpu_count() or 1)
-            for done in [self._pool.submit(work) for _ in range(wanted)]:
-                done.result()
-        return seen

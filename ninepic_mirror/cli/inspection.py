@@ -21,12 +21,12 @@ from ninepic_mirror.archive import about, inventory, lock, sums
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.readers import Readers
 from ninepic_mirror.archive.store import TRASH
 from ninepic_mirror.archive.verify import (
     Damage,
     Eye,
     Pace,
-    Readers,
     Stopped,
     confirm,
     hash_of,

@@ -15,13 +15,13 @@ from msgspec import structs
 
 from ninepic_mirror.archive.files import Found
 from ninepic_mirror.archive.placement import Layout
+from ninepic_mirror.archive.readers import Readers, handfuls, width
 from ninepic_mirror.archive.verify import (
     Damage,
     Entry,
     Eye,
     Look,
     Pace,
-    Readers,
     Stopped,
     Where,
     barrier,
@@ -32,7 +32,6 @@ from ninepic_mirror.archive.verify import (
     look,
     match,
     share,
-    width,
 )
 from ninepic_mirror.errors import StorageError
 from tests.shelf import SIX, Shelf, jpeg, open_shelf, sha256, window
@@ -346,12 +345,60 @@ def test_readers(shelf: Shelf) -> None:
 
 @pytest.mark.parametrize(
     ("size", "processors", "files"),
-    [(20_000, 1, 8), (20_000, 64, 8), (10**6, 2, 2), (10**6, 64, 4)],
+    [(20_000, 1, 4), (20_000, 64, 4), (10**6, 2, 2), (10**6, 64, 4)],
 )
 def test_width(size: int, processors: int, files: int) -> None:
     """Small files wait for the disk, large ones for a processor; many large ones at once make a disk seek."""
     row = Entry("a", "large", "a.jpg", size, None, None, "present")
     assert width([row, structs.replace(row, size=None)], processors) == files
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cut"),
+    [
+        ([], []),
+        ([10] * 40, [16, 16, 8]),
+        ([300_000] * 4, [3, 1]),
+        ([10, 10**8, 10**8, 10], [1, 1, 1, 1]),
+        ([None], [1]),
+    ],
+)
+def test_handfuls(sizes: list[int | None], cut: list[int]) -> None:
+    """The disk is asked for a few small files at once, or for one large: each is an open file, and paid for later."""
+    rows = [
+        Entry(f"{number}", "large", "a.jpg", size, None, None, "present")
+        for number, size in enumerate(sizes)
+    ]
+    found = [*handfuls(rows)]
+    assert [len(some) for some in found] == cut
+    assert [row for some in found for row in some] == rows
+
+
+def test_what_was_opened_ahead_is_given_back(shelf: Shelf) -> None:
+    """Whether it was looked at or not, also where some cannot be opened or have no place."""
+    rows = [*entries(shelf), structs.replace(ROW, path="none.jpg"), structs.replace(ROW, path=None)]
+    stop = threading.Event()
+    stop.set()
+    before = len(os.listdir("/proc/self/fd"))
+    for pace in (Pace(None, threading.Event()), Pace(None, stop)):
+        with Readers(shelf.tree, Eye(pace)) as readers:
+            readers.look(rows, WHERE)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_the_memory_holds_is_dropped_before_it_is_read(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By either way to look at a file, and once more behind it."""
+    said: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *call: said.append((call[3], call[2])))
+    drop, fetch = (os.POSIX_FADV_DONTNEED, 0), (os.POSIX_FADV_WILLNEED, len(BODY))
+    look(shelf.tree, ROW, eye())
+    assert said == [drop, drop]
+    said.clear()
+    with Readers(shelf.tree, eye()) as readers:
+        readers.look([ROW], WHERE)
+    assert said == [drop, fetch, drop]
 
 
 def test_readers_stop(shelf: Shelf) -> None:
