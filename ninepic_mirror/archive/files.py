@@ -224,10 +224,16 @@ class Tree:
             extra = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             descriptor = os.open(name, flags | extra, FILE_MODE, dir_fd=above)
         try:
-            return descriptor, _size_of_regular(descriptor, self.name(path))
+            return descriptor, self._size_of_file(descriptor, path)
         except OSError:
             release(descriptor)
             raise
+
+    def _size_of_file(self, descriptor: int, path: str) -> int:
+        seen = os.fstat(descriptor)
+        if not stat.S_ISREG(seen.st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", self.name(path))
+        return seen.st_size
 
     def stat(self, path: str) -> Found | None:
         """Look at an entry without following a link; None when nothing is there. Raises OSError."""
@@ -439,13 +445,6 @@ class HoldingTree(Tree):
         while self._held:
             release(self._held.popitem()[1])
         super().close()
-
-
-def _size_of_regular(descriptor: int, name: str) -> int:
-    seen = os.fstat(descriptor)
-    if not stat.S_ISREG(seen.st_mode):
-        raise OSError(errno.EINVAL, "is no regular file", name)
-    return seen.st_size
 
 
 def _is_same(source_folder: int, old: str, target_folder: int, new: str) -> bool:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import threading
 import time
-from contextlib import contextmanager, nullcontext, suppress
-from pathlib import PurePosixPath
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from msgspec import Struct
@@ -37,6 +37,7 @@ Key = tuple[str, str]  # `image_id` and variant
 _BUFFER: Final = (
     1 << 20
 )  # bytes of one read; a larger one is no faster, and four of them stay in the cache
+_SUFFIX: Final = re.compile(r"(\.[^./]+)?", re.DOTALL)  # what may follow the stem of a path
 _TRIES: Final = 5  # looks at a row that changes each time; a pass changes it twice
 
 
@@ -139,7 +140,7 @@ def is_misplaced(entry: Entry, where: Where | None) -> bool:
     if entry.unsettled or entry.moving_to is not None:
         return False
     stem = where.layout.stem(entry.taken, where.zone, entry.variant, entry.image_id)
-    return entry.path != stem + PurePosixPath(entry.path).suffix
+    return not (entry.path.startswith(stem) and _SUFFIX.fullmatch(entry.path, len(stem)))
 
 
 def match(
@@ -339,7 +340,7 @@ def ahead(tree: Tree, path: str) -> Ahead | None:
     except OSError:
         return None  # whoever looks at it says why
     _forget(descriptor)  # what the memory holds of it says nothing about the disk
-    _advise(descriptor, "POSIX_FADV_WILLNEED", min(size, _BUFFER))
+    _advise(descriptor, _FETCH, min(size, _BUFFER))
     return descriptor, size
 
 
@@ -354,6 +355,9 @@ def _opened(tree: Tree, path: str) -> Iterator[Ahead]:
 
 
 _own = threading.local()
+# macOS has neither
+_DROP: Final = getattr(os, "POSIX_FADV_DONTNEED", 0)
+_FETCH: Final = getattr(os, "POSIX_FADV_WILLNEED", 0)
 
 
 def _chunks(descriptor: int, size: int | None = None) -> Iterator[memoryview]:
@@ -370,12 +374,14 @@ def _chunks(descriptor: int, size: int | None = None) -> Iterator[memoryview]:
 
 def _forget(descriptor: int) -> None:
     """Give the memory back that holds a file: a mirror read through must not drive out what others need."""
-    _advise(descriptor, "POSIX_FADV_DONTNEED", 0)
+    _advise(descriptor, _DROP)
 
 
-def _advise(descriptor: int, advice: str, length: int) -> None:
-    with suppress(OSError, AttributeError):  # a file system that knows none; macOS has none
-        os.posix_fadvise(descriptor, 0, length, getattr(os, advice))
+def _advise(descriptor: int, advice: int, length: int = 0) -> None:
+    try:  # not `suppress`: three times a file
+        os.posix_fadvise(descriptor, 0, length, advice)
+    except (OSError, AttributeError):  # a file system that knows none; macOS has none
+        return
 
 
 def hash_of(tree: Tree, path: str, pace: Pace) -> str | None:

@@ -37,8 +37,6 @@ from ninepic_mirror.archive.verify import (
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.verdict import Record
 from ninepic_mirror.errors import StorageError
-from ninepic_mirror.sync.mirror import LOCK_WAIT
-from ninepic_mirror.sync.steps import RESTORED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,6 +101,7 @@ class Inspection(Struct):
         verdict: What is found.
         stamp: What is recorded of files that are right.
         unrecorded: Such files.
+        size: Bytes of them.
         recorded_at: When such files were recorded last, by the clock of the event loop.
         suspects: Files that seem damaged.
         found: Files that seem to be nobody's.
@@ -118,13 +117,14 @@ class Inspection(Struct):
     verdict: Verdict
     stamp: int = 0
     unrecorded: list[Entry] = field(default_factory=list)
+    size: int = 0
     recorded_at: float = field(default_factory=trio.current_time)
     suspects: list[Damage] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
 
     async def _ask(self, work: Callable[[Manifest], T]) -> T:
         """Ask the manifest something; it is opened for that only."""
-        until = trio.current_time() + LOCK_WAIT
+        until = trio.current_time() + lock.WAIT
         while True:
             try:
                 return await trio.to_thread.run_sync(self._ask_now, work)
@@ -167,7 +167,7 @@ class Inspection(Struct):
                 for group in _groups(entries):
                     seen = await trio.to_thread.run_sync(readers.look, group, where)
                     await self._judge(group, seen)
-        patience = _LAST if self.pace.stop.is_set() else LOCK_WAIT
+        patience = _LAST if self.pace.stop.is_set() else lock.WAIT
         await self._record(until=trio.current_time() + patience)
 
     async def _judge(self, group: Sequence[Entry], seen: Mapping[Key, Look]) -> None:
@@ -187,13 +187,13 @@ class Inspection(Struct):
                 suspects.append(Damage(entry, found.fault))
             elif entry.is_gone or entry.state == "present":
                 self.unrecorded.append(entry)
+                self.size += found.read
         confirmed = await self._confirmed(suspects, changed=True)
         self.suspects += confirmed
         self.progress.done(len(seen) - len(confirmed), sum(one.read for one in seen.values()))
         if confirmed:
             self.progress.failed(len(confirmed))
-        size = sum(one.size or 0 for one in self.unrecorded)
-        if is_due(len(self.unrecorded), size, trio.current_time() - self.recorded_at):
+        if is_due(len(self.unrecorded), self.size, trio.current_time() - self.recorded_at):
             await self._record(until=None)
 
     async def _confirmed(self, suspects: Sequence[Damage], *, changed: bool) -> list[Damage]:
@@ -235,20 +235,24 @@ class Inspection(Struct):
         self.recorded_at = trio.current_time()
         if not self._may_record():
             self.verdict.unrecorded += len(self.unrecorded)
-            self.unrecorded.clear()
+            self._forget()
             _LOG.info("event %s: that its files were verified is not recorded", self.event_id)
             return
         try:
             with lock.opened(self.tree.root / lock.PATH) as held:
                 if await locked(held, until):
                     await trio.to_thread.run_sync(self._record_now)
-                    self.unrecorded.clear()
+                    self._forget()
                     return
         except StorageError as error:  # a full disk: what was found is no less true
             _LOG.info("event %s: %s", self.event_id, error)
         if until is not None:
             self.verdict.unrecorded += len(self.unrecorded)
         del self.unrecorded[:-_UNRECORDED]
+
+    def _forget(self) -> None:
+        self.unrecorded.clear()
+        self.size = 0
 
     def _record_now(self) -> None:
         durable = self.config.mirror_for(self.event_id).durability == "batch"
@@ -326,7 +330,7 @@ class Inspection(Struct):
         except OSError:
             noted = 0  # nothing is known of earlier passes
         known = manifest.count("SELECT max(id) FROM passes")
-        return noted > known or manifest.meta(RESTORED) is True
+        return noted > known or manifest.meta(lock.RESTORED) is True
 
     async def _unknown(self) -> int:
         """Return how many files without a row are this mirror's own, by SHA256SUMS, and no pass has looked at yet."""
