@@ -27,7 +27,7 @@ CHUNK: Final = 500  # names a query
 _LIST: Final = 2000  # rows a query
 _NAMES: Final = 10_000  # of one folder, looked for among its rows at once
 _COLUMNS: Final = (
-    "image_id, variant, path, size, sha256, taken, state, moving_to, misplaced, error"
+    "image_id, variant, path, size, sha256, taken, state, moving_to, misplaced, error, xxh3_128"
     " FROM files JOIN photos USING (image_id)"
 )
 _KEPT: Final = (  # what stands in the trash waits for its end: nobody reads it

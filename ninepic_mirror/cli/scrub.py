@@ -352,6 +352,7 @@ class Scrub(Struct):
             configured=usual,
             records=bool(verdict.records),
             adopt=verdict.is_behind,
+            reading=self.pace.until(self.stopped),
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
@@ -119,6 +120,7 @@ def test_match() -> None:
         return Entry(image_id, "large", path, size, sha, None, "present")
 
     damages = [
+        Damage(row("z", 5, "2", "z"), "content"),  # only its row is wrong
         Damage(row("a", 5, "1"), "missing"),
         Damage(row("b", 5, "2"), "content"),
         Damage(row("c", 5, "3"), "size"),
@@ -285,6 +287,27 @@ def test_only_right_bytes_are_decoded(shelf: Shelf, right: bool) -> None:
     assert seen == ([len(BODY)] if right else [])
 
 
+@pytest.mark.parametrize(
+    ("sha", "xxh3", "fault"),
+    [
+        ("right", "right", None),
+        ("right", None, None),
+        ("right", "0", "content"),
+        ("0", "right", "content"),
+    ],
+)
+def test_both_hashes(shelf: Shelf, sha: str, xxh3: str | None, fault: Fault | None) -> None:
+    """A row that has either hash wrong is damage; an old one may lack the cheaper."""
+    (row,) = (one for one in entries(shelf) if one.path == PATH)
+    assert row.xxh3_128 == xxhash.xxh3_128_hexdigest(BODY)
+    row = structs.replace(
+        row,
+        sha256=row.sha256 if sha == "right" else sha,
+        xxh3_128=row.xxh3_128 if xxh3 == "right" else xxh3,
+    )
+    assert look(shelf.tree, row, eye()).fault == fault
+
+
 def test_hash_of(shelf: Shelf) -> None:
     """Any file can be hashed."""
     assert hash_of(shelf.tree, PATH, Pace(None, threading.Event())) == ROW.sha256
@@ -328,7 +351,8 @@ def test_confirm_follows_a_row() -> None:
 def entries(shelf: Shelf) -> Sequence[Entry]:
     """Return rows of all files."""
     found = shelf.manifest.rows(
-        "SELECT image_id, variant, path, size, sha256, taken, state FROM files JOIN photos USING (image_id)"
+        "SELECT image_id, variant, path, size, sha256, taken, state, NULL, 0, NULL, xxh3_128"
+        " FROM files JOIN photos USING (image_id)"
     )
     return [Entry(*row) for row in found]  # type: ignore[arg-type]  # the columns are the fields, in order
 
