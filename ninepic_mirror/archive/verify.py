@@ -342,7 +342,7 @@ def ahead(tree: Tree, path: str) -> Ahead | None:
     """Open a file that is to be read soon, and let the disk begin with it; None where it cannot be opened.
 
     A small file that is read at once costs a wait for the disk, and that a thread gives the processor and the
-    interpreter lock away and has to get both back: together twice as much as to hash it (15 kB, measured). Of a dozen that
+    interpreter lock away and has to get both back: together three times as much as to hash it (15 kB, measured). Of a dozen that
     are asked for before the first is read, most are there by then.
     """
     try:

@@ -51,7 +51,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LOG: Final = logging.getLogger(__name__)
-_GROUP: Final = 256  # files looked at between two words to the progress bar
+# Files looked at between two words to the progress bar: each is some turns of threads, which wait for one on a busy machine.
+_GROUP: Final = 500
+_BUNCH: Final = 5_000  # names of which it is asked at once whose they are
 _BYTES: Final = 128 << 20  # bytes likewise: large enough that readers wait for each other rarely
 # What a kill costs at most, if nobody holds the event: files read, bytes and seconds after which it is recorded.
 _RECORD: Final = 5_000
@@ -157,13 +159,12 @@ class Inspection(Struct):
         self.progress.expect(left)
         eye = Eye(self.pace, asked.quick, asked.decode)
         with Readers(self.tree, eye) as readers:
-            while (
-                left
-                and not self.pace.stop.is_set()
-                and (entries := (await self._ask(files.next))[:left])
-            ):
+            while left and not self.pace.stop.is_set():
+                entries, where = await self._ask(lambda m: (files.next(m), inventory.where(m)))
+                del entries[left:]
+                if not entries:
+                    break
                 left -= len(entries)
-                where = await self._ask(inventory.where)
                 for group in _groups(entries):
                     seen = await trio.to_thread.run_sync(readers.look, group, where)
                     await self._judge(group, seen)
@@ -266,11 +267,11 @@ class Inspection(Struct):
         """Look for files that no row names."""
         folders = inventory.walk(self.tree)
         with translated(self.tree.name("")):
-            while (
-                not self.pace.stop.is_set()
-                and (some := await trio.to_thread.run_sync(next, folders, None)) is not None
-            ):
-                self.found += await self._ask(partial(_strays, *some))
+            while not self.pace.stop.is_set():
+                some = await trio.to_thread.run_sync(_bunch, folders)
+                if not some:
+                    break
+                self.found += await self._ask(partial(_strays, some))
 
     async def read_records(self) -> None:
         """Look whether SHA256SUMS and event.json say what the manifest says."""
@@ -353,7 +354,7 @@ class Inspection(Struct):
         strays: list[str] = []
         for folder, paths in groupby(found, lambda path: split(path)[0]):
             for names in _some([split(path)[1] for path in paths]):
-                still = await self._ask(partial(_strays, folder, names))
+                still = await self._ask(partial(_strays, [(folder, names)]))
                 strays += await trio.to_thread.run_sync(self._standing, still)
         return strays
 
@@ -455,8 +456,19 @@ def _groups(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
         yield group
 
 
-def _strays(folder: str, names: Sequence[str], manifest: Manifest) -> list[str]:
-    return inventory.strays(manifest, folder, names)
+def _bunch(folders: Iterator[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    """Return the next folders, with some thousand names."""
+    some, names = [], 0
+    for folder, found in folders:
+        some.append((folder, found))
+        names += len(found)
+        if names >= _BUNCH:
+            break
+    return some
+
+
+def _strays(some: Sequence[tuple[str, Sequence[str]]], manifest: Manifest) -> list[str]:
+    return [path for folder, names in some for path in inventory.strays(manifest, folder, names)]
 
 
 def _some(items: Sequence[T]) -> Iterator[Sequence[T]]:
