@@ -425,6 +425,20 @@ def test_what_the_memory_holds_is_dropped_before_it_is_read(
     assert said == [drop, fetch, drop]
 
 
+@pytest.mark.parametrize("fault", [OSError(errno.EINVAL, "no"), AttributeError("macOS")])
+def test_a_system_that_takes_no_advice(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """What is read is no less true."""
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(os, "posix_fadvise", fail)
+    with Readers(shelf.tree, eye()) as readers:
+        assert {one.fault for one in readers.look(entries(shelf), WHERE).values()} == {None}
+
+
 def test_readers_stop(shelf: Shelf) -> None:
     """When the run is to end, nothing is said of what was not read."""
     stop = threading.Event()
