@@ -207,20 +207,33 @@ class Tree:
         Raises:
             OSError: As the system says; ELOOP for a link, EINVAL for what is no regular file.
         """
-        parent, name = split(path)
-        with self.folder(parent) as above:
-            # O_NONBLOCK: a named pipe put in a photo's place must not hang us
-            extra = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            descriptor = os.open(name, flags | extra, FILE_MODE, dir_fd=above)
+        descriptor, _ = self.open(path, flags)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, NO_FILE, self.name(path))
             yield descriptor
         finally:
             if flags & (os.O_WRONLY | os.O_RDWR):
                 os.close(descriptor)  # a network file system may say only now that there is no room
             else:
                 release(descriptor)
+
+    def open(self, path: str, flags: int = os.O_RDONLY) -> tuple[int, int]:
+        """As `opened`, but it is the caller who gives the descriptor back; return it, and the file's size."""
+        parent, name = split(path)
+        with self.folder(parent) as above:
+            # O_NONBLOCK: a named pipe put in a photo's place must not hang us
+            extra = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(name, flags | extra, FILE_MODE, dir_fd=above)
+        try:
+            return descriptor, self._size_of_file(descriptor, path)
+        except OSError:
+            release(descriptor)
+            raise
+
+    def _size_of_file(self, descriptor: int, path: str) -> int:
+        seen = os.fstat(descriptor)
+        if not stat.S_ISREG(seen.st_mode):
+            raise OSError(errno.EINVAL, NO_FILE, self.name(path))
+        return seen.st_size
 
     def stat(self, path: str) -> Found | None:
         """Look at an entry without following a link; None when nothing is there. Raises OSError."""

@@ -332,11 +332,12 @@ class Holdings:
             self._manifest.change("UPDATE sums SET stale = 1 WHERE folder = ?", [top_of(folder)])
 
     def correct(self, key: tuple[str, str], path: str, xxh3_128: str, sha256: str) -> bool:
-        """Correct a row whose SHA-256 is not its file's, though its other hash is; return whether that is so."""
+        """Correct a row that has one hash of its file right and the other wrong; return whether that is so."""
         with self._manifest.transaction():
             changed = self._manifest.change(
-                "UPDATE files SET sha256 = ? WHERE image_id = ? AND variant = ? AND path = ? AND xxh3_128 = ?",
-                [sha256, *key, path, xxh3_128],
+                "UPDATE files SET sha256 = ?, xxh3_128 = ? WHERE image_id = ? AND variant = ? AND path = ?"
+                " AND (sha256 = ? OR xxh3_128 = ?)",
+                [sha256, xxh3_128, *key, path, sha256, xxh3_128],
             )
             if changed:
                 touch(self._manifest, [path])

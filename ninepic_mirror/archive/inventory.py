@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 500  # names a query
 _LIST: Final = 2000  # rows a query
+_NAMES: Final = 10_000  # of one folder, looked for among its rows at once
 _COLUMNS: Final = (
-    "image_id, variant, path, size, sha256, taken, state, moving_to, misplaced, error"
+    "image_id, variant, path, size, sha256, taken, state, moving_to, misplaced, error, xxh3_128"
     " FROM files JOIN photos USING (image_id)"
 )
 _KEPT: Final = (  # what stands in the trash waits for its end: nobody reads it
@@ -186,7 +187,7 @@ def walk(tree: Tree, start: str = "") -> Iterator[tuple[str, list[str]]]:
                     waiting.append(f"{folder}/{name}" if folder else name)
             elif not _is_ours(folder, name):
                 names.append(name)
-                if len(names) == CHUNK:
+                if len(names) == _NAMES:
                     yield folder, names
                     names = []
         if names:
@@ -201,18 +202,16 @@ def _is_ours(folder: str, name: str) -> bool:
 def strays(manifest: Manifest, folder: str, names: Sequence[str]) -> list[str]:
     """Return the paths of those names in a folder that no row, in whatever state, has as its place."""
     prefix = f"{folder}/" if folder else ""
-    # all names of ours are ASCII (placement); others may hold bytes that are no text to SQLite
-    paths = [prefix + name for name in names]
-    ours = [path for path in paths if path.isascii()]
-    known: set[object] = {
-        row[0]
-        for row in manifest.rows(
-            f"SELECT path FROM files WHERE folder = ? AND path IN ({_marks(ours)})"
-            " UNION ALL SELECT moving_to FROM files WHERE moving_to IS NOT NULL",
-            [folder if folder.isascii() else "", *ours],
-        )
-    }
-    return [path for path in paths if path not in known]
+    left: dict[object, str] = {path: path for path in (prefix + name for name in names)}
+    known = manifest.each(
+        "SELECT path FROM files WHERE folder = ?"
+        " UNION ALL SELECT moving_to FROM files WHERE moving_to IS NOT NULL",
+        # all names of ours are ASCII (placement); others may hold bytes that are no text to SQLite
+        [folder if folder.isascii() else ""],
+    )
+    for row in known:
+        left.pop(row[0], None)
+    return [*left.values()]
 
 
 def count_named(manifest: Manifest, paths: Sequence[str]) -> int:

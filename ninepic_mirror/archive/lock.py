@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATH: Final = ".ninepic-mirror/lock"
+WAIT: Final = 10.0  # seconds (DESIGN §3, exit code 7)
+RESTORED: Final = (
+    "restored"  # in `meta`: the manifest is an older copy, and no pass has listed everything since
+)
 
 
 class Lock:

@@ -1,7 +1,8 @@
 """Reads files again and judges them by their rows: is what was recorded still what stands on the disk?
 
 The decisions (`blame`, `is_misplaced`, `match`, `share`) are plain functions; `look` asks the disk for what they need. A file
-is judged by its SHA-256: the cheaper hash would save nothing where two cores hash faster than the disk reads.
+is judged by its SHA-256: the cheaper hash would save nothing where two cores hash faster than the disk reads. That one is
+computed too, for next to nothing, to see whether the row has it right: equal photos are found by it.
 
 Nothing here writes, and nothing follows a link. All of it blocks: callers run it in a thread.
 """
@@ -11,25 +12,25 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+import xxhash
 from msgspec import Struct
 
 from ninepic_mirror.archive.faults import ABSENT, UNREADABLE, translated
-from ninepic_mirror.archive.files import split
-from ninepic_mirror.errors import StorageError
+from ninepic_mirror.archive.files import release, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from zoneinfo import ZoneInfo
 
     from ninepic_mirror.archive.files import Found, Tree
     from ninepic_mirror.archive.placement import Layout
+    from ninepic_mirror.errors import StorageError
     from ninepic_mirror.model import Variant
 
 Fault = Literal["missing", "size", "content", "type", "stray", "misplaced"]
@@ -38,11 +39,7 @@ Key = tuple[str, str]  # `image_id` and variant
 _BUFFER: Final = (
     1 << 20
 )  # bytes of one read; a larger one is no faster, and four of them stay in the cache
-_SMALL: Final = (
-    256 << 10
-)  # bytes of a file below which a disk takes longer to find it than to read it
-_MOST: Final = 8  # small files read at once
-_FEW: Final = 4  # large files, where there are so many processors to hash them
+_SUFFIX: Final = re.compile(r"(\.[^./]+)?", re.DOTALL)  # what may follow the stem of a path
 _TRIES: Final = 5  # looks at a row that changes each time; a pass changes it twice
 
 
@@ -57,6 +54,7 @@ class Entry(Struct, frozen=True, gc=False):
         moving_to: Where a move under way takes it.
         unsettled: Its photo is known to belong elsewhere; the next pass moves it.
         error: Why it could not be had again.
+        xxh3_128: Its other hash, None where none was recorded.
     """
 
     image_id: str
@@ -69,6 +67,7 @@ class Entry(Struct, frozen=True, gc=False):
     moving_to: str | None = None
     unsettled: int = 0
     error: str | None = None
+    xxh3_128: str | None = None
 
     @property
     def key(self) -> Key:
@@ -145,7 +144,7 @@ def is_misplaced(entry: Entry, where: Where | None) -> bool:
     if entry.unsettled or entry.moving_to is not None:
         return False
     stem = where.layout.stem(entry.taken, where.zone, entry.variant, entry.image_id)
-    return entry.path != stem + PurePosixPath(entry.path).suffix
+    return not (entry.path.startswith(stem) and _SUFFIX.fullmatch(entry.path, len(stem)))
 
 
 def match(
@@ -163,19 +162,22 @@ def match(
     Returns:
         Where the bytes of which file stand; no place twice.
     """
-    sought: dict[tuple[int | None, str | None], list[Key]] = {}
+    sought: dict[tuple[int | None, str | None], list[Entry]] = {}
     for damage in damages:
         # a file that can be read and stands at a wrong place has its bytes
         if damage.fault != "misplaced" and damage.entry.path is not None:
             row = damage.entry
-            sought.setdefault((row.size, row.sha256), []).append(row.key)
+            sought.setdefault((row.size, row.sha256), []).append(row)
     sizes = {size for size, _ in sought}
     found: dict[Key, str] = {}
     for path, size in candidates:
         if size in sizes:
-            waiting = sought.get((size, hash_of(path)))
-            if waiting:
-                found[waiting.pop(0)] = path
+            waiting = sought.get((size, hash_of(path)), [])
+            # not its own: then it is the row that is damaged
+            other = next((one for one in waiting if one.path != path), None)
+            if other is not None:
+                waiting.remove(other)
+                found[other.key] = path
     return found
 
 
@@ -262,7 +264,9 @@ class Eye(Struct, frozen=True):
     decode: Decode | None = None
 
 
-def look(tree: Tree, entry: Entry, eye: Eye, where: Where | None = None) -> Look:
+def look(
+    tree: Tree, entry: Entry, eye: Eye, where: Where | None = None, ahead: Ahead | None = None
+) -> Look:
     """Look at one file.
 
     Args:
@@ -270,6 +274,7 @@ def look(tree: Tree, entry: Entry, eye: Eye, where: Where | None = None) -> Look
         entry: Its row.
         eye: How.
         where: To see whether its place is right; None: any place is.
+        ahead: What `ahead` has opened of it; whoever did gives it back.
 
     Raises:
         StorageError: It cannot be told what stands there.
@@ -278,7 +283,7 @@ def look(tree: Tree, entry: Entry, eye: Eye, where: Where | None = None) -> Look
     if entry.path is None:
         return Look("missing")
     with translated(tree.name(entry.path)):
-        seen = _look_at(tree, entry.path, entry, eye)
+        seen = _look_at(tree, entry.path, entry, eye, ahead)
         if seen.fault == "missing" and entry.moving_to is not None:
             seen = _look_at(tree, entry.moving_to, entry, eye)  # the move was made meanwhile
     if seen.fault is None and is_misplaced(entry, where):
@@ -286,21 +291,23 @@ def look(tree: Tree, entry: Entry, eye: Eye, where: Where | None = None) -> Look
     return seen
 
 
-def _look_at(tree: Tree, path: str, entry: Entry, eye: Eye) -> Look:
+def _look_at(tree: Tree, path: str, entry: Entry, eye: Eye, ahead: Ahead | None = None) -> Look:
     read = 0
     try:
-        fault = None if not eye.quick else _glance(tree, path, entry.size)
-        if fault is not None or eye.quick:
-            return Look(fault)
-        with tree.opened(path) as descriptor:
-            if os.fstat(descriptor).st_size != entry.size:
+        if eye.quick:
+            return Look(_glance(tree, path, entry.size))
+        with nullcontext(ahead) if ahead is not None else _opened(tree, path) as (descriptor, size):
+            if size != entry.size:
                 return Look("size")
-            digest = hashlib.sha256()
-            for chunk in _chunks(descriptor):
+            digest, other = hashlib.sha256(), xxhash.xxh3_128()
+            for chunk in _chunks(descriptor, size):
                 digest.update(chunk)
+                other.update(chunk)
                 read += len(chunk)
                 eye.pace.spend(len(chunk))
-            is_right = digest.hexdigest() == entry.sha256
+            is_right = digest.hexdigest() == entry.sha256 and (
+                entry.xxh3_128 is None or other.hexdigest() == entry.xxh3_128
+            )
             note = eye.decode(descriptor) if is_right and eye.decode is not None else None
             _forget(descriptor)
             return Look(None if is_right else "content", read, note)
@@ -328,24 +335,63 @@ def barrier(tree: Tree, path: str) -> str | None:
     return None
 
 
-_own = threading.local()
+Ahead = tuple[int, int]  # the descriptor of an open file, and its size
 
 
-def _chunks(descriptor: int) -> Iterator[memoryview]:
-    """Yield a file's bytes; each chunk is good until the next is asked for."""
+def ahead(tree: Tree, path: str) -> Ahead | None:
+    """Open a file that is to be read soon, and let the disk begin with it; None where it cannot be opened.
+
+    A small file that is read at once costs a wait for the disk, and that a thread gives the processor and the
+    interpreter lock away and has to get both back: together three times as much as to hash it (15 kB, measured). Of a dozen that
+    are asked for before the first is read, most are there by then.
+    """
+    try:
+        descriptor, size = tree.open(path)
+    except OSError:
+        return None  # whoever looks at it says why
     _forget(descriptor)  # what the memory holds of it says nothing about the disk
+    _advise(descriptor, _FETCH, min(size, _BUFFER))
+    return descriptor, size
+
+
+@contextmanager
+def _opened(tree: Tree, path: str) -> Iterator[Ahead]:
+    descriptor, size = tree.open(path)
+    try:
+        _forget(descriptor)
+        yield descriptor, size
+    finally:
+        release(descriptor)
+
+
+_own = threading.local()
+# macOS has neither
+_DROP: Final = getattr(os, "POSIX_FADV_DONTNEED", 0)
+_FETCH: Final = getattr(os, "POSIX_FADV_WILLNEED", 0)
+
+
+def _chunks(descriptor: int, size: int | None = None) -> Iterator[memoryview]:
+    """Yield a file's bytes, at least as many as it is said to hold; each chunk is good until the next is asked for."""
     buffer: bytearray | None = getattr(_own, "buffer", None)
     if buffer is None:
         buffer = _own.buffer = bytearray(_BUFFER)
     view = memoryview(buffer)
-    while count := os.readv(descriptor, [buffer]):
+    read = 0
+    while (size is None or read < size) and (count := os.readv(descriptor, [buffer])):
+        read += count
         yield view[:count]
 
 
 def _forget(descriptor: int) -> None:
     """Give the memory back that holds a file: a mirror read through must not drive out what others need."""
-    with suppress(OSError, AttributeError):  # a file system that knows none; macOS has none
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    _advise(descriptor, _DROP)
+
+
+def _advise(descriptor: int, advice: int, length: int = 0) -> None:
+    try:  # not `suppress`: three times a file
+        os.posix_fadvise(descriptor, 0, length, advice)
+    except (OSError, AttributeError):  # a file system that knows none; macOS has none
+        return
 
 
 def hash_of(tree: Tree, path: str, pace: Pace) -> str | None:
@@ -365,7 +411,7 @@ def feed(tree: Tree, path: str, pace: Pace, *updates: Callable[[memoryview], obj
         Stopped: The run is to end.
     """
     try:
-        with tree.opened(path) as descriptor:
+        with _opened(tree, path) as (descriptor, _):
             for chunk in _chunks(descriptor):
                 for update in updates:
                     update(chunk)
@@ -402,53 +448,3 @@ def confirm(
             break
         entry = now
     return found
-
-
-def width(entries: Sequence[Entry], processors: int) -> int:
-    """Return how many files to read at once: small ones wait for the disk to answer, large ones for it to deliver.
-
-    Several large ones at once would only make a spinning disk seek.
-    """
-    small = sum(entry.size or 0 for entry in entries) < _SMALL * len(entries)
-    return _MOST if small else min(_FEW, processors)
-
-
-class Readers:
-    """Some threads that look at files; hashing gives the interpreter lock away. Use it in a `with` block.
-
-    Args:
-        tree: The event folder.
-        eye: How to look.
-    """
-
-    def __init__(self, tree: Tree, eye: Eye) -> None:
-        self._tree, self._eye = tree, eye
-        self._pool = ThreadPoolExecutor(_MOST, "verify")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
-
-    def look(self, entries: Sequence[Entry], where: Where | None) -> Mapping[Key, Look]:
-        """Look at some files, in their order; where the run is to end, at the first of them only.
-
-        One of which it cannot be told what stands there does not keep the others from being looked at.
-        """
-        left, seen = iter(entries), dict[Key, Look]()
-        with self._tree.holding() as tree:
-
-            def work() -> None:
-                for entry in left:  # shared by all: each takes the next
-                    try:
-                        seen[entry.key] = look(tree, entry, self._eye, where)
-                    except Stopped:
-                        return
-                    except StorageError as error:
-                        seen[entry.key] = Look(error=error)
-
-            wanted = width(entries, os.cpu_count() or 1)
-            for done in [self._pool.submit(work) for _ in range(wanted)]:
-                done.result()
-        return seen

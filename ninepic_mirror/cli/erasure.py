@@ -29,8 +29,6 @@ from ninepic_mirror.errors import (
     UsageError,
 )
 from ninepic_mirror.progress import format_size, plain
-from ninepic_mirror.sync.mirror import LOCK_WAIT
-from ninepic_mirror.sync.steps import RESTORED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -231,7 +229,7 @@ class Erasure(Struct):
         if folder is None:
             raise NotMirroredError(event_id, str(root.path))
         with lock.opened(folder / lock.PATH) as held:
-            if not await locked(held, trio.current_time() + LOCK_WAIT):
+            if not await locked(held, trio.current_time() + lock.WAIT):
                 raise EventBusyError(event_id, held.holder())
             durable = settings.durability == "batch"
             ids = (*holder.held, *holder.ahead)
@@ -285,7 +283,10 @@ def erase(
     Raises:
         StorageError: The disk said no; the next pass goes on.
     """
-    if last_pass > manifest.count("SELECT max(id) FROM passes") or manifest.meta(RESTORED) is True:
+    if (
+        last_pass > manifest.count("SELECT max(id) FROM passes")
+        or manifest.meta(lock.RESTORED) is True
+    ):
         # An older copy: SHA256SUMS, written anew of it, would lose what it says of newer files, as a pass keeps it.
         with translated(tree.name("")):
             Holdings(manifest, last_pass).doubt(sums.named_lines(tree))

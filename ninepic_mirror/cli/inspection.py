@@ -21,12 +21,12 @@ from ninepic_mirror.archive import about, inventory, lock, sums
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.readers import Readers
 from ninepic_mirror.archive.store import TRASH
 from ninepic_mirror.archive.verify import (
     Damage,
     Eye,
     Pace,
-    Readers,
     Stopped,
     confirm,
     hash_of,
@@ -38,8 +38,6 @@ from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.verdict import Record
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import VARIANTS
-from ninepic_mirror.sync.mirror import LOCK_WAIT
-from ninepic_mirror.sync.steps import RESTORED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,7 +53,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LOG: Final = logging.getLogger(__name__)
-_GROUP: Final = 256  # files looked at between two words to the progress bar
+# Files looked at between two words to the progress bar: each is some turns of threads, which wait for one on a busy machine.
+_GROUP: Final = 500
+_BUNCH: Final = 5_000  # names of which it is asked at once whose they are
 _BYTES: Final = 128 << 20  # bytes likewise: large enough that readers wait for each other rarely
 # What a kill costs at most, if nobody holds the event: files read, bytes and seconds after which it is recorded.
 _RECORD: Final = 5_000
@@ -105,6 +105,7 @@ class Inspection(Struct):
         verdict: What is found.
         stamp: What is recorded of files that are right.
         unrecorded: Such files.
+        size: Bytes of them.
         recorded_at: When such files were recorded last, by the clock of the event loop.
         suspects: Files that seem damaged.
         found: Files that seem to be nobody's.
@@ -120,13 +121,14 @@ class Inspection(Struct):
     verdict: Verdict
     stamp: int = 0
     unrecorded: list[Entry] = field(default_factory=list)
+    size: int = 0
     recorded_at: float = field(default_factory=trio.current_time)
     suspects: list[Damage] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
 
     async def _ask(self, work: Callable[[Manifest], T]) -> T:
         """Ask the manifest something; it is opened for that only."""
-        until = trio.current_time() + LOCK_WAIT
+        until = trio.current_time() + lock.WAIT
         while True:
             try:
                 return await trio.to_thread.run_sync(self._ask_now, work)
@@ -159,17 +161,16 @@ class Inspection(Struct):
         self.progress.expect(left)
         eye = Eye(self.pace, asked.quick, asked.decode)
         with Readers(self.tree, eye) as readers:
-            while (
-                left
-                and not self.pace.stop.is_set()
-                and (entries := (await self._ask(files.next))[:left])
-            ):
+            while left and not self.pace.stop.is_set():
+                entries, where = await self._ask(lambda m: (files.next(m), inventory.where(m)))
+                del entries[left:]
+                if not entries:
+                    break
                 left -= len(entries)
-                where = await self._ask(inventory.where)
                 for group in _groups(entries):
                     seen = await trio.to_thread.run_sync(readers.look, group, where)
                     await self._judge(group, seen)
-        patience = _LAST if self.pace.stop.is_set() else LOCK_WAIT
+        patience = _LAST if self.pace.stop.is_set() else lock.WAIT
         await self._record(until=trio.current_time() + patience)
 
     async def _judge(self, group: Sequence[Entry], seen: Mapping[Key, Look]) -> None:
@@ -189,13 +190,13 @@ class Inspection(Struct):
                 suspects.append(Damage(entry, found.fault))
             elif entry.is_gone or entry.state == "present":
                 self.unrecorded.append(entry)
+                self.size += found.read
         confirmed = await self._confirmed(suspects, changed=True)
         self.suspects += confirmed
         self.progress.done(len(seen) - len(confirmed), sum(one.read for one in seen.values()))
         if confirmed:
             self.progress.failed(len(confirmed))
-        size = sum(one.size or 0 for one in self.unrecorded)
-        if is_due(len(self.unrecorded), size, trio.current_time() - self.recorded_at):
+        if is_due(len(self.unrecorded), self.size, trio.current_time() - self.recorded_at):
             await self._record(until=None)
 
     async def _confirmed(self, suspects: Sequence[Damage], *, changed: bool) -> list[Damage]:
@@ -237,20 +238,24 @@ class Inspection(Struct):
         self.recorded_at = trio.current_time()
         if not self._may_record():
             self.verdict.unrecorded += len(self.unrecorded)
-            self.unrecorded.clear()
+            self._forget()
             _LOG.info("event %s: that its files were verified is not recorded", self.event_id)
             return
         try:
             with lock.opened(self.tree.root / lock.PATH) as held:
                 if await locked(held, until):
                     await trio.to_thread.run_sync(self._record_now)
-                    self.unrecorded.clear()
+                    self._forget()
                     return
         except StorageError as error:  # a full disk: what was found is no less true
             _LOG.info("event %s: %s", self.event_id, error)
         if until is not None:
             self.verdict.unrecorded += len(self.unrecorded)
         del self.unrecorded[:-_UNRECORDED]
+
+    def _forget(self) -> None:
+        self.unrecorded.clear()
+        self.size = 0
 
     def _record_now(self) -> None:
         durable = self.config.mirror_for(self.event_id).durability == "batch"
@@ -264,11 +269,11 @@ class Inspection(Struct):
         """Look for files that no row names."""
         folders = inventory.walk(self.tree)
         with translated(self.tree.name("")):
-            while (
-                not self.pace.stop.is_set()
-                and (some := await trio.to_thread.run_sync(next, folders, None)) is not None
-            ):
-                self.found += await self._ask(partial(_strays, *some))
+            while not self.pace.stop.is_set():
+                some = await trio.to_thread.run_sync(_bunch, folders)
+                if not some:
+                    break
+                self.found += await self._ask(partial(_strays, some))
 
     async def read_records(self) -> None:
         """Look whether SHA256SUMS and event.json say what the manifest says."""
@@ -328,7 +333,7 @@ class Inspection(Struct):
         except OSError:
             noted = 0  # nothing is known of earlier passes
         known = manifest.count("SELECT max(id) FROM passes")
-        return noted > known or manifest.meta(RESTORED) is True
+        return noted > known or manifest.meta(lock.RESTORED) is True
 
     async def _unknown(self) -> int:
         """Return how many files without a row are this mirror's own, by SHA256SUMS, and no pass has looked at yet."""
@@ -352,7 +357,7 @@ class Inspection(Struct):
         strays: list[str] = []
         for folder, paths in groupby(found, lambda path: split(path)[0]):
             for names in _some([split(path)[1] for path in paths]):
-                still = await self._ask(partial(_strays, folder, names))
+                still = await self._ask(partial(_strays, [(folder, names)]))
                 strays += await trio.to_thread.run_sync(self._standing, still)
         return strays
 
@@ -459,8 +464,19 @@ def _groups(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
         yield group
 
 
-def _strays(folder: str, names: Sequence[str], manifest: Manifest) -> list[str]:
-    return inventory.strays(manifest, folder, names)
+def _bunch(folders: Iterator[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    """Return the next folders, with some thousand names."""
+    some, names = [], 0
+    for folder, found in folders:
+        some.append((folder, found))
+        names += len(found)
+        if names >= _BUNCH:
+            break
+    return some
+
+
+def _strays(some: Sequence[tuple[str, Sequence[str]]], manifest: Manifest) -> list[str]:
+    return [path for folder, names in some for path in inventory.strays(manifest, folder, names)]
 
 
 def _some(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -40,9 +40,6 @@ from ninepic_mirror.errors import (
 )
 from ninepic_mirror.model import VARIANTS
 from ninepic_mirror.progress import choose
-from ninepic_mirror.sync.context import Options
-from ninepic_mirror.sync.mirror import LOCK_WAIT, sync_event
-from ninepic_mirror.sync.session import Session, StoppedError, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -53,6 +50,9 @@ if TYPE_CHECKING:
     from ninepic_mirror.config import Config
     from ninepic_mirror.model import Variant
     from ninepic_mirror.progress import Progress
+    from ninepic_mirror.sync.context import Options
+    from ninepic_mirror.sync.report import PassReport
+    from ninepic_mirror.sync.session import Session
 
 
 class Scrub(Struct):
@@ -155,11 +155,12 @@ class Scrub(Struct):
                 verdict.error = "the run ended before this event was looked at"
             else:
                 await self._verify(event_id, verdict)
-        except StoppedError:
-            pass  # the signal's own code is what counts
         except Exception as error:  # noqa: BLE001  one event must not keep the others from being verified
-            verdict.error = str(error)
-            self.codes.append(fail(self.console, error))
+            from ninepic_mirror.sync.session import StoppedError  # noqa: PLC0415  as in `_pass`
+
+            if not isinstance(error, StoppedError):  # else the signal's own code is what counts
+                verdict.error = str(error)
+                self.codes.append(fail(self.console, error))
         self.progress.finish()
         self.codes.append(Code.DAMAGED if verdict.is_damaged else Code.WHOLE)
         self.entries.append(verdict.as_json())
@@ -263,8 +264,7 @@ class Scrub(Struct):
             await self._set_aside(event_id, folder, path, fault)
         else:
             self.progress.note(f"{path}: {fault}; it is rebuilt from the files")
-        session = await self._open_session()
-        report = await sync_event(session, event_id, Options())
+        report = await self._pass(event_id)
         verdict.rebuilt = True
         verdict.fetched += report.downloaded
         if not report.whole:
@@ -288,14 +288,29 @@ class Scrub(Struct):
 
     async def _set_aside(self, event_id: int, folder: Path, path: Path, fault: str) -> None:
         with lock.opened(folder / lock.PATH) as held:
-            if not await locked(held, trio.current_time() + LOCK_WAIT):
+            if not await locked(held, trio.current_time() + lock.WAIT):
                 raise EventBusyError(event_id, held.holder())
             aside = await trio.to_thread.run_sync(set_aside, path)
         self.progress.note(
             f"{path}: {fault}; it is kept as {aside.name} and rebuilt from the files"
         )
 
+    async def _pass(
+        self, event_id: int, verdict: Verdict | None = None, had: Collection[Variant] = ()
+    ) -> PassReport:
+        """Make a pass like that of `sync`, or, with a verdict, one that has again what is damaged."""
+        # half of what the command needs to start, and most of its runs repair nothing
+        from ninepic_mirror.sync.context import Options  # noqa: PLC0415
+        from ninepic_mirror.sync.mirror import sync_event  # noqa: PLC0415
+
+        session, options = await self._open_session(), Options()
+        if verdict is not None:
+            session, options = self._asking(session, event_id, verdict, had)
+        return await sync_event(session, event_id, options)
+
     async def _open_session(self) -> Session:
+        from ninepic_mirror.sync.session import open_session  # noqa: PLC0415  as in `_pass`
+
         if self.session is None:
             assert self.asked.key is not None  # noqa: S101  only a repair asks for it
             opened = open_session(self.config, self.asked.key, self.progress)
@@ -309,12 +324,7 @@ class Scrub(Struct):
             return
         try:
             had = await event.variants()
-            session, options = self._asking(
-                await self._open_session(), event.event_id, verdict, had
-            )
-            report = await sync_event(session, event.event_id, options)
-        except StoppedError:
-            raise
+            report = await self._pass(event.event_id, verdict, had)
         except MirrorError as error:
             fail(self.console, error)
             self.codes.append(code_of(error))
@@ -322,7 +332,7 @@ class Scrub(Struct):
         else:
             verdict.fetched += report.downloaded
             verdict.tried = True
-            if options.adopt and not report.whole:
+            if verdict.is_behind and not report.whole:
                 self.codes.append(Code.NOT_WHOLE)
         await event.see_repaired(self.pace.until(self.stopped))
 
@@ -333,6 +343,8 @@ class Scrub(Struct):
 
         And not of those that never were mirrored (not in `had`): a pass that meets one for the first time fetches all of it.
         """
+        from ninepic_mirror.sync.context import Options  # noqa: PLC0415  as in `_pass`
+
         usual = self.config.mirror_for(event_id).variants
         damaged = {one.entry.variant for one in verdict.damages}
         meant = {*usual} if verdict.is_behind else {*usual}.intersection(had)
@@ -348,6 +360,7 @@ class Scrub(Struct):
             configured=usual,
             records=bool(verdict.records),
             adopt=verdict.is_behind,
+            reading=self.pace.until(self.stopped),
         )
 
 

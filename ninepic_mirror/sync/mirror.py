@@ -18,7 +18,7 @@ from ninepic_mirror.archive.store import Store
 from ninepic_mirror.errors import EventBusyError
 from ninepic_mirror.sync.context import Context, Options
 from ninepic_mirror.sync.session import Session, unwrapped
-from ninepic_mirror.sync.steps import RESTORED, Counters, Pass
+from ninepic_mirror.sync.steps import Counters, Pass
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.model import Details
     from ninepic_mirror.sync.report import PassReport
 
-LOCK_WAIT: Final = 10.0  # seconds (DESIGN §3, exit code 7)
+LOCK_WAIT: Final = lock.WAIT
 _LOCK_POLL: Final = 0.1
 
 
@@ -93,9 +93,9 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
         number = await trio.to_thread.run_sync(manifest.begin_pass, "quick")
         if held.last_pass >= number > 1:
             # In the manifest before the lock forgets it: until a pass has done all that follows, each next one sees it.
-            mark: dict[str, object] = {RESTORED: True}
+            mark: dict[str, object] = {lock.RESTORED: True}
             await trio.to_thread.run_sync(manifest.set_meta, mark)
-        restored = await trio.to_thread.run_sync(manifest.meta, RESTORED) is True
+        restored = await trio.to_thread.run_sync(manifest.meta, lock.RESTORED) is True
         await trio.to_thread.run_sync(held.note, number)
         yield Context(
             event_id=event_id,

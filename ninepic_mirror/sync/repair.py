@@ -81,7 +81,7 @@ def _clear(manifest: Manifest, store: Store) -> None:
 
 
 def _is_the_row(holdings: Holdings, store: Store, entry: Entry, pace: Pace) -> bool:
-    """Whether it is the row that was damaged: the file has its other hash. Then the row is corrected."""
+    """Whether it is the row that was damaged: the file has one of its hashes. Then the row is corrected."""
     sha256, xxh3 = hashlib.sha256(), xxhash.xxh3_128()
     path = entry.path or ""
     return feed(store.tree, path, pace, sha256.update, xxh3.update) and holdings.correct(

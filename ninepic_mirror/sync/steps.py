@@ -11,7 +11,7 @@ balance
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import trio
 from msgspec import Struct, structs
@@ -27,6 +27,7 @@ from ninepic_mirror.archive.balance import (
 )
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings, is_addressed, missed_photos
+from ninepic_mirror.archive.lock import RESTORED
 from ninepic_mirror.archive.verify import Pace
 from ninepic_mirror.sync import pipeline, recheck, repair
 from ninepic_mirror.sync.download import Downloader
@@ -40,11 +41,6 @@ if TYPE_CHECKING:
     from ninepic_mirror.model import Details
     from ninepic_mirror.sync.context import Context
     from ninepic_mirror.sync.planner import Remote
-
-
-RESTORED: Final = (
-    "restored"  # in `meta`: the manifest is an older copy, and no pass has listed everything since
-)
 
 
 class Counters(Struct):

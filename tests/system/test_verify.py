@@ -207,16 +207,20 @@ def test_what_the_manifest_does_not_know(mirror: Mirror, way: str) -> None:
     check_settled(mirror.folder)
 
 
-def test_a_row_that_lies_about_a_hash(mirror: Mirror) -> None:
+@pytest.mark.parametrize("column", ["sha256", "xxh3_128"])
+def test_a_row_that_lies_about_a_hash(mirror: Mirror, column: str) -> None:
     """Where size and the other hash agree it is the row that is corrected, and nothing is fetched."""
     row, sums = mirror.rows()[0], mirror.hashes()
     with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
-        manifest.execute("UPDATE files SET sha256 = ? WHERE path = ?", ["0" * 64, row.path])
+        before = [*manifest.execute("SELECT path, xxh3_128 FROM files")]
+        manifest.execute(f"UPDATE files SET {column} = ? WHERE path = ?", ["0" * 64, row.path])
         manifest.commit()
     assert faults(mirror.verify())[row.path] == "content"
     asked = photo_requests(mirror.service)
     done = mirror.repair()
-    assert (done.code, [one["repaired"] for one in entry(done)["damaged"]]) == (0, [True, True])
+    assert (done.code, {one["repaired"] for one in entry(done)["damaged"]}) == (0, {True})
+    with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
+        assert [*manifest.execute("SELECT path, xxh3_128 FROM files")] == before
     assert photo_requests(mirror.service) == asked
     assert {one.path: one.sha256 for one in mirror.rows()} == sums
     check_settled(mirror.folder)

@@ -23,6 +23,7 @@ SERVER: Final = """
 import gc, json, os, sys
 from functools import partial
 import h11, httpcore, httpx, msgspec, sqlite3, trio
+from ninepic_mirror.archive import lock
 from ninepic_mirror.cli import main, scrub, sweep, sync, verify
 from ninepic_mirror.ninepic.backoff import Backoff
 from ninepic_mirror.ninepic.limits import Limits
@@ -35,8 +36,8 @@ def run(order):
         os.dup2(os.open(f"{number}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     limits = Limits(**order["limits"], backoff=Backoff(0.01, 0.05))
     opened = partial(session.open_session, limits=limits, give_up=order["give_up"])
-    scrub.open_session = sweep.open_session = opened
-    mirror.LOCK_WAIT = order["lock_wait"]
+    session.open_session = sweep.open_session = opened
+    lock.WAIT = mirror.LOCK_WAIT = order["lock_wait"]
     sys.argv = ["ninepic-mirror", *order["words"]]
     main()
 

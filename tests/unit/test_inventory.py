@@ -158,7 +158,7 @@ def test_a_damaged_note_of_how_paths_are_made(shelf: Shelf, damage: dict[str, ob
 
 def test_strays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """What no row names is nobody's, whatever it is called; our own files are not."""
-    monkeypatch.setattr(inventory, "CHUNK", 2)
+    monkeypatch.setattr(inventory, "_NAMES", 2)
     folder = shelf.folder
     deep = folder / "2026-01-19/notes"
     deep.mkdir()

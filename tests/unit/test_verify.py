@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
 from ninepic_mirror.archive.files import Found
 from ninepic_mirror.archive.placement import Layout
+from ninepic_mirror.archive.readers import Readers, handfuls, width
 from ninepic_mirror.archive.verify import (
     Damage,
     Entry,
     Eye,
     Look,
     Pace,
-    Readers,
     Stopped,
     Where,
     barrier,
@@ -32,7 +33,6 @@ from ninepic_mirror.archive.verify import (
     look,
     match,
     share,
-    width,
 )
 from ninepic_mirror.errors import StorageError
 from tests.shelf import SIX, Shelf, jpeg, open_shelf, sha256, window
@@ -120,6 +120,7 @@ def test_match() -> None:
         return Entry(image_id, "large", path, size, sha, None, "present")
 
     damages = [
+        Damage(row("z", 5, "2", "z"), "content"),  # only its row is wrong
         Damage(row("a", 5, "1"), "missing"),
         Damage(row("b", 5, "2"), "content"),
         Damage(row("c", 5, "3"), "size"),
@@ -286,6 +287,27 @@ def test_only_right_bytes_are_decoded(shelf: Shelf, right: bool) -> None:
     assert seen == ([len(BODY)] if right else [])
 
 
+@pytest.mark.parametrize(
+    ("sha", "xxh3", "fault"),
+    [
+        ("right", "right", None),
+        ("right", None, None),
+        ("right", "0", "content"),
+        ("0", "right", "content"),
+    ],
+)
+def test_both_hashes(shelf: Shelf, sha: str, xxh3: str | None, fault: Fault | None) -> None:
+    """A row that has either hash wrong is damage; an old one may lack the cheaper."""
+    (row,) = (one for one in entries(shelf) if one.path == PATH)
+    assert row.xxh3_128 == xxhash.xxh3_128_hexdigest(BODY)
+    row = structs.replace(
+        row,
+        sha256=row.sha256 if sha == "right" else sha,
+        xxh3_128=row.xxh3_128 if xxh3 == "right" else xxh3,
+    )
+    assert look(shelf.tree, row, eye()).fault == fault
+
+
 def test_hash_of(shelf: Shelf) -> None:
     """Any file can be hashed."""
     assert hash_of(shelf.tree, PATH, Pace(None, threading.Event())) == ROW.sha256
@@ -329,7 +351,8 @@ def test_confirm_follows_a_row() -> None:
 def entries(shelf: Shelf) -> Sequence[Entry]:
     """Return rows of all files."""
     found = shelf.manifest.rows(
-        "SELECT image_id, variant, path, size, sha256, taken, state FROM files JOIN photos USING (image_id)"
+        "SELECT image_id, variant, path, size, sha256, taken, state, NULL, 0, NULL, xxh3_128"
+        " FROM files JOIN photos USING (image_id)"
     )
     return [Entry(*row) for row in found]  # type: ignore[arg-type]  # the columns are the fields, in order
 
@@ -346,12 +369,74 @@ def test_readers(shelf: Shelf) -> None:
 
 @pytest.mark.parametrize(
     ("size", "processors", "files"),
-    [(20_000, 1, 8), (20_000, 64, 8), (10**6, 2, 2), (10**6, 64, 4)],
+    [(20_000, 1, 4), (20_000, 64, 4), (10**6, 2, 2), (10**6, 64, 4)],
 )
 def test_width(size: int, processors: int, files: int) -> None:
     """Small files wait for the disk, large ones for a processor; many large ones at once make a disk seek."""
     row = Entry("a", "large", "a.jpg", size, None, None, "present")
     assert width([row, structs.replace(row, size=None)], processors) == files
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cut"),
+    [
+        ([], []),
+        ([10] * 40, [16, 16, 8]),
+        ([300_000] * 4, [3, 1]),
+        ([10, 10**8, 10**8, 10], [1, 1, 1, 1]),
+        ([None], [1]),
+    ],
+)
+def test_handfuls(sizes: list[int | None], cut: list[int]) -> None:
+    """The disk is asked for a few small files at once, or for one large: each is an open file, and paid for later."""
+    rows = [
+        Entry(f"{number}", "large", "a.jpg", size, None, None, "present")
+        for number, size in enumerate(sizes)
+    ]
+    found = [*handfuls(rows)]
+    assert [len(some) for some in found] == cut
+    assert [row for some in found for row in some] == rows
+
+
+def test_what_was_opened_ahead_is_given_back(shelf: Shelf) -> None:
+    """Whether it was looked at or not, also where some cannot be opened or have no place."""
+    rows = [*entries(shelf), structs.replace(ROW, path="none.jpg"), structs.replace(ROW, path=None)]
+    stop = threading.Event()
+    stop.set()
+    before = len(os.listdir("/proc/self/fd"))
+    for pace in (Pace(None, threading.Event()), Pace(None, stop)):
+        with Readers(shelf.tree, Eye(pace)) as readers:
+            readers.look(rows, WHERE)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_the_memory_holds_is_dropped_before_it_is_read(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By either way to look at a file, and once more behind it."""
+    said: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *call: said.append((call[3], call[2])))
+    drop, fetch = (os.POSIX_FADV_DONTNEED, 0), (os.POSIX_FADV_WILLNEED, len(BODY))
+    look(shelf.tree, ROW, eye())
+    assert said == [drop, drop]
+    said.clear()
+    with Readers(shelf.tree, eye()) as readers:
+        readers.look([ROW], WHERE)
+    assert said == [drop, fetch, drop]
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EINVAL, "no"), AttributeError("macOS")])
+def test_a_system_that_takes_no_advice(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """What is read is no less true."""
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(os, "posix_fadvise", fail)
+    with Readers(shelf.tree, eye()) as readers:
+        assert {one.fault for one in readers.look(entries(shelf), WHERE).values()} == {None}
 
 
 def test_readers_stop(shelf: Shelf) -> None:
