@@ -104,6 +104,7 @@ class Readers:
             for entry, begun in zip(entries, opened, strict=True):
                 try:
                     yield entry, look(tree, entry, self._eye, where, begun)
+                    self._eye.pace.advanced.set()
                 except StorageError as error:
                     yield entry, Look(error=error)
         finally:

@@ -208,6 +208,9 @@ class Pace:
         rate: Bytes a second, None for as fast as it goes.
         stop: Set to end every wait.
         clock: Seconds, from any start.
+
+    Attributes:
+        advanced: Set when a file has been looked at.
     """
 
     def __init__(
@@ -218,6 +221,7 @@ class Pace:
     ) -> None:
         self._rate, self._clock, self.stop = rate, clock, stop
         self._account = _Account()
+        self.advanced = threading.Event()
 
     def until(self, stop: threading.Event) -> Pace:
         """Return one that ends with another event, and keeps below the same rate together with this one."""

@@ -10,7 +10,7 @@ import sys
 import threading
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 from msgspec import Struct, field, structs
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from ninepic_mirror.sync.context import Options
     from ninepic_mirror.sync.report import PassReport
     from ninepic_mirror.sync.session import Session
+
+_GRACE: Final = 0.05  # seconds between two looks whether a run whose time is over has read one file
 
 
 class Scrub(Struct):
@@ -120,6 +122,9 @@ class Scrub(Struct):
     async def _time(self) -> None:
         if self.asked.seconds is not None:
             await trio.sleep(self.asked.seconds)
+            # A file larger than rate and time allow would otherwise be begun in vain by every run.
+            while not self.pace.advanced.is_set():  # noqa: ASYNC110  set by a thread that is not trio's
+                await trio.sleep(_GRACE)
             self.is_late = True
             self.stop.set()
 

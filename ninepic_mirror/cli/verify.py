@@ -66,7 +66,7 @@ def _percent(text: str) -> int:
 )  # fmt: skip
 @click.option(
     "--max-duration", callback=_read(_duration, "2h"), metavar="TIME",
-    help="Read no longer, such as 2h; the next run goes on.",
+    help="Read no longer, such as 2h, but one file; the next run goes on.",
 )  # fmt: skip
 @click.option("--decode", is_flag=True, help="Decode the pictures, too.")
 @click.option("--json", is_flag=True, help="Print one JSON object.")

@@ -345,6 +345,17 @@ def test_time_is_over(mirror: Mirror) -> None:
     assert "; the next run begins with them" in done.out
 
 
+def test_one_file_is_read_however_little_time_there_is(mirror: Mirror) -> None:
+    """A file for which rate and time do not suffice is read once, so that runs do not stand still before it."""
+    few = ("--max-duration", "1s", "--max-rate", "5kB/s")
+    checked = [entry(mirror.verify(*few))["checked"] for _ in range(2)]
+    assert min(checked) >= 1
+    path = mirror.folder / ".ninepic-mirror/manifest.sqlite3"
+    with closing(sqlite3.connect(path)) as manifest:
+        looked = "SELECT count(*) FROM files WHERE verified_at IS NOT NULL"
+        assert manifest.execute(looked).fetchone() == (sum(checked),)
+
+
 def test_time_is_over_amid_damage(mirror: Mirror) -> None:
     """Damaged files are looked at twice, within the same rate and time; what was seen by then is told."""
     for row in mirror.rows():
