@@ -31,6 +31,7 @@ class Erased(TypedDict):
 
     event_id: int
     forgotten: list[str]
+    before: list[str]
     ahead: list[str]
     files: int
     bytes: int
@@ -185,6 +186,29 @@ def test_an_unknown_id(commands: Commands, service: Service) -> None:
     assert forget(commands, name, "--event", 457).code == 9
 
 
+def test_a_mistyped_id_is_not_taken_for_one_forgotten_before(
+    commands: Commands, service: Service
+) -> None:
+    """What the event never had is told apart, also where it is asked; one with too much at its ends is refused."""
+    sync(commands, service)
+    name = victim(commands)
+    for odd in (f" {name}", f"{name}\n", f"{name}\r", f"\ufeff{name}", f"{name}\u200b", " ", ""):
+        refused = forget(commands, odd, "--event", 456)
+        assert (refused.code, refused.says_one_line_and_cure()) == (2, True)
+        assert ascii(odd) in refused.err
+    assert not (folder_of(commands) / ".ninepic-mirror/forgotten").exists()
+
+    words = ("forget", name, f"{name}x", "--event", 456, "--root", "m", "--yes")
+    first = commands.run(*words)
+    assert (first.code, "forgotten before" in first.out) == (0, False)
+    assert f"1 photo that this mirror never had, look at the id: {name}x" in first.out
+    second = commands.run(*words)
+    assert "2 photos forgotten before" in second.out
+    assert "never had" not in second.out
+    third = erased(forget(commands, name, f"{name}y", "--event", 456))
+    assert (third["forgotten"], third["before"], third["ahead"]) == ([], [name], [f"{name}y"])
+
+
 @pytest.mark.parametrize("damage", ["lost", "state", "corrupt", "new"])
 def test_another_event_that_cannot_tell(commands: Commands, serve: Serve, damage: str) -> None:
     """What a manifest cannot tell is not taken for "holds nothing": nothing is removed, or the files go by name."""
@@ -273,7 +297,7 @@ def test_an_older_manifest_is_brought_back(
     assert traces(commands, name) == []
     assert sync(commands, service).entry["files"]["present"] == 118
     again = forget(commands, name)
-    assert (again.code, erased(again)["ahead"]) == (0, [name])
+    assert (again.code, erased(again)["before"], erased(again)["ahead"]) == (0, [name], [])
 
 
 @pytest.mark.parametrize("way", ["forget", "verify"])
