@@ -234,8 +234,8 @@ class Scrub(Struct):
                 await event.find_strays()
                 await event.read_records()
             await event.settle()
-            if verdict.errors:
-                self.codes.append(fail(self.console, verdict.errors[0]))
+            if unreadable := [*verdict.closed, *verdict.errors]:
+                self.codes.append(fail(self.console, unreadable[0]))
             if verdict.needs_pass and self.asked.key is not None and not self.stopping.is_set():
                 await self._repair(event, verdict)
 
