@@ -18,7 +18,7 @@ from msgspec import Struct, field, structs
 from ninepic_mirror.archive import lock
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.manifest import Manifest, ManifestError, set_aside
+from ninepic_mirror.archive.manifest import Manifest, ManifestError, refuse_other, set_aside
 from ninepic_mirror.archive.sanity import complaint
 from ninepic_mirror.archive.veiled import is_behind
 from ninepic_mirror.archive.verify import Pace
@@ -272,6 +272,7 @@ class Scrub(Struct):
 
     def _check_manifest(self, event_id: int, path: Path) -> str | None:
         """Return what is wrong with the manifest itself."""
+        refuse_other(path)
         with translated(str(path)):
             if not path.is_file():
                 return "the manifest is lost"
