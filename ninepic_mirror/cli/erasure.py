@@ -296,14 +296,18 @@ def erase(
     Args:
         tree: The event folder.
         manifest: Open.
-        last_pass: The last pass that the lock knows of.
+        last_pass: The last pass that the lock knows of; 0: the lock was lost, and nothing tells what was made.
         layout: The configured one.
         ids: The photos.
 
     Raises:
         StorageError: The disk said no; the next pass goes on.
     """
-    if last_pass > manifest.count("SELECT max(id) FROM passes") or manifest.meta(RESTORED) is True:
+    known = manifest.count("SELECT max(id) FROM passes")
+    if not last_pass and known:
+        # It may be an older copy: the next pass looks at what SHA256SUMS names beside it, and until then verify says so.
+        manifest.set_meta({RESTORED: True})
+    if last_pass > known or manifest.meta(RESTORED) is True:
         # An older copy: SHA256SUMS, written anew of it, would lose what it says of newer files, as a pass keeps it.
         with translated(tree.name("")):
             Holdings(manifest, last_pass).doubt(sums.named_lines(tree))
