@@ -665,7 +665,12 @@ def test_something_else_in_the_place_of_the_manifest(mirror: Mirror, what: str) 
     else:
         os.mkfifo(place)
     flags = mirror.service.flags
-    for words in (("verify",), ("verify", "--repair", *flags), ("sync", *flags)):
+    for words in (
+        ("verify",),
+        ("verify", "--repair", *flags),
+        ("sync", *flags),
+        ("sync", "--dry-run", *flags),
+    ):
         done = mirror.commands.run(*words, "456", "--root", "m")
         assert (words, done.code, done.says_one_line_and_cure()) == (words, 6, True)
         assert f"a {'folder' if what == 'folder' else 'named pipe'}" in done.err
