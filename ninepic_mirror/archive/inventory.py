@@ -17,9 +17,9 @@ from ninepic_mirror.archive.verify import Entry, Where
 from ninepic_mirror.model import VARIANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ninepic_mirror.archive.files import Tree
+    from ninepic_mirror.archive.files import Kind, Tree
     from ninepic_mirror.archive.manifest import Manifest, Value
     from ninepic_mirror.archive.verify import Key
 
@@ -167,21 +167,24 @@ def twins(manifest: Manifest, key: Key) -> list[str]:
     return [str(row[0]) for row in found]
 
 
-def walk(tree: Tree, start: str = "") -> Iterator[tuple[str, list[str]]]:
+def walk(
+    tree: Tree, start: str = "", closed: Callable[[str, OSError], object] | None = None
+) -> Iterator[tuple[str, list[str]]]:
     """Yield what may be nobody's: some names of one folder at a time, without folders and what is ours.
 
     Args:
         tree: The event folder.
         start: The folder below it to begin with.
+        closed: Told of a folder that cannot be looked into, which then does not end the walk.
 
     Raises:
-        OSError: As the system says.
+        OSError: As the system says, without `closed`.
     """
     waiting = [start]
     while waiting:  # not by recursion: however deep somebody's folders are
         folder = waiting.pop()
         names: list[str] = []
-        for name, kind in tree.entries(folder):
+        for name, kind in _entries(tree, folder, closed):
             if kind == "folder":
                 if name != OWN_FOLDER:
                     waiting.append(f"{folder}/{name}" if folder else name)
@@ -192,6 +195,17 @@ def walk(tree: Tree, start: str = "") -> Iterator[tuple[str, list[str]]]:
                     names = []
         if names:
             yield folder, names
+
+
+def _entries(
+    tree: Tree, folder: str, closed: Callable[[str, OSError], object] | None
+) -> Iterator[tuple[str, Kind]]:
+    try:
+        yield from tree.entries(folder)
+    except OSError as error:
+        if closed is None:
+            raise
+        closed(folder, error)
 
 
 def _is_ours(folder: str, name: str) -> bool:

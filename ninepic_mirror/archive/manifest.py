@@ -85,9 +85,10 @@ class Manifest:
             migrations: What brings it from each version to the next.
 
         Raises:
-            StorageError: It cannot be opened, or a newer version of this program wrote it.
+            StorageError: It cannot be opened, what stands there is no file, or a newer version of this program wrote it.
             ManifestError: It is damaged.
         """
+        refuse_other(path)
         has_log = _size(Path(f"{path}-wal")) > 0
         manifest = cls(path, _connect(path, str(path)), migrations)
         try:
@@ -280,6 +281,23 @@ def set_aside(path: Path) -> Path:
             with suppress(FileNotFoundError):
                 Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
     return aside
+
+
+def refuse_other(path: Path) -> None:
+    """Refuse what stands in a manifest's place and is no file: nothing is read from it, and it keeps a new one out.
+
+    Raises:
+        StorageError: Such a thing stands there.
+    """
+    with translated(str(path)):
+        if path.is_file() or not path.exists():
+            return
+        what = "a folder" if path.is_dir() else "a named pipe, a socket or a device"
+    raise StorageError(
+        str(path),
+        f"{what} stands where the manifest is due",
+        "move it away, then run sync again: it rebuilds the manifest from the files",
+    )
 
 
 @contextmanager

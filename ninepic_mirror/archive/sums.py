@@ -231,16 +231,21 @@ def named_lines(tree: Tree) -> Iterator[tuple[str, str]]:
         if kind == "folder" and name != OWN_FOLDER and name.isascii()
     ]
     for top in ["", *tops]:
-        if not _stands(tree, sums_path(top)):
-            continue
-        with (
-            tree.opened(sums_path(top)) as descriptor,
-            os.fdopen(os.dup(descriptor), "rb") as file,
-        ):
-            for line in iter(partial(file.readline, _LONGEST), b""):
-                if (found := _LINE.fullmatch(line)) and _is_plain(found[2], nested=bool(top)):
-                    path = found[2].decode("ascii")
-                    yield (f"{top}/{path}" if top else path), found[1].decode("ascii")
+        yield from lines_of(tree, top)
+
+
+def lines_of(tree: Tree, top: str) -> Iterator[tuple[str, str]]:
+    """As `named_lines`, of one top-level folder. Raises OSError."""
+    if not _stands(tree, sums_path(top)):
+        return
+    with (
+        tree.opened(sums_path(top)) as descriptor,
+        os.fdopen(os.dup(descriptor), "rb") as file,
+    ):
+        for line in iter(partial(file.readline, _LONGEST), b""):
+            if (found := _LINE.fullmatch(line)) and _is_plain(found[2], nested=bool(top)):
+                path = found[2].decode("ascii")
+                yield (f"{top}/{path}" if top else path), found[1].decode("ascii")
 
 
 def _is_plain(path: bytes, *, nested: bool) -> bool:

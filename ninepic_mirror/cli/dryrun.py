@@ -135,8 +135,8 @@ def _look(
     Raises:
         StorageError: There is one, but it cannot be read.
     """
+    root = mirrors.root_of(config)
     try:
-        root = mirrors.root_of(config)
         with mirrors.opened(root, event_id) as (manifest, _):
             # A variant that was added has to be listed everywhere for its addresses (sync.mirror does likewise).
             had = manifest.meta("variants")
@@ -161,7 +161,7 @@ def _look(
                 _addresses(manifest),
             )
     except NotMirroredError:
-        return Local()
+        return Local(rebuilt=event_id in mirrors.lost(root))
 
 
 def _addresses(manifest: Manifest) -> list[Photo]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TextIO
+from unicodedata import category
 
 import click
 import trio
@@ -47,15 +48,22 @@ class Holder(Struct, frozen=True):
         event_id: The event.
         name: As last heard.
         held: Of the photos, those that it knows.
-        ahead: Those that it never saw, or has forgotten already.
+        before: Those that it has forgotten already.
+        ahead: Those that it never had: one that comes later, or an id that is wrong.
         files: How many files it has of them.
     """
 
     event_id: int
     name: str | None
     held: tuple[str, ...]
+    before: tuple[str, ...]
     ahead: tuple[str, ...]
     files: int
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All that it is to forget."""
+        return (*self.held, *self.before, *self.ahead)
 
     @property
     def title(self) -> str:
@@ -111,17 +119,17 @@ class Erasure(Struct):
         looked = there if self.event_id is None else [self.event_id]
         for event_id in looked:
             try:
-                holder, forgotten = self._holder(event_id)
+                holder = self._holder(event_id)
             except UsageError:
                 raise
             except MirrorError as error:
                 _advise(error)
                 self.codes.append(fail(self.console, error))
-                nobody = Holder(event_id, None, (), (), 0)
+                nobody = Holder(event_id, None, (), (), (), 0)
                 self.entries.append(_entry(nobody, Gone(), str(error)))
                 continue
-            known |= {*holder.held, *forgotten}
-            if holder.held or holder.ahead:
+            known |= {*holder.held, *holder.before}
+            if holder.ids:
                 self.holders.append(holder)
         if self.codes:
             self.console.warn(
@@ -130,6 +138,13 @@ class Erasure(Struct):
             )
             return False
         unknown = [one for one in self.ids if one not in known]
+        # Such an id can be the service's, but one that nobody knows was copied with too much, or with nothing.
+        if odd := [one for one in unknown if not one or _has_blank_end(one)]:
+            raise UsageError(
+                f"{', '.join(map(ascii, odd))}: empty, or with white space or control characters at an end, and no photo"
+                " is known by it; nothing was removed",
+                "give the id alone, as the name of the photo's file or the manifest has it",
+            )
         if unknown and self.event_id is None:
             events = ", ".join(map(str, looked)) or "none is mirrored here"
             raise UsageError(
@@ -151,7 +166,7 @@ class Erasure(Struct):
                     + ("" if self.event_id else f"; {_ONE}"),
                 )
 
-    def _holder(self, event_id: int) -> tuple[Holder, list[str]]:
+    def _holder(self, event_id: int) -> Holder:
         root = mirrors.root_of(self.config)
         with mirrors.opened(root, event_id, veiled=False) as (manifest, _):
             with Tree(root.folder_of(event_id) or root.path) as tree:
@@ -167,10 +182,10 @@ class Erasure(Struct):
                 for one in self.ids
                 if manifest.rows("SELECT 1 FROM photos WHERE image_id = ?", [one])
             ]
-            forgotten = [one for one in self.ids if veil.hides(one)]
+            before = [one for one in self.ids if one not in held and veil.hides(one)]
             # A rebuild that was cut off has not adopted yet what stands in the folders.
             asked = self.event_id is not None or manifest.meta("adopted") is None
-            ahead = [one for one in self.ids if one not in held and (asked or one in forgotten)]
+            ahead = [one for one in self.ids if asked and one not in {*held, *before}]
             files = sum(
                 manifest.count(
                     "SELECT count(*) FROM files WHERE image_id = ? AND path IS NOT NULL", [one]
@@ -178,7 +193,7 @@ class Erasure(Struct):
                 for one in held
             )
         title = name if isinstance(name, str) else None
-        return Holder(event_id, title, tuple(held), tuple(ahead), files), forgotten
+        return Holder(event_id, title, tuple(held), tuple(before), tuple(ahead), files)
 
     def confirm(self, stdin: TextIO | None) -> None:
         """Ask whether it is meant.
@@ -196,6 +211,8 @@ class Erasure(Struct):
             self.console.say(
                 f"{one.title}: {photos}, {count(one.files, 'file')}, and what the trash has of them"
             )
+            if one.ahead:
+                self.console.say(f"  {_never_had(one)}")
         click.confirm("Remove them for good", abort=True, err=True)
 
     async def run(self, stopping: trio.Event) -> int:
@@ -232,7 +249,6 @@ class Erasure(Struct):
             if not await locked(held, trio.current_time() + lock.WAIT):
                 raise EventBusyError(event_id, held.holder())
             durable = settings.durability == "batch"
-            ids = (*holder.held, *holder.ahead)
 
             def work() -> Gone:
                 path = root.manifest_path(folder)
@@ -240,15 +256,17 @@ class Erasure(Struct):
                     Tree(folder, durable=durable) as tree,
                     Manifest.open(path, durable=durable) as manifest,
                 ):
-                    return erase(tree, manifest, held.last_pass, settings.layout, ids)
+                    return erase(tree, manifest, held.last_pass, settings.layout, holder.ids)
 
             return await trio.to_thread.run_sync(work)
 
     def _lines(self, holder: Holder, gone: Gone) -> Iterator[str]:
         size = f", {format_size(gone.bytes)}" if gone.files else ""
         yield f"{holder.title}: {count(gone.photos, 'photo')} forgotten, {count(gone.files, 'file')} removed{size}"
+        if holder.before:
+            yield f"  {count(len(holder.before), 'photo')} forgotten before: kept from coming back"
         if holder.ahead:
-            yield f"  {count(len(holder.ahead), 'photo')} not known here, or forgotten before: kept from coming back"
+            yield f"  {_never_had(holder)}; kept from coming"
         for copy in gone.copies:
             yield f"  {copy}, a copy of an older manifest, named them and was removed"
         for twin in gone.twins[:SHOWN]:
@@ -276,17 +294,18 @@ def erase(
     Args:
         tree: The event folder.
         manifest: Open.
-        last_pass: The last pass that the lock knows of.
+        last_pass: The last pass that the lock knows of; 0: the lock was lost, and nothing tells what was made.
         layout: The configured one.
         ids: The photos.
 
     Raises:
         StorageError: The disk said no; the next pass goes on.
     """
-    if (
-        last_pass > manifest.count("SELECT max(id) FROM passes")
-        or manifest.meta(lock.RESTORED) is True
-    ):
+    known = manifest.count("SELECT max(id) FROM passes")
+    if not last_pass and known:
+        # It may be an older copy: the next pass looks at what SHA256SUMS names beside it, and until then verify says so.
+        manifest.set_meta({lock.RESTORED: True})
+    if last_pass > known or manifest.meta(lock.RESTORED) is True:
         # An older copy: SHA256SUMS, written anew of it, would lose what it says of newer files, as a pass keeps it.
         with translated(tree.name("")):
             Holdings(manifest, last_pass).doubt(sums.named_lines(tree))
@@ -307,6 +326,18 @@ def _advise(error: Exception) -> None:
         error.cure = error.cure.replace("run sync again", "run forget again")
 
 
+def _has_blank_end(image_id: str) -> bool:
+    return any(
+        one.isspace() or category(one) in {"Cc", "Cf"} for one in image_id[:1] + image_id[-1:]
+    )
+
+
+def _never_had(holder: Holder) -> str:
+    shown = [*map(_named, holder.ahead[:SHOWN]), *(["…"] if len(holder.ahead) > SHOWN else [])]
+    photos = count(len(holder.ahead), "photo")
+    return f"{photos} that this mirror never had, look at the id: {', '.join(shown)}"
+
+
 def _named(image_id: str) -> str:
     """Return an id for people: an id may be of any length and any characters."""
     text = plain(image_id) or "''"
@@ -318,6 +349,7 @@ def _entry(holder: Holder, gone: Gone, error: str | None = None) -> dict[str, ob
         "event_id": holder.event_id,
         "name": holder.name,
         "forgotten": list(holder.held),
+        "before": list(holder.before),
         "ahead": list(holder.ahead),
         "files": gone.files,
         "bytes": gone.bytes,

@@ -30,6 +30,7 @@ class Local(Struct):
         rate: Bytes per second of the last pass that fetched something, None when there was none.
         lost: Files that were fetched and are not in place any more.
         addresses: Some photos with their addresses.
+        rebuilt: The manifest is lost: files that stand on the disk would be taken in, nobody knows yet how many.
     """
 
     known: Known = field(default_factory=Known)
@@ -40,6 +41,7 @@ class Local(Struct):
     rate: float | None = None
     lost: int = 0
     addresses: list[Photo] = field(default_factory=list)
+    rebuilt: bool = False
 
 
 class Sample(Struct):
@@ -68,7 +70,7 @@ class Forecast(Struct):
 
     @property
     def files(self) -> int:
-        """Files that would be fetched."""
+        """Files that would be fetched; where the manifest is lost, at most."""
         return self.new * len(self.variants) + self.local.wanted + self.local.lost
 
     def size(self) -> int | None:
@@ -110,7 +112,11 @@ class Forecast(Struct):
         yield f"  to be listed: {self._listings()}"
         pending = f"{local.wanted:,} of them pending from earlier"
         pending += f", {local.lost:,} missing from the disk" if local.lost else ""
-        yield f"  to be fetched: {count(self.files, 'file')}, {pending}"
+        if local.rebuilt:
+            yield "  the manifest is lost: it is rebuilt, and the files that stand on the disk whole are taken in, not fetched"
+            yield f"  to be fetched: at most {count(self.files, 'file')}, less those taken in; for all of them:"
+        else:
+            yield f"  to be fetched: {count(self.files, 'file')}, {pending}"
         if self.files:
             yield from self._estimates(settings)
 
@@ -146,6 +152,7 @@ class Forecast(Struct):
             "files_to_fetch": self.files,
             "pending": self.local.wanted,
             "lost": self.local.lost,
+            "manifest_lost": self.local.rebuilt,
             "estimated_bytes": self.size(),
             "estimated_seconds": None if estimate is None else round(estimate[0], 1),
             "estimated_from": None if estimate is None else estimate[1],

@@ -18,7 +18,7 @@ import trio
 from msgspec import Struct, field
 
 from ninepic_mirror.archive import about, inventory, lock, sums
-from ninepic_mirror.archive.faults import translated
+from ninepic_mirror.archive.faults import storage_error, translated
 from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.readers import Readers
@@ -267,13 +267,17 @@ class Inspection(Struct):
 
     async def find_strays(self) -> None:
         """Look for files that no row names."""
-        folders = inventory.walk(self.tree)
-        with translated(self.tree.name("")):
-            while not self.pace.stop.is_set():
-                some = await trio.to_thread.run_sync(_bunch, folders)
-                if not some:
-                    break
-                self.found += await self._ask(partial(_strays, some))
+        folders = inventory.walk(self.tree, closed=self._close)
+        while not self.pace.stop.is_set() and (
+            some := await trio.to_thread.run_sync(_bunch, folders)
+        ):
+            self.found += await self._ask(partial(_strays, some))
+
+    def _close(self, path: str, error: OSError) -> None:
+        """Note that a folder, or a record, may not be looked into: it keeps nothing else from being looked at."""
+        found = storage_error(error, self.tree.name(path))
+        if not any(f"{found.path}/".startswith(f"{one.path}/") for one in self.verdict.closed):
+            self.verdict.closed.append(found)
 
     async def read_records(self) -> None:
         """Look whether SHA256SUMS and event.json say what the manifest says."""
@@ -291,10 +295,13 @@ class Inspection(Struct):
         thorough = not self.asked.quick
 
         def blame(manifest: Manifest) -> Fault | None:
-            with translated(self.tree.name(path)):
+            try:
                 if top is None:
                     return about.blame(self.tree, manifest, thorough=thorough)
                 return sums.blame(self.tree, manifest, top, thorough=thorough)
+            except OSError as error:
+                self._close(path, error)
+                return None
 
         return await self._ask(blame)
 
@@ -340,8 +347,13 @@ class Inspection(Struct):
         strays = {*self.verdict.strays}
 
         def named() -> list[str]:
-            with translated(self.tree.name("")):
-                return [path for path, _ in sums.named_lines(self.tree) if path in strays]
+            paths: list[str] = []
+            for top in sorted({path.partition("/")[0] if "/" in path else "" for path in strays}):
+                try:
+                    paths += [path for path, _ in sums.lines_of(self.tree, top) if path in strays]
+                except OSError as error:
+                    self._close(sums.sums_path(top), error)
+            return paths
 
         found = await trio.to_thread.run_sync(named) if strays else []
         self.verdict.named = len(found)
@@ -362,8 +374,14 @@ class Inspection(Struct):
         return strays
 
     def _standing(self, paths: Sequence[str]) -> list[str]:
-        with translated(self.tree.name("")):
-            return [path for path in paths if self.tree.stat(path) is not None]
+        def stands(path: str) -> bool:
+            try:
+                return self.tree.stat(path) is not None
+            except OSError as error:
+                self._close(split(path)[0], error)
+                return False
+
+        return [path for path in paths if stands(path)]
 
     def _wrong(self) -> list[str]:
         """Return where files stand that are not what their rows say: they may be each other's."""
@@ -384,7 +402,7 @@ class Inspection(Struct):
     def _trash(self) -> Iterator[str]:
         """Yield what lies in the trash, where it may be all that is left of a file."""
         if any(one.entry.is_gone for one in self.verdict.damages):
-            for folder, names in inventory.walk(self.tree, TRASH.rstrip("/")):
+            for folder, names in inventory.walk(self.tree, TRASH.rstrip("/"), self._close):
                 yield from (f"{folder}/{name}" for name in names)
 
     def _match(self, strays: Sequence[str], twins: Sequence[str]) -> dict[Key, str]:

@@ -15,7 +15,7 @@ from ninepic_mirror.archive import about, forgotten, lock, sums
 from ninepic_mirror.archive.balance import balance, counted, failures
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.listings import hours
-from ninepic_mirror.archive.manifest import NAME, Manifest, reading
+from ninepic_mirror.archive.manifest import NAME, Manifest, reading, refuse_other
 from ninepic_mirror.archive.root import MARKER, OWN_FOLDER, Root
 from ninepic_mirror.archive.veiled import veil
 from ninepic_mirror.errors import MirrorError, NotMirroredError, StorageError
@@ -97,6 +97,7 @@ def opened(root: Root, event_id: int, *, veiled: bool = True) -> Iterator[tuple[
     if folder is None:
         raise NotMirroredError(event_id, str(root.path))
     path = root.manifest_path(folder)
+    refuse_other(path)
     with translated(str(path)):
         if not path.is_file():
             raise NotMirroredError(event_id, str(root.path))

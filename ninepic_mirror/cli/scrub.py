@@ -18,7 +18,7 @@ from msgspec import Struct, field, structs
 from ninepic_mirror.archive import lock
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.manifest import Manifest, ManifestError, set_aside
+from ninepic_mirror.archive.manifest import Manifest, ManifestError, refuse_other, set_aside
 from ninepic_mirror.archive.sanity import complaint
 from ninepic_mirror.archive.veiled import is_behind
 from ninepic_mirror.archive.verify import Pace
@@ -240,8 +240,8 @@ class Scrub(Struct):
                 await event.find_strays()
                 await event.read_records()
             await event.settle()
-            if verdict.errors:
-                self.codes.append(fail(self.console, verdict.errors[0]))
+            if unreadable := [*verdict.closed, *verdict.errors]:
+                self.codes.append(fail(self.console, unreadable[0]))
             if verdict.needs_pass and self.asked.key is not None and not self.stopping.is_set():
                 await self._repair(event, verdict)
 
@@ -277,6 +277,7 @@ class Scrub(Struct):
 
     def _check_manifest(self, event_id: int, path: Path) -> str | None:
         """Return what is wrong with the manifest itself."""
+        refuse_other(path)
         with translated(str(path)):
             if not path.is_file():
                 return "the manifest is lost"

@@ -114,7 +114,8 @@ def _lack(report: PassReport, title: str, next_command: str) -> Iterator[str]:
     # Stopped before everything was listed, what is missing is known only roughly.
     if untried > 0 and not report.stopped:
         yield f"  {count(untried, 'file')} had not been tried when the pass ended"
-    yield f"  {count(report.present, 'file')} of {count(report.photos, 'photo')} are safe in {report.folder or '?'}"
+    verb = "is" if report.present == 1 else "are"
+    yield f"  {count(report.present, 'file')} of {count(report.photos, 'photo')} {verb} safe in {report.folder or '?'}"
     yield "  next: run the same command again; it fetches what is missing and nothing else"
 
 

@@ -60,6 +60,7 @@ class Verdict(Struct):
         tried: A repair has asked for what is damaged.
         notes: What else is worth telling of files that are as they were.
         errors: Why files could not be looked at, one a file.
+        closed: Why folders could not be looked into, or SHA256SUMS and event.json not be read, one a place.
         unrecorded: How many files that are right the next run reads again, because it could not be recorded.
         gone: Damaged files whose photo has left the event since.
         fetched: Files that came over the network.
@@ -85,6 +86,7 @@ class Verdict(Struct):
     adopted: int = 0
     tried: bool = False
     errors: list[StorageError] = field(default_factory=list)
+    closed: list[StorageError] = field(default_factory=list)
     unrecorded: int = 0
     gone: set[Key] = field(default_factory=set)
     fetched: int = 0
@@ -99,7 +101,7 @@ class Verdict(Struct):
         """Begin anew, but for what was done to the manifest."""
         self.checked = self.bytes = 0
         self.damages, self.strays, self.notes = [], [], []
-        self.errors, self.unrecorded, self.records = [], 0, []
+        self.errors, self.closed, self.unrecorded, self.records = [], [], 0, []
         self.older, self.unknown, self.named, self.adopted = False, 0, 0, 0
 
     @property
@@ -163,7 +165,9 @@ class Verdict(Struct):
             "adopted": self.adopted,
             "rebuilt": self.rebuilt,
             "fetched": self.fetched,
-            "unreadable": [{"path": one.path, "error": one.text} for one in self.errors],
+            "unreadable": [
+                {"path": one.path, "error": one.text} for one in [*self.closed, *self.errors]
+            ],
             "unrecorded": self.unrecorded,
             "notes": [{"path": entry.path, "text": text} for entry, text in self.notes],
             "error": self.error,
@@ -194,6 +198,9 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
     repaired = len(lines) - len(left)
     if verdict.rebuilt:
         yield f"{title}: the manifest was lost or damaged; it was rebuilt from the files"
+    if verdict.closed:
+        yield f"{title}: {count(len(verdict.closed), 'place')} could not be looked into:"
+        yield from _bounded([f"  {plain(str(one))}" for one in verdict.closed], everything)
     if verdict.errors:
         yield f"{title}: {count(len(verdict.errors), 'file')} could not be looked at:"
         yield from _bounded([f"  {plain(str(one))}" for one in verdict.errors], everything)

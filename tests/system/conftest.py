@@ -44,6 +44,7 @@ class Entry(TypedDict):
     new: int
     hours_to_list: int
     files_to_fetch: int
+    manifest_lost: bool
     estimated_bytes: int
     mirror: dict[str, object] | None
     flags: dict[str, bool]

@@ -204,3 +204,45 @@ def test_closed_event_folder(
     synced = plainly(commands, "sync", 456, 457, *flags, "--json")
     assert (synced.code, synced.says_one_line_and_cure()) == (6, True)
     assert [entry["whole"] for entry in synced.document["events"]] == [False, True]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="setpriv is Linux's")
+@pytest.mark.parametrize("below", ["day", "hour", "SHA256SUMS", "listed"])
+def test_a_closed_folder_of_photos(
+    commands: Commands, service: Service, tmp_path: Path, closed: Callable[[Path], Path], below: str
+) -> None:
+    """It is named, 6, as one closed file is; what is found in the other folders is shown, strays too."""
+    flags = [*service.flags, "--root", "m"]
+    assert commands.run("sync", 456, *flags).code == 0
+    (folder,) = (tmp_path / "m").glob("456-*")
+    first, *_, last = sorted(folder.glob("20*/*/large"))
+    damaged = next(last.iterdir())
+    damaged.write_bytes(b"nothing like it")
+    (last / "stray.txt").touch()
+    day = first.parent.parent
+    assert day != last.parent.parent
+    if below == "listed":  # names can be told, and nothing else
+        (first / "another.txt").touch()
+        shut = closed(first)
+        first.chmod(0o444)
+    else:
+        where = {"day": day, "hour": first.parent, "SHA256SUMS": day / "SHA256SUMS"}
+        shut = closed(where[below])
+
+    done = plainly(commands, "verify", "--root", "m", "--json")
+
+    assert (done.code, done.says_one_line_and_cure()) == (6, True)
+    found = json.loads(done.out)["events"][0]
+    assert found["error"] is None
+    assert str(shut) in [str(tmp_path / one["path"]) for one in found["unreadable"]]
+    faults = {(one["path"], one["fault"]) for one in found["damaged"]}
+    assert faults >= {
+        (str(damaged.relative_to(folder)), "size"),
+        (str((last / "stray.txt").relative_to(folder)), "stray"),
+    }
+    assert found["checked"] + len(found["unreadable"]) == found["files"] + 1
+    told = plainly(commands, "verify", "--root", "m")
+    assert told.code == 6
+    assert "1 place could not be looked into:" in told.out
+    assert "DAMAGED: 1 file:" in told.out
+    assert "NOT verified" not in told.out

@@ -31,6 +31,7 @@ class Erased(TypedDict):
 
     event_id: int
     forgotten: list[str]
+    before: list[str]
     ahead: list[str]
     files: int
     bytes: int
@@ -185,6 +186,29 @@ def test_an_unknown_id(commands: Commands, service: Service) -> None:
     assert forget(commands, name, "--event", 457).code == 9
 
 
+def test_a_mistyped_id_is_not_taken_for_one_forgotten_before(
+    commands: Commands, service: Service
+) -> None:
+    """What the event never had is told apart, also where it is asked; one with too much at its ends is refused."""
+    sync(commands, service)
+    name = victim(commands)
+    for odd in (f" {name}", f"{name}\n", f"{name}\r", f"\ufeff{name}", f"{name}\u200b", " ", ""):
+        refused = forget(commands, odd, "--event", 456)
+        assert (refused.code, refused.says_one_line_and_cure()) == (2, True)
+        assert ascii(odd) in refused.err
+    assert not (folder_of(commands) / ".ninepic-mirror/forgotten").exists()
+
+    words = ("forget", name, f"{name}x", "--event", 456, "--root", "m", "--yes")
+    first = commands.run(*words)
+    assert (first.code, "forgotten before" in first.out) == (0, False)
+    assert f"1 photo that this mirror never had, look at the id: {name}x" in first.out
+    second = commands.run(*words)
+    assert "2 photos forgotten before" in second.out
+    assert "never had" not in second.out
+    third = erased(forget(commands, name, f"{name}y", "--event", 456))
+    assert (third["forgotten"], third["before"], third["ahead"]) == ([], [name], [f"{name}y"])
+
+
 @pytest.mark.parametrize("damage", ["lost", "state", "corrupt", "new"])
 def test_another_event_that_cannot_tell(commands: Commands, serve: Serve, damage: str) -> None:
     """What a manifest cannot tell is not taken for "holds nothing": nothing is removed, or the files go by name."""
@@ -273,12 +297,13 @@ def test_an_older_manifest_is_brought_back(
     assert traces(commands, name) == []
     assert sync(commands, service).entry["files"]["present"] == 118
     again = forget(commands, name)
-    assert (again.code, erased(again)["ahead"]) == (0, [name])
+    assert (again.code, erased(again)["before"], erased(again)["ahead"]) == (0, [name], [])
 
 
+@pytest.mark.parametrize("has_lock", [True, False], ids=["lock", "no lock"])
 @pytest.mark.parametrize("way", ["forget", "verify"])
 def test_an_older_manifest_keeps_what_the_sums_say_of_newer_files(
-    commands: Commands, service: Service, way: str
+    commands: Commands, service: Service, way: str, *, has_lock: bool
 ) -> None:
     """SHA256SUMS is written anew without the photo, and with the lines of files that the manifest does not know."""
     sync(commands, service)
@@ -295,6 +320,8 @@ def test_an_older_manifest_keeps_what_the_sums_say_of_newer_files(
     if way == "verify":
         forget(commands, name)
     manifest.write_bytes(older)
+    if not has_lock:  # then nothing tells which passes were made
+        manifest.with_name("lock").unlink()
     # in the middle of a scan, where a JPEG that is damaged looks like a whole one
     newer.write_bytes(content[:-50] + bytes([content[-50] ^ 1]) + content[-49:])
 

@@ -357,3 +357,21 @@ def test_status_of_a_manifest_that_is_none(
     service.order("DELETE", "requests")
     assert commands.run("sync", 456, *service.flags, "--root", "m").code == 0
     assert service.requests()["photos"] == 0
+
+
+def test_a_dry_run_without_the_manifest(commands: Commands, service: Service) -> None:
+    """It says that the manifest is lost and that files on the disk are taken in, as the pass then does."""
+    words = ("sync", 456, *service.flags, "--root", "m")
+    first = commands.run(*words, "--dry-run")
+    assert "manifest is lost" not in first.out
+    assert commands.run(*words).code == 0
+    for path in (commands.folder / "m").rglob("manifest.sqlite3*"):
+        path.unlink()
+    told = commands.run(*words, "--dry-run")
+    assert told.code == 0
+    assert "the manifest is lost" in told.out
+    assert "taken in, not fetched" in told.out
+    assert "to be fetched: at most 120 files" in told.out
+    assert commands.run(*words, "--dry-run", "--json").entry["manifest_lost"] is True
+    done = commands.run(*words, "--json")
+    assert (done.code, done.entry["files"]["downloaded"]) == (0, 0)

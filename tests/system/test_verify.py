@@ -667,3 +667,29 @@ def test_beside_a_sync(mirror: Mirror) -> None:
         out, err = sync.communicate()
         assert sync.returncode == 0, out + err
     assert mirror.verify().code == 0
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe"])
+def test_something_else_in_the_place_of_the_manifest(mirror: Mirror, what: str) -> None:
+    """It is said what stands there and that it has to be moved away; then a repair rebuilds the manifest."""
+    place = mirror.folder / ".ninepic-mirror/manifest.sqlite3"
+    for path in place.parent.glob("manifest.sqlite3*"):
+        path.unlink()
+    if what == "folder":
+        place.mkdir()
+    else:
+        os.mkfifo(place)
+    flags = mirror.service.flags
+    for words in (
+        ("verify",),
+        ("verify", "--repair", *flags),
+        ("sync", *flags),
+        ("sync", "--dry-run", *flags),
+    ):
+        done = mirror.commands.run(*words, "456", "--root", "m")
+        assert (words, done.code, done.says_one_line_and_cure()) == (words, 6, True)
+        assert f"a {'folder' if what == 'folder' else 'named pipe'}" in done.err
+        assert "move it away" in done.err
+    place.rename(mirror.folder.parent.parent / "elsewhere")
+    done = mirror.commands.run("verify", "--repair", *flags, "456", "--root", "m", "--json")
+    assert (done.code, entry(done)["rebuilt"], entry(done)["fetched"]) == (0, True, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ninepic_mirror.archive.files import Kind
     from ninepic_mirror.archive.verify import Entry
 
 
@@ -182,3 +184,24 @@ def test_strays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(found) == sorted(
         ["2026-01-19/06/large/a.png", "2026-01-19/notes/SHA256SUMS", "link", "märz.txt", "märz/x"]
     )
+
+
+def test_a_folder_that_cannot_be_looked_into(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends a walk, or is told and the other folders are walked."""
+    for path in ("2026-01-18/closed.jpg", "2026-01-19/open.jpg"):
+        (shelf.tree.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (shelf.tree.root / path).touch()
+    entries = shelf.tree.entries
+
+    def refusing(path: str) -> Iterator[tuple[str, Kind]]:
+        if path == "2026-01-18":
+            raise PermissionError(errno.EACCES, "no", path)
+        yield from entries(path)
+
+    monkeypatch.setattr(shelf.tree, "entries", refusing)
+    with pytest.raises(PermissionError):
+        list(inventory.walk(shelf.tree))
+    told: list[str] = []
+    found = list(inventory.walk(shelf.tree, closed=lambda path, _: told.append(path)))
+    assert told == ["2026-01-18"]
+    assert ("2026-01-19", ["open.jpg"]) in found

@@ -123,6 +123,19 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 # --- damage -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("what", ["a folder", "a named pipe"])
+def test_what_is_no_file_is_to_be_moved_away(path: Path, what: str) -> None:
+    """It is left as it is, and told apart from a manifest that is lost."""
+    if what == "a folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    with pytest.raises(StorageError, match=f"{what}.* stands where the manifest is due") as caught:
+        Manifest.open(path)
+    assert "move it away" in caught.value.cure
+    assert not path.is_file()
+
+
 def filled(path: Path) -> None:
     """Make a manifest of many pages, whose last pass ended."""
     with Manifest.open(path) as manifest:

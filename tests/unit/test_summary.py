@@ -53,6 +53,8 @@ def test_failures_are_listed_up_to_twenty() -> None:
     assert found[1] == "  id0 large: 404 from the photo origin"
     assert found[21] == "  … and 5 more: ninepic-mirror status 456"
     assert "3,975 files of 2,000 photos are safe in /srv/456-x" in found[22]
+    single = "\n".join(lines(report(missing=1, failed=1, present=1)))
+    assert "1 file of 2,000 photos is safe in" in single
 
 
 def test_untried_files_are_no_failures() -> None:

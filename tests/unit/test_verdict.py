@@ -5,6 +5,7 @@ from __future__ import annotations
 from ninepic_mirror.archive.verify import Damage, Entry
 from ninepic_mirror.cli.summary import SHOWN
 from ninepic_mirror.cli.verdict import Verdict, describe
+from ninepic_mirror.errors import StorageError
 
 
 def row(number: int, error: str | None = None) -> Entry:
@@ -108,6 +109,10 @@ def test_what_the_manifest_does_not_know() -> None:
 def test_an_error() -> None:
     """What could not be looked at is not called anything else."""
     assert text(Verdict(456, error="no")) == "event 456 (event 456): NOT verified: no"
+    closed = StorageError("m/day", "permission denied", "look")
+    beside = text(Verdict(456, files=2, checked=1, closed=[closed]))
+    assert "1 place could not be looked into:\n  m/day: permission denied" in beside
+    assert "no damage in 1 of 2 files" in beside
 
 
 def test_json() -> None:
