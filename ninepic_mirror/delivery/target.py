@@ -225,12 +225,28 @@ class Target:
                 raise FileNotFoundError(errno.ENOENT, "another file system is there now")
 
     def settle(self, tree: Tree) -> None:
-        """Bring all that was written to the disk."""
-        with writing(str(self.place)):
+        """Bring all that was written to the disk.
+
+        Where the disk did not take it, all of it is removed: the kernel goes on showing bytes that it could not write,
+        and the next sync would not complain of them again (Rebello et al., "Can Applications Recover from fsync
+        Failures?", 2020).
+
+        Raises:
+            StorageError: The disk did not take it.
+        """
+        try:
             if _reaches_the_disk(kind_of(self.device)):
                 tree.sync_file_system()
             else:
                 _sync_each(self.partial)
+        except OSError as error:
+            with suppress(OSError):
+                for name, _ in list(tree.entries("")):
+                    if name != MARKER:
+                        keep_only(tree, name, ())
+            text = f"the disk did not take what was written ({error.strerror}), so that none of it can be trusted"
+            cure = "look at the disk and its free space, or choose another one, then run the same command again: it begins anew"
+            raise StorageError(str(self.place), text, cure) from error
 
     def finish(self) -> None:
         """Give the package its name, and take away what it was built in.
@@ -285,6 +301,12 @@ def keep_only(tree: Tree, top: str, wanted: Collection[str]) -> None:
             elif path not in wanted:
                 tree.remove(path)
         tree.prune(folder)
+
+
+def uncache(descriptor: int) -> None:
+    """Have a file's bytes read from the disk, as far as they got there: the kernel may show some that did not."""
+    if hasattr(os, "posix_fadvise"):  # macOS has none
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def kind_of(device: int, mounts: Path = Path("/proc/self/mountinfo")) -> str:

@@ -253,6 +253,23 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         subprocess.run(["umount", mounted[0]], check=True)
 
 
+@pytest.fixture
+def thin_disk(small_disk: Callable[[str], Path]) -> Iterator[tuple[Path, Callable[[str], Path]]]:
+    """An ext4 disk that says yes to every write and loses most of it, and what gives it room; skipped without mounts."""
+    below = small_disk("size=6m")
+    image, place = below / "image", below.with_name("thin")
+    image.touch()
+    os.truncate(image, 100 << 20)
+    place.mkdir()
+    # without a journal, whose end would make it read-only
+    subprocess.run(["mkfs.ext4", "-qF", "-O", "^has_journal", image], check=True)
+    done = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no image can be mounted here: {done.stderr.decode().strip()}")
+    yield place, small_disk
+    subprocess.run(["umount", place], check=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def unreachable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
     """A sync of a host that refuses connections, started first, because it gives up after 120 s only (DESIGN §8)."""

@@ -1081,6 +1081,33 @@ def test_a_full_destination(mirror: Mirror, small_disk: Callable[[str], Path], f
         check(place)
 
 
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_disk_that_loses_what_it_took(
+    mirror: Mirror, thin_disk: tuple[Path, Callable[[str], Path]], form: str
+) -> None:
+    """What the kernel shows of files that a disk did not take is not believed by the next run: all is written anew."""
+    disk, give_room = thin_disk
+    place = disk / ("out.zip" if form == "zip" else "out")
+    done = mirror.deliver(place, "--format", form)
+    assert (done.code, done.says_one_line_and_cure()) == (6, True)
+    assert "did not take what was written" in done.err
+    assert nothing_looks_whole(place)
+    give_room("size=200m")
+    done = mirror.deliver(place, "--format", form)
+    assert done.code == 0, done.err
+    for path in [place] if form == "zip" else place.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.posix_fadvise(
+                    file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED
+                )  # as after a new mount
+    if form == "folder":
+        check(place)
+    else:
+        with zipfile.ZipFile(place) as zipped:
+            assert zipped.testzip() is None
+
+
 def start_slowly(mirror: Mirror, place: Path, *words: object) -> subprocess.Popen[str]:
     """Start a delivery and halt it once it has begun to write photos."""
     # A few milliseconds for each file, so that it does not end before it is halted: what is done once for each.
