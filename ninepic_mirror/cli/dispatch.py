@@ -17,7 +17,7 @@ from ninepic_mirror.delivery.catalogue import Delivery
 from ninepic_mirror.delivery.recognition import fault, recognise
 from ninepic_mirror.delivery.source import Source
 from ninepic_mirror.delivery.target import Target, writing
-from ninepic_mirror.errors import StorageError, UsageError
+from ninepic_mirror.errors import ChangedError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from ninepic_mirror.archive.files import Tree
@@ -204,7 +204,7 @@ class Dispatch(Struct):
         progress.expect(len(made.files))
         with Target(place, self.order.event_id) as target:
             source = Source(self.order.event_id, self.tree, self._again, self.stop)
-            steps = package.build(made, source, target)
+            steps = package.build(made, source, target, lambda: self._vet(made))
             try:
                 while (step := await trio.to_thread.run_sync(next, steps, None)) is not None:
                     progress.done(*step)
@@ -212,6 +212,16 @@ class Dispatch(Struct):
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(steps.close)
         progress.finish()
+
+    def _vet(self, made: Package) -> None:
+        """Refuse a package of which a photo was forgotten while it was made.
+
+        Raises:
+            ChangedError: One was.
+        """
+        lost = self.ledger.ask_now(lambda manifest: catalogue.forgotten(manifest, made.files))
+        if lost is not None:
+            raise ChangedError(self.order.event_id, lost.path)
 
     def _again(self, key: tuple[str, str]) -> Entry | None:
         return self.ledger.ask_now(lambda manifest: inventory.again(manifest, key, found=True))

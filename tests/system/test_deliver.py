@@ -1108,6 +1108,22 @@ def test_a_disk_that_loses_what_it_took(
             assert zipped.testzip() is None
 
 
+def test_a_photo_that_is_forgotten_meanwhile(mirror: Mirror) -> None:
+    """It is in no package, though it was copied before it was forgotten; the next run goes on without it."""
+    place = mirror.place("out")
+    process = start_slowly(mirror, place)
+    copied = next(mirror.place(".out.partial").rglob("large/*.jpg")).stem
+    done = mirror.commands.run("forget", copied, "--yes", "--root", mirror.root)
+    assert (done.code, "package" in done.out) == (0, False), done.err
+    os.kill(process.pid, signal.SIGCONT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, f"{copied}.jpg left the mirror" in err) == (4, True), err
+    assert nothing_looks_whole(place)
+    mirror.entry(place)
+    check(place)
+    assert copied not in (place / "manifest-sha256.txt").read_text()
+
+
 def start_slowly(mirror: Mirror, place: Path, *words: object) -> subprocess.Popen[str]:
     """Start a delivery and halt it once it has begun to write photos."""
     # A few milliseconds for each file, so that it does not end before it is halted: what is done once for each.
