@@ -17,6 +17,7 @@ from msgspec import Struct
 from ninepic_mirror.archive.placement import safe_name
 from ninepic_mirror.config.layout import DEVICES
 from ninepic_mirror.errors import UsageError
+from ninepic_mirror.progress import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -159,7 +160,7 @@ def volumes(items: Sequence[Item], size: int | None, overhead: int) -> list[list
     left = 0
     for item in items:
         if item.room > size - overhead:
-            text = f"the photo {item.shot.image_id} needs {item.room + overhead:,} bytes and a volume has {size:,}"
+            text = f"the photo {plain(item.shot.image_id)} needs {item.room + overhead:,} bytes and a volume has {size:,}"
             raise UsageError(text, "name a larger --volume-size, or leave out a variant")
         if item.room > left:
             found.append([])

@@ -35,6 +35,7 @@ _CURES: Final = {
     errno.EROFS: ("the destination is read-only", f"mount it writable, {_AGAIN}"),
     errno.EACCES: ("permission denied", "choose a place that you may write to"),
     errno.EPERM: ("operation not permitted", "choose a place that you may write to"),
+    errno.ENAMETOOLONG: ("its name is too long for the destination", "choose a shorter one"),
     errno.EFBIG: ("the file gets too large for the destination", "cut it: --volume-size 4GB"),
     errno.EMLINK: ("a photo has as many hard links as the disk allows", "deliver without --link"),
 }

@@ -487,7 +487,8 @@ def test_photos_of_a_bib(mirror: Mirror) -> None:
     if len(ids) > 1:
         mirror.entry("less", "--bib", bib, *flags, "--allow-incomplete")
         assert listed_as_missing(mirror.place("less")) == {one}
-    assert mirror.deliver("none", "--bib", "no-such-bib", *flags).code == 2
+    none = mirror.deliver("none", "--bib", bib, "--bib", "no-such-bib", *flags)
+    assert (none.code, "knows no photo of bib no-such-bib" in none.err) == (2, True)
     mirror.service.order("POST", "456/set", {"bib_search": False})
     off = mirror.deliver("off", "--bib", bib, *flags)
     mirror.service.order("POST", "456/set", {"bib_search": True})
@@ -770,6 +771,23 @@ def test_hostile_names_are_text(mirror: Mirror) -> None:
     assert "<script>" not in (out / "gallery/data.js").read_text()
     assert all(line["photographer"].startswith("'=") for line in table(out))
     assert out.name.isascii()
+
+
+def test_names_do_not_steer_a_terminal(mirror: Mirror) -> None:
+    """Whatever is said of an event or of a photographer is said without control characters."""
+    mirror.entry("warm", "--names", "time")
+    mirror.change("UPDATE meta SET value = ? WHERE key = 'name'", json.dumps("\x1b[31mred\u202e"))
+    mirror.change("UPDATE cameras SET photographer = ?", "\x1b]0;title\x07")
+    for words in (
+        ("a", "--dry-run"),
+        ("a", "--dry-run", "--split-by", "photographer"),
+        ("a", "--photographer", "nobody"),
+        ("a", "--variant", "original"),
+        ("a",),
+        ("--list",),
+    ):
+        done = mirror.deliver(*words)
+        assert set("\x1b\x07\u202e").isdisjoint(done.out + done.err), words
 
 
 # --- what goes wrong ---------------------------------------------------------------------------------------------
