@@ -85,7 +85,8 @@ class Dispatch(Struct):
             if order.link:
                 self._require_one_disk(target)
             else:
-                ground = structs.replace(ground, shares=target.can_share(self.tree.root))
+                one = plan.packages[0][1].files[0]
+                ground = structs.replace(ground, shares=target.can_share(self.tree, one.path))
         for load in loads:
             limits.check_files(load, ground)
         limits.check_room(limits.together(str(order.dest), loads), ground, already)

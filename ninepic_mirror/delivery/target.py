@@ -128,25 +128,24 @@ class Target:
         with writing(str(self.place)):
             seen = os.fstatvfs(self._parent)
         return Ground(
-            kind=kind_of(self.device), free=seen.f_bavail * seen.f_frsize, block=seen.f_frsize or 4096,
+            kind=kind_of(self._parent), free=seen.f_bavail * seen.f_frsize, block=seen.f_frsize or 4096,
             longest_name=seen.f_namemax or 255,
         )  # fmt: skip
 
-    def can_share(self, folder: Path) -> bool:
-        """Whether files of a folder can come here as reflinks, so that they take no room; tried with a nameless file."""
-        if folder.stat().st_dev != self.device:
-            return False
+    def can_share(self, mirror: Tree, path: str) -> bool:
+        """Whether files of the mirror can come here as reflinks, so that they take no room; tried with a nameless file.
+
+        Args:
+            mirror: The event's folder.
+            path: One of its files.
+        """
         try:
             file = os.open(".", os.O_TMPFILE | os.O_RDWR, FILE_MODE, dir_fd=self._parent)
         except (OSError, AttributeError):  # a file system, or a system, without such files
             return False
         try:
-            other = os.open(".", os.O_TMPFILE | os.O_RDWR, FILE_MODE, dir_fd=self._parent)
-            try:
-                os.write(other, bytes(4096))
-                fcntl.ioctl(file, FICLONE, other)
-            finally:
-                os.close(other)
+            with mirror.opened(path) as source:
+                fcntl.ioctl(file, FICLONE, source)
         except OSError:
             return False
         finally:
@@ -236,7 +235,7 @@ class Target:
             StorageError: The disk did not take it.
         """
         try:
-            if _reaches_the_disk(kind_of(self.device)):
+            if _reaches_the_disk(kind_of(self._parent)):
                 tree.sync_file_system()
             else:
                 _sync_each(self.partial)
@@ -310,21 +309,24 @@ def uncache(descriptor: int) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def kind_of(device: int, mounts: Path = Path("/proc/self/mountinfo")) -> str:
-    """Return the type of a file system by its number, as the kernel calls it; empty where that is not known.
+def kind_of(descriptor: int, proc: Path = Path("/proc/self")) -> str:
+    """Return the type of a file system, as the kernel calls it; empty where that is not known.
+
+    By the mount and not by stat(2)'s number of the device: subvolumes of Btrfs have numbers that no mount has.
 
     Args:
-        device: As stat(2) gives it.
-        mounts: What is mounted (proc_pid_mountinfo(5)).
+        descriptor: Of something that is open there.
+        proc: What the kernel says of this process (proc_pid_fdinfo(5), proc_pid_mountinfo(5)).
     """
-    number = b"%d:%d" % (os.major(device), os.minor(device))
     try:
-        lines = mounts.read_bytes().split(b"\n")
+        opened = (proc / f"fdinfo/{descriptor}").read_bytes().split(b"\n")
+        mounts = (proc / "mountinfo").read_bytes().split(b"\n")
     except OSError:
         return ""
-    for line in lines:
+    number = next((line.split()[-1] for line in opened if line.startswith(b"mnt_id:")), None)
+    for line in mounts:
         fields = line.split(b" ")
-        if len(fields) > 6 and fields[2] == number and b"-" in fields:
+        if fields[0] == number and b"-" in fields:
             return fields[fields.index(b"-") + 1].decode("ascii", "replace")
     return ""
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypedDict
 import pytest
 
 from tests.oracle import rows
-from tests.system.conftest import KEY, PROGRAM, Commands, serving
+from tests.system.conftest import KEY, PROGRAM, Commands, mounted, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -276,6 +276,32 @@ def test_links_are_the_mirrors_own_files(mirror: Mirror) -> None:
     check(out)
     row = mirror.rows()[0]
     assert (out / "data" / row.path).samefile(mirror.folder / row.path)
+
+
+@pytest.mark.parametrize("make", [("mkfs.btrfs", "-q"), ("mkfs.xfs", "-q")])
+def test_photos_are_reflinks(mirror: Mirror, tmp_path: Path, make: tuple[str, ...]) -> None:
+    """Where the file system can, they take no room, so that there need be none; also in another subvolume of Btrfs."""
+    with mounted(tmp_path / "image", 300 << 20, *make) as disk:
+        places = [disk / "one", disk / "two"]
+        for place in places:
+            is_btrfs = "btrfs" in make[0]
+            way = ["btrfs", "-q", "subvolume", "create"] if is_btrfs else ["mkdir"]
+            subprocess.run([*way, place], check=True)
+        shutil.copytree(mirror.root, places[0] / "m")
+        size = sum(path.stat().st_size for path in mirror.folder.rglob("*.jpg"))
+        with (disk / "rest").open("wb") as file:
+            for start in range(0, 300 << 20, 1 << 20):
+                if os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize < size:
+                    break
+                os.posix_fallocate(file.fileno(), start, 1 << 20)
+        moved = Mirror(mirror.commands, mirror.service, places[0] / "m" / mirror.folder.name)
+        assert moved.entry(places[1] / "out")["packages"][0]["photos"] == PHOTOS
+        check(places[1] / "out")
+        for path in (places[1] / "out/data").rglob("*.jpg"):
+            told = subprocess.run(
+                ["filefrag", "-v", path], capture_output=True, text=True, check=True
+            )
+            assert "shared" in told.stdout
 
 
 def test_links_reach_no_other_disk(mirror: Mirror, small_disk: Callable[[str], Path]) -> None:

@@ -135,23 +135,32 @@ def test_only_what_is_wanted_is_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "one.zip").exists()
 
 
-def test_file_systems_are_told_by_their_number(tmp_path: Path) -> None:
+def test_file_systems_are_told_by_their_mount(tmp_path: Path) -> None:
     """As the kernel lists them; nothing where that is not known."""
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text("53 27 7:0 / /media rw,nosuid - vfat /dev/loop0 rw\nshort\n")
-    assert kind_of(os.makedev(7, 0), mounts) == "vfat"
-    assert kind_of(os.makedev(7, 1), mounts) == ""
-    assert kind_of(os.makedev(7, 0), tmp_path / "none") == ""
+    (tmp_path / "fdinfo").mkdir()
+    for number, text in enumerate(("pos:\t0\nmnt_id:\t53\n", "mnt_id:\t54\n", "pos:\t0\n")):
+        (tmp_path / f"fdinfo/{number}").write_text(text)
+    mounts = "53 27 0:7 / /media rw,nosuid - vfat /dev/loop0 rw\n5 27\nshort\n"
+    (tmp_path / "mountinfo").write_text(mounts)
+    assert [kind_of(number, tmp_path) for number in range(4)] == ["vfat", "", "", ""]
+    with (tmp_path / "mountinfo").open() as file:
+        assert kind_of(file.fileno()) or not Path("/proc/self/mountinfo").exists()
 
 
 def test_reflinks_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only within a file system, and by doing it."""
-    with Target(tmp_path / "out", 456) as target:
-        assert not target.can_share(Path("/proc"))
+    (tmp_path / "a.jpg").write_bytes(b"photo")
+    with (
+        Target(tmp_path / "out", 456) as target,
+        Tree(tmp_path, durable=False) as mirror,
+        Tree(Path("/proc"), durable=False) as elsewhere,
+    ):
+        assert not target.can_share(elsewhere, "version")
         monkeypatch.setattr("fcntl.ioctl", lambda *_: 0)
-        assert target.can_share(tmp_path)
+        assert target.can_share(mirror, "a.jpg")
+        assert not target.can_share(mirror, "b.jpg")
         monkeypatch.setattr(os, "open", _refuse)
-        assert not target.can_share(tmp_path)
+        assert not target.can_share(mirror, "a.jpg")
 
 
 def _refuse(*_: object, **__: object) -> int:
