@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from ninepic_mirror.config.layout import DEVICES
 from ninepic_mirror.errors import StorageError, UsageError
-from ninepic_mirror.progress import format_size
+from ninepic_mirror.progress import format_size, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,6 +82,7 @@ def check_files(load: Load, ground: Ground) -> None:
     Raises:
         UsageError: A name, a file's length, or the number of files in a folder.
     """
+    _check_own_name(load, ground)
     if load.zipped is not None:
         _check_lengths(load, load.zipped, ground)
     else:
@@ -119,6 +121,17 @@ def _check_lengths(load: Load, files: dict[str, int], ground: Ground) -> None:
             cure += ", or cut the zip: --volume-size 4GB" if load.zipped is not None else ""
             text = f"{path} has {format_size(size)}, and {load.place} is {ground.kind}, whose files end at 4 GiB"
             raise UsageError(text, cure)
+
+
+def _check_own_name(load: Load, ground: Ground) -> None:
+    own = load.place.rpartition("/")[2]
+    # until it is whole it has a longer one (`target`)
+    fault = _name_fault(own, ground) or _name_fault(f".{own}.partial", ground)
+    if fault is None and ground.kind in _NAME_FREE and own.partition(".")[0].lower() in DEVICES:
+        fault = "is a device's"
+    if fault is not None:
+        text = f"the name {plain(own)} {fault}, which {plain(load.place)} ({ground.kind}) does not take"
+        raise UsageError(text, "choose another one, short and of plain letters")
 
 
 def _check_names(load: Load, ground: Ground) -> None:

@@ -210,7 +210,8 @@ class Target:
             raise StorageError(str(self.partial), text, "remove it, or choose another name")
         text_ = json.dumps({"event_id": self._event_id}).encode()
         os.pwrite(self._marker, text_, 0)
-        os.ftruncate(self._marker, len(text_))
+        if os.fstat(self._marker).st_size != len(text_):
+            os.ftruncate(self._marker, len(text_))
 
     def check(self) -> None:
         """Make sure that the path still leads to where the package is built.
@@ -259,12 +260,30 @@ class Target:
         if self.exists():
             raise UsageError(f"{self.place} came to be meanwhile", "choose another name")
         with writing(str(self.place)):
+            there = self._within(self._partial)
             os.rename(
                 self.place.name, self.place.name, src_dir_fd=self._partial, dst_dir_fd=self._parent
             )
             os.fsync(self._parent)
             self.check()
+            lost = there - self._within(self._parent)
+        if lost:  # fusefat 0.1 empties a folder that is renamed
+            text = "the file system lost what is in it when it got its name"
+            raise StorageError(
+                str(self.place), text, "choose another disk, or another driver for it"
+            )
         self.clean()
+
+    def _within(self, above: int) -> set[str]:
+        """Return what is in the package, of a zip nothing."""
+        try:
+            folder = os.open(self.place.name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=above)
+        except NotADirectoryError:
+            return set()
+        try:
+            return set(os.listdir(folder))
+        finally:
+            os.close(folder)
 
     def clean(self) -> None:
         """Take away what a package was built in, if nothing of it is left there."""

@@ -58,6 +58,24 @@ def test_names_that_are_refused(kind: str, name: str, words: str) -> None:
         check_files(load(name), Ground("ext4", ROOMY))
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "words"),
+    [
+        ("vfat", "out?", "character"),
+        ("fuseblk", "out.", "character"),
+        ("exfat", "CON.zip", "device"),
+        ("ext4", "a" * 250, "longer than 255 bytes"),
+    ],
+)
+def test_a_package_with_a_name_that_is_refused(kind: str, name: str, words: str) -> None:
+    """It is told before anything is made, of a zip, too; with the longer name that it has until it is whole."""
+    for zipped in (None, {name: 1}):
+        one = Load(f"/media/disk/{name}", {"a.jpg": 1}, 0, zipped=zipped)
+        with pytest.raises(UsageError, match=words):
+            check_files(one, Ground(kind, ROOMY))
+    check_files(Load("/media/disk/out", {"a.jpg": 1}, 0), Ground(kind, ROOMY))
+
+
 def test_names_that_differ_by_case_alone() -> None:
     """FAT would overwrite one of them."""
     with pytest.raises(UsageError, match="without regard to case"):

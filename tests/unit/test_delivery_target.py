@@ -78,6 +78,24 @@ def test_what_came_to_be_meanwhile(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "mine"
 
 
+def test_a_file_system_that_empties_what_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one driver of FAT does: the package is not taken for whole."""
+    real = os.rename
+
+    def rename(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        real(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        (tmp_path / target / "bagit.txt").unlink()
+
+    with Target(tmp_path / "out", 456) as target, target.building() as tree:
+        with tree.folder("out", make=True):
+            tree.create("out/bagit.txt", b"a", None)
+        monkeypatch.setattr(os, "rename", rename)
+        with pytest.raises(StorageError, match="lost what is in it"):
+            target.finish()
+
+
 def test_a_place_that_is_another_now(tmp_path: Path) -> None:
     """A disk that was unmounted, or a folder that was moved away, must not seem to hold a package."""
     (tmp_path / "disk").mkdir()
