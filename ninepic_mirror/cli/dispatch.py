@@ -39,6 +39,7 @@ class Dispatch(Struct):
         stop: Set when the run is to end.
         there: What stands at its place already: place → its bag id; after `check` it is known to be whole.
         run: What the packages of this order have in common.
+        device: The destination's disk, by its number, as it was looked at; None: not yet.
     """
 
     console: Console
@@ -48,6 +49,7 @@ class Dispatch(Struct):
     stop: threading.Event
     there: dict[Path, str] = field(default_factory=dict)
     run: str | None = None
+    device: int | None = None
 
     # --- places --------------------------------------------------------------------------------------------------
 
@@ -81,7 +83,7 @@ class Dispatch(Struct):
             order.dest if order.split_by is not None and order.dest.is_dir() else order.dest.parent
         )
         with Target(base / "package", order.event_id) as target:
-            ground = target.ground()
+            ground, self.device = target.ground(), target.device
             if order.link:
                 self._require_one_disk(target)
             else:
@@ -204,6 +206,11 @@ class Dispatch(Struct):
         progress.start(title if made.label is None else f"{title}: {made.label}")
         progress.expect(len(made.files))
         with Target(place, self.order.event_id) as target:
+            if target.device != self.device:
+                text = "the disk that was looked at is not there any more: it was unmounted, or another one mounted"
+                raise StorageError(
+                    str(place), text, "bring it back, then run the same command again"
+                )
             source = Source(self.order.event_id, self.tree, self._again, self.stop)
             steps = package.build(made, source, target, lambda: self._vet(made))
             try:

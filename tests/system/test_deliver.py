@@ -1304,6 +1304,26 @@ def test_a_destination_that_is_unmounted(mirror: Mirror, small_disk: Callable[[s
     )  # what the fixture takes away
 
 
+def test_a_destination_that_is_unmounted_before_the_first_byte(
+    mirror: Mirror, small_disk: Callable[[str], Path]
+) -> None:
+    """The folder below it must not get the package: while photos are read nothing is open on the disk."""
+    disk = small_disk("size=64m")
+    trace = ["-e", "trace=lseek", "-e", "inject=lseek:delay_exit=4000"]
+    process = subprocess.Popen(
+        ["strace", "-D", "-f", "-qq", "-o", os.devnull, *trace, *PROGRAM, "deliver", "456", disk / "out",
+         "--root", mirror.root],
+        text=True, stderr=subprocess.PIPE, cwd=mirror.commands.folder, env=mirror.commands.environ,
+    )  # fmt: skip
+    held = Path(f"/proc/{process.pid}/fd")
+    wait_until(lambda: any(str(one.readlink()).endswith(".jpg") for one in held.iterdir()))
+    subprocess.run(["umount", "--lazy", disk], check=True)
+    _, err = process.communicate(timeout=60)
+    assert list(disk.iterdir()) == []
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], check=True)  # for the fixture
+    assert process.returncode == 6, err
+
+
 def test_a_destination_that_is_removed(mirror: Mirror) -> None:
     """A folder that somebody takes away is told; the next run makes the package."""
     place = mirror.place("share")
