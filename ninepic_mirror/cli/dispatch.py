@@ -65,7 +65,7 @@ class Dispatch(Struct):
         self._refuse_mirror()
         if not order.dry_run:
             self.ledger.require_writable()
-        loads, already = [], 0
+        loads, already, files_already = [], 0, 0
         for name, made in plan.packages:
             place = order.place(name, len(made.volumes))
             if os.path.lexists(place):
@@ -74,7 +74,8 @@ class Dispatch(Struct):
                 loads.append(package.load(made, str(place)))
             if place.parent.is_dir():
                 with Target(place, order.event_id) as target:
-                    already += target.already()
+                    size, count = target.already()
+                    already, files_already = already + size, files_already + count
         if not loads and not self._unrecorded():
             place, made = order.dest, plan.packages[0][1]
             raise UsageError(f"{place} is there already", self._other_name(place, made))
@@ -91,7 +92,7 @@ class Dispatch(Struct):
                 ground = structs.replace(ground, shares=target.can_share(self.tree, one.path))
         for load in loads:
             limits.check_files(load, ground)
-        limits.check_room(limits.together(str(order.dest), loads), ground, already)
+        limits.check_room(limits.together(str(order.dest), loads), ground, already, files_already)
 
     def _refuse_mirror(self) -> None:
         """Refuse a destination among the mirror's files or manifests, also by way of a link.

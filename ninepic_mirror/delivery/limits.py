@@ -38,6 +38,7 @@ class Ground(Struct, frozen=True):
         block: Bytes that a file's length is rounded up to.
         longest_name: Bytes.
         shares: Blocks can be shared with the mirror (a reflink), so that photos take no room.
+        inodes: Files and folders that may still be made; None: there is no such limit.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Ground(Struct, frozen=True):
     block: int = 4096
     longest_name: int = _LONGEST_NAME
     shares: bool = False
+    inodes: int | None = None
 
 
 class Load(Struct, frozen=True):
@@ -90,17 +92,27 @@ def check_files(load: Load, ground: Ground) -> None:
         _check_names(load, ground)
 
 
-def check_room(load: Load, ground: Ground, already: int = 0) -> None:
+def check_room(load: Load, ground: Ground, already: int = 0, files_already: int = 0) -> None:
     """Refuse what does not fit.
 
     Args:
         load: What is to be written.
         ground: Where.
         already: Bytes that an interrupted delivery has written there.
+        files_already: Its files.
 
     Raises:
-        StorageError: There is not enough room.
+        StorageError: There is not enough room, or there are too few inodes.
     """
+    if ground.inodes is not None and load.zipped is None and not load.free_of_charge:
+        folders = {path.rpartition("/")[0] for path in load.sizes}
+        made = len(load.sizes) + len(folders) - files_already
+        if made > ground.inodes:
+            text = (
+                f"{made:,} files and folders are to be made and {ground.inodes:,} inodes are free"
+            )
+            cure = "remove files there, choose another disk, or deliver as --format zip"
+            raise StorageError(load.place, text, cure)
     needed = load.tags
     files = load.sizes if load.zipped is None else load.zipped
     if load.zipped is not None or not (load.free_of_charge or ground.shares):

@@ -129,7 +129,7 @@ class Target:
             seen = os.fstatvfs(self._parent)
         return Ground(
             kind=kind_of(self._parent), free=seen.f_bavail * seen.f_frsize, block=seen.f_frsize or 4096,
-            longest_name=seen.f_namemax or 255,
+            longest_name=seen.f_namemax or 255, inodes=seen.f_favail if seen.f_files else None,
         )  # fmt: skip
 
     def can_share(self, mirror: Tree, path: str) -> bool:
@@ -152,14 +152,15 @@ class Target:
             os.close(file)
         return True
 
-    def already(self) -> int:
-        """Return how many bytes an interrupted delivery has written."""
-        total = 0
+    def already(self) -> tuple[int, int]:
+        """Return how many bytes an interrupted delivery has written, and how many files."""
+        total = count = 0
         for folder, _, names in os.walk(self.partial):
             for name in names:
                 with suppress(OSError):
                     total += (Path(folder) / name).lstat().st_size
-        return total
+                    count += 1
+        return total, count
 
     @contextmanager
     def building(self) -> Iterator[Tree]:

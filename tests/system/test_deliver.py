@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import zipfile
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from typing import TYPE_CHECKING, TypedDict
 
 import pytest
 
+from ninepic_mirror.archive.files import Tree
+from ninepic_mirror.delivery.source import Source
+from ninepic_mirror.delivery.zipped import Zip
 from tests.oracle import rows
 from tests.system.conftest import KEY, PROGRAM, Commands, mounted, serving
 
@@ -236,6 +240,21 @@ def test_each_volume_is_a_bag(mirror: Mirror, form: str) -> None:
         seen += {line["image_id"] for line in table(bag)}
         assert len(table(bag)) == 2 * len({line["image_id"] for line in table(bag)})
     assert len(seen) == len(set(seen)) == PHOTOS
+
+
+def test_a_zip_of_more_files_than_fit_without_64_bits(tmp_path: Path) -> None:
+    """More than 65,535 of them: the numbers of the old format end there."""
+    with Tree(tmp_path, durable=False) as tree:
+        source = Source(456, tree, lambda _: None, threading.Event())
+        with Zip(source, tree, "out.zip", "out") as sink:
+            for number in range(66_000):
+                sink.write(f"data/{number}.jpg", b"photo")
+            sink.close()
+    with zipfile.ZipFile(tmp_path / "out.zip") as opened:
+        assert len(opened.namelist()) == 66_000
+        assert opened.read("out/data/65999.jpg") == b"photo"
+    if unzip := shutil.which("unzip"):
+        subprocess.run([unzip, "-tqq", tmp_path / "out.zip"], check=True)
 
 
 def test_large_photos_in_a_zip(mirror: Mirror) -> None:

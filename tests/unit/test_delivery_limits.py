@@ -105,6 +105,18 @@ def test_room() -> None:
         check_room(Load("x", {"a": 1}, 0, zipped={"out.zip": 10}), Ground("btrfs", 0, shares=True))
 
 
+def test_inodes() -> None:
+    """Files and folders count, less those of an interrupted run; links and a zip need none, and some disks have no limit."""
+    two = load("x/a", "y/b")
+    check_room(two, Ground("ext4", ROOMY, inodes=4))
+    with pytest.raises(StorageError, match=r"4 files and folders .* 3 inodes"):
+        check_room(two, Ground("ext4", ROOMY, inodes=3))
+    check_room(two, Ground("ext4", ROOMY, inodes=3), 1, 1)
+    check_room(load("a"), Ground("btrfs", ROOMY))
+    check_room(Load("x", {"a": 1}, 0, free_of_charge=True), Ground("ext4", ROOMY, inodes=0))
+    check_room(Load("x", {"a": 1}, 0, zipped={"out.zip": 10}), Ground("ext4", ROOMY, inodes=0))
+
+
 def test_several_packages_are_one_load() -> None:
     """What one command writes has to fit together."""
     both = together("/media", [load("a", tags=1), load("a", tags=2)])

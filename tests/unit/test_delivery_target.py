@@ -40,7 +40,7 @@ def test_a_package_appears_at_once(tmp_path: Path) -> None:
                 pass
             tree.create("out/data/a", b"a", None)
             assert json.loads((target.partial / MARKER).read_text()) == {"event_id": 456}
-            assert target.already() > 0
+            assert min(target.already()) > 0
             target.settle(tree)
             target.finish()
         assert target.exists()
