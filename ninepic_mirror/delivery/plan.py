@@ -128,7 +128,8 @@ def _item(shot: Shot, files: Sequence[File], stem: str, name: str | None) -> Ite
         kept = place
         if name is not None:
             kept = place.with_name(f"{name}{f'-{file.variant}' if crowded else ''}{place.suffix}")
-        entries.append(Entry(file, f"{PAYLOAD}/{kept}"))
+        # a layout may have a "%", which sha256sum does not decode in a manifest, nor bagit.py
+        entries.append(Entry(file, f"{PAYLOAD}/{kept}".replace("%", "_")))
     inside = next((e.target for e in entries if e.file.variant == "thumbnail" and _is_shown(e.file)), None)  # fmt: skip
     if inside is not None:
         return Item(shot, stem, tuple(entries), inside)

@@ -176,20 +176,21 @@ class Target:
 
     def _open_partial(self) -> None:
         name = self.partial.name
+        text = "stands where the package is to be built, and is none that was interrupted"
+        foreigner = StorageError(str(self.partial), text, "move it away, or choose another name")
         with suppress(FileExistsError):
             os.mkdir(name, FOLDER_MODE, dir_fd=self._parent)
-        self._partial = os.open(
-            name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._parent
-        )
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            self._partial = os.open(name, flags, dir_fd=self._parent)
+        except NotADirectoryError as error:  # a file or a link
+            raise foreigner from error
         foreign = set(os.listdir(self._partial)) - {MARKER}
         try:
             flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if foreign else os.O_CREAT)
             self._marker = os.open(MARKER, flags, FILE_MODE, dir_fd=self._partial)
         except FileNotFoundError as error:
-            text = "stands where the package is to be built, and is none that was interrupted"
-            raise StorageError(
-                str(self.partial), text, "move it away, or choose another name"
-            ) from error
+            raise foreigner from error
         try:
             fcntl.flock(self._marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

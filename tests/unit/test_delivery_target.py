@@ -123,6 +123,20 @@ def test_what_is_anothers(tmp_path: Path, marker: str | None) -> None:
     assert (partial / "thesis").read_text() == "mine"
 
 
+def test_what_is_no_folder(tmp_path: Path) -> None:
+    """A file or a link is left alone, and is no sign of a disk that vanished."""
+    (tmp_path / ".file.partial").write_text("mine")
+    (tmp_path / ".link.partial").symlink_to(tmp_path)
+    for name in ("file", "link"):
+        with (
+            Target(tmp_path / name, 456) as target,
+            pytest.raises(StorageError, match="is none that was interrupted"),
+            target.building(),
+        ):
+            pass
+    assert (tmp_path / ".file.partial").read_text() == "mine"
+
+
 def test_a_marker_that_was_cut_off(tmp_path: Path) -> None:
     """A kill while it is written costs nothing."""
     partial = tmp_path / ".out.partial"
