@@ -272,7 +272,9 @@ class Target:
         if lost:  # fusefat 0.1 empties a folder that is renamed
             text = "the file system lost what is in it when it got its name"
             raise StorageError(
-                str(self.place), text, "choose another disk, or another driver for it"
+                str(self.place),
+                text,
+                "remove it, and choose another disk, or another driver for it",
             )
         self.clean()
 
