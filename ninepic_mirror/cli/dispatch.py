@@ -17,7 +17,7 @@ from ninepic_mirror.delivery.catalogue import Delivery
 from ninepic_mirror.delivery.recognition import fault, recognise
 from ninepic_mirror.delivery.source import Source
 from ninepic_mirror.delivery.target import Target, writing
-from ninepic_mirror.errors import StorageError, UsageError
+from ninepic_mirror.errors import ChangedError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from ninepic_mirror.archive.files import Tree
@@ -39,6 +39,7 @@ class Dispatch(Struct):
         stop: Set when the run is to end.
         there: What stands at its place already: place → its bag id; after `check` it is known to be whole.
         run: What the packages of this order have in common.
+        device: The destination's disk, by its number, as it was looked at; None: not yet.
     """
 
     console: Console
@@ -48,6 +49,7 @@ class Dispatch(Struct):
     stop: threading.Event
     there: dict[Path, str] = field(default_factory=dict)
     run: str | None = None
+    device: int | None = None
 
     # --- places --------------------------------------------------------------------------------------------------
 
@@ -63,7 +65,7 @@ class Dispatch(Struct):
         self._refuse_mirror()
         if not order.dry_run:
             self.ledger.require_writable()
-        loads, already = [], 0
+        loads, already, files_already = [], 0, 0
         for name, made in plan.packages:
             place = order.place(name, len(made.volumes))
             if os.path.lexists(place):
@@ -72,7 +74,8 @@ class Dispatch(Struct):
                 loads.append(package.load(made, str(place)))
             if place.parent.is_dir():
                 with Target(place, order.event_id) as target:
-                    already += target.already()
+                    size, count = target.already()
+                    already, files_already = already + size, files_already + count
         if not loads and not self._unrecorded():
             place, made = order.dest, plan.packages[0][1]
             raise UsageError(f"{place} is there already", self._other_name(place, made))
@@ -81,14 +84,15 @@ class Dispatch(Struct):
             order.dest if order.split_by is not None and order.dest.is_dir() else order.dest.parent
         )
         with Target(base / "package", order.event_id) as target:
-            ground = target.ground()
+            ground, self.device = target.ground(), target.device
             if order.link:
                 self._require_one_disk(target)
             else:
-                ground = structs.replace(ground, shares=target.can_share(self.tree.root))
+                one = plan.packages[0][1].files[0]
+                ground = structs.replace(ground, shares=target.can_share(self.tree, one.path))
         for load in loads:
             limits.check_files(load, ground)
-        limits.check_room(limits.together(str(order.dest), loads), ground, already)
+        limits.check_room(limits.together(str(order.dest), loads), ground, already, files_already)
 
     def _refuse_mirror(self) -> None:
         """Refuse a destination among the mirror's files or manifests, also by way of a link.
@@ -203,8 +207,13 @@ class Dispatch(Struct):
         progress.start(title if made.label is None else f"{title}: {made.label}")
         progress.expect(len(made.files))
         with Target(place, self.order.event_id) as target:
+            if target.device != self.device:
+                text = "the disk that was looked at is not there any more: it was unmounted, or another one mounted"
+                raise StorageError(
+                    str(place), text, "bring it back, then run the same command again"
+                )
             source = Source(self.order.event_id, self.tree, self._again, self.stop)
-            steps = package.build(made, source, target)
+            steps = package.build(made, source, target, lambda: self._vet(made))
             try:
                 while (step := await trio.to_thread.run_sync(next, steps, None)) is not None:
                     progress.done(*step)
@@ -212,6 +221,16 @@ class Dispatch(Struct):
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(steps.close)
         progress.finish()
+
+    def _vet(self, made: Package) -> None:
+        """Refuse a package of which a photo was forgotten while it was made.
+
+        Raises:
+            ChangedError: One was.
+        """
+        lost = self.ledger.ask_now(lambda manifest: catalogue.forgotten(manifest, made.files))
+        if lost is not None:
+            raise ChangedError(self.order.event_id, lost.path)
 
     def _again(self, key: tuple[str, str]) -> Entry | None:
         return self.ledger.ask_now(lambda manifest: inventory.again(manifest, key, found=True))

@@ -40,7 +40,7 @@ from ninepic_mirror.errors import (
     StorageError,
     UsageError,
 )
-from ninepic_mirror.progress import choose
+from ninepic_mirror.progress import choose, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -216,6 +216,7 @@ class Shipment(Struct):
 
         Raises:
             FeatureOffError: The organiser switched it off.
+            UsageError: It knows none of one of them.
         """
         order = self.order
         assert order.key is not None  # noqa: S101  with --bib it is read
@@ -227,7 +228,11 @@ class Shipment(Struct):
                 if details.flags.get("bib_search") is False:
                     raise FeatureOffError(order.event_id, "bibs")
                 for bib in order.bibs:
-                    found |= await _photos_of(client, order.event_id, bib)
+                    named = await _photos_of(client, order.event_id, bib)
+                    if not named:
+                        cure = "look at the number; if it is right, leave it out"
+                        raise UsageError(f"the service knows no photo of bib {bib}", cure)
+                    found |= named
         if self.stop.is_set():
             raise Stopped
         return found
@@ -277,7 +282,7 @@ class Shipment(Struct):
     # --- verdicts ------------------------------------------------------------------------------------------------
 
     def _refuse(self, stock: Stock, lacking: Sequence[Lack]) -> int:
-        title = f"{stock.facts.title} (event {self.order.event_id})"
+        title = f"{plain(stock.facts.title)} (event {self.order.event_id})"
         self.entry["error"] = "the mirror is not whole"
         self.console.error(
             f"{title}: nothing was delivered: the mirror is not whole, {_missing(lacking)}",
@@ -342,9 +347,8 @@ class Shipment(Struct):
             told.append(packages.as_json(delivery) | {"bag_id": None, "run": None, "made_at": None})
             if not self.order.json:
                 whose = f" for {made.label}" if made.label else ""
-                self.console.print(
-                    f"{stock.facts.title}{whose}: would deliver {packages.contents(delivery)}: {place}"
-                )
+                text = f"{stock.facts.title}{whose}: would deliver {packages.contents(delivery)}: {place}"
+                self.console.print(plain(text))
         self.entry["packages"] = told
         self._list(lacking)
         return Code.WHOLE

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from ninepic_mirror.archive.manifest import now
 from ninepic_mirror.archive.placement import local_time
+from ninepic_mirror.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -200,10 +201,11 @@ def fates(manifest: Manifest, ids: Iterable[str]) -> dict[str, str]:
 
 
 def note_cameras(manifest: Manifest, read: Iterable[tuple[File, Camera]]) -> None:
-    """Keep what was read from files."""
+    """Keep what was read from files, but of photos that were forgotten meanwhile: their ids must not come back."""
     with manifest.transaction():
         manifest.change_each(
-            "INSERT OR REPLACE INTO cameras VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO cameras SELECT ?1, ?2, ?3, ?4 WHERE EXISTS"
+            " (SELECT 1 FROM photos WHERE image_id = ?1)",
             [
                 (file.image_id, file.sha256, camera.photographer, camera.shot_at)
                 for file, camera in read
@@ -239,13 +241,27 @@ def delivered(manifest: Manifest, bag_ids: Iterable[str]) -> dict[Key, set[str]]
     return found
 
 
-def record(manifest: Manifest, made: Delivery, files: Iterable[File]) -> None:
-    """Record a package that stands whole under its final name."""
+def forgotten(manifest: Manifest, files: Iterable[File]) -> File | None:
+    """Return the first file whose photo was forgotten since its row was read (its row has a pseudonym then), or None."""
+    known = {str(row[0]) for row in manifest.each("SELECT image_id FROM photos")}
+    return next((file for file in files if file.image_id not in known), None)
+
+
+def record(manifest: Manifest, made: Delivery, files: Sequence[File]) -> None:
+    """Record a package that stands whole under its final name.
+
+    Raises:
+        UsageError: A photo of it was forgotten meanwhile; nothing is recorded, so that no id comes back.
+    """
     values: list[Value] = [
         made.bag_id, " ".join(made.predecessors) or None, made.destination, made.made_at or now(), made.files,
         made.bytes, made.run, made.label, made.form, made.photos, made.volumes,
     ]  # fmt: skip
     with manifest.transaction():
+        lost = forgotten(manifest, files)
+        if lost is not None:
+            text = f"{made.destination} holds a photo that was forgotten meanwhile: {lost.path}"
+            raise UsageError(text, "remove the package, then run the same command again")
         manifest.change(
             "INSERT INTO deliveries (bag_id, predecessor, destination, made_at, files, bytes, run, label, form,"
             " photos, volumes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

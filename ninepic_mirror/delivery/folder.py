@@ -14,7 +14,7 @@ from ninepic_mirror.archive.files import split, write_all
 from ninepic_mirror.delivery import thumbnails
 from ninepic_mirror.delivery.plan import MADE_THUMBNAIL
 from ninepic_mirror.delivery.source import chunks
-from ninepic_mirror.delivery.target import FICLONE, target_error, writing
+from ninepic_mirror.delivery.target import FICLONE, target_error, uncache, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -148,6 +148,7 @@ class Folder:
             return False
         digest = hashlib.sha256()
         with tree.opened(place) as descriptor:
+            uncache(descriptor)
             for chunk in chunks(descriptor, self._source.stop):
                 digest.update(chunk)
         return digest.hexdigest() == file.sha256

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from ninepic_mirror.config.layout import DEVICES
 from ninepic_mirror.errors import StorageError, UsageError
-from ninepic_mirror.progress import format_size
+from ninepic_mirror.progress import format_size, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,6 +38,7 @@ class Ground(Struct, frozen=True):
         block: Bytes that a file's length is rounded up to.
         longest_name: Bytes.
         shares: Blocks can be shared with the mirror (a reflink), so that photos take no room.
+        inodes: Files and folders that may still be made; None: there is no such limit.
     """
 
     kind: str
@@ -44,6 +46,7 @@ class Ground(Struct, frozen=True):
     block: int = 4096
     longest_name: int = _LONGEST_NAME
     shares: bool = False
+    inodes: int | None = None
 
 
 class Load(Struct, frozen=True):
@@ -81,6 +84,7 @@ def check_files(load: Load, ground: Ground) -> None:
     Raises:
         UsageError: A name, a file's length, or the number of files in a folder.
     """
+    _check_own_name(load, ground)
     if load.zipped is not None:
         _check_lengths(load, load.zipped, ground)
     else:
@@ -88,17 +92,27 @@ def check_files(load: Load, ground: Ground) -> None:
         _check_names(load, ground)
 
 
-def check_room(load: Load, ground: Ground, already: int = 0) -> None:
+def check_room(load: Load, ground: Ground, already: int = 0, files_already: int = 0) -> None:
     """Refuse what does not fit.
 
     Args:
         load: What is to be written.
         ground: Where.
         already: Bytes that an interrupted delivery has written there.
+        files_already: Its files.
 
     Raises:
-        StorageError: There is not enough room.
+        StorageError: There is not enough room, or there are too few inodes.
     """
+    if ground.inodes is not None and load.zipped is None and not load.free_of_charge:
+        folders = {path.rpartition("/")[0] for path in load.sizes}
+        made = len(load.sizes) + len(folders) - files_already
+        if made > ground.inodes:
+            text = (
+                f"{made:,} files and folders are to be made and {ground.inodes:,} inodes are free"
+            )
+            cure = "remove files there, choose another disk, or deliver as --format zip"
+            raise StorageError(load.place, text, cure)
     needed = load.tags
     files = load.sizes if load.zipped is None else load.zipped
     if load.zipped is not None or not (load.free_of_charge or ground.shares):
@@ -119,6 +133,17 @@ def _check_lengths(load: Load, files: dict[str, int], ground: Ground) -> None:
             cure += ", or cut the zip: --volume-size 4GB" if load.zipped is not None else ""
             text = f"{path} has {format_size(size)}, and {load.place} is {ground.kind}, whose files end at 4 GiB"
             raise UsageError(text, cure)
+
+
+def _check_own_name(load: Load, ground: Ground) -> None:
+    own = load.place.rpartition("/")[2]
+    # until it is whole it has a longer one (`target`)
+    fault = _name_fault(own, ground) or _name_fault(f".{own}.partial", ground)
+    if fault is None and ground.kind in _NAME_FREE and own.partition(".")[0].lower() in DEVICES:
+        fault = "is a device's"
+    if fault is not None:
+        text = f"the name {plain(own)} {fault}, which {plain(load.place)} ({ground.kind}) does not take"
+        raise UsageError(text, "choose another one, short and of plain letters")
 
 
 def _check_names(load: Load, ground: Ground) -> None:

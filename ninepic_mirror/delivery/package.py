@@ -4,7 +4,7 @@
         1. its photos, hashed while they are copied; what an interrupted run has written whole is kept
         2. thumbnails that the package has not yet
         3. lists, gallery, checker; last the manifest of all of these
-    4. everything to the disk
+    4. everything to the disk; a look whether a photo of it was forgotten meanwhile
     5. the rename: from now on it stands there, whole
 
 Nothing that looks like a package stands at the final place before 5.
@@ -163,9 +163,15 @@ def names(package: Package, name: str) -> list[str]:
 
 
 def build(
-    package: Package, source: Source, target: Target
+    package: Package, source: Source, target: Target, vet: Callable[[], None]
 ) -> Generator[tuple[int, int], None, None]:
     """Make a package. Each step blocks for a while; the last one gives it its name.
+
+    Args:
+        package: What is to be made.
+        source: The mirror.
+        target: Where.
+        vet: Called when all of it is on the disk, before it gets its name; raises where it must not get it.
 
     Yields:
         How many photo files, and how many bytes of them, were written.
@@ -188,6 +194,7 @@ def build(
                 target.check()
                 yield done
         target.settle(tree)
+        vet()
         target.finish()
 
 

@@ -17,6 +17,7 @@ from msgspec import Struct
 from ninepic_mirror.archive.placement import safe_name
 from ninepic_mirror.config.layout import DEVICES
 from ninepic_mirror.errors import UsageError
+from ninepic_mirror.progress import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -127,7 +128,8 @@ def _item(shot: Shot, files: Sequence[File], stem: str, name: str | None) -> Ite
         kept = place
         if name is not None:
             kept = place.with_name(f"{name}{f'-{file.variant}' if crowded else ''}{place.suffix}")
-        entries.append(Entry(file, f"{PAYLOAD}/{kept}"))
+        # a layout may have a "%", which sha256sum does not decode in a manifest, nor bagit.py
+        entries.append(Entry(file, f"{PAYLOAD}/{kept}".replace("%", "_")))
     inside = next((e.target for e in entries if e.file.variant == "thumbnail" and _is_shown(e.file)), None)  # fmt: skip
     if inside is not None:
         return Item(shot, stem, tuple(entries), inside)
@@ -159,7 +161,7 @@ def volumes(items: Sequence[Item], size: int | None, overhead: int) -> list[list
     left = 0
     for item in items:
         if item.room > size - overhead:
-            text = f"the photo {item.shot.image_id} needs {item.room + overhead:,} bytes and a volume has {size:,}"
+            text = f"the photo {plain(item.shot.image_id)} needs {item.room + overhead:,} bytes and a volume has {size:,}"
             raise UsageError(text, "name a larger --volume-size, or leave out a variant")
         if item.room > left:
             found.append([])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from ninepic_mirror.errors import UsageError
+from ninepic_mirror.progress import plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -91,14 +92,10 @@ def named(shots: Sequence[Shot], filters: Filters) -> list[Shot]:
     found = [shot for shot in shots if shot.image_id in ids]
     if not found and filters.bibs:
         bibs = ", ".join(filters.bibs)
-        text = (
-            f"the service names {len(ids)} photos of bib {bibs}, and none of them is to be delivered"
-            if ids
-            else f"the service knows no photo of bib {bibs}"
-        )
+        text = f"the service names photos of bib {bibs}, and none of them is to be delivered"
         raise UsageError(text, "look at the number; if it is right, run sync, and this again")
     if not found:
-        examples = ", ".join(shot.image_id for shot in shots[:2]) or "none"
+        examples = plain(", ".join(shot.image_id for shot in shots[:2])) or "none"
         text = f"none of the {len(ids)} ids is that of a photo to be delivered"
         raise UsageError(
             text,
@@ -262,4 +259,5 @@ def chain(made: Sequence[Delivery], bases: Iterable[Delivery]) -> list[Delivery]
 
 def _choose(what: str, there: Sequence[str]) -> str:
     more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
-    return f"choose from the {what} that there are: {', '.join(there[:_SHOWN]) or 'none'}{more}"
+    shown = plain(", ".join(there[:_SHOWN])) or "none"
+    return f"choose from the {what} that there are: {shown}{more}"

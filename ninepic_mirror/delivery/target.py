@@ -35,6 +35,7 @@ _CURES: Final = {
     errno.EROFS: ("the destination is read-only", f"mount it writable, {_AGAIN}"),
     errno.EACCES: ("permission denied", "choose a place that you may write to"),
     errno.EPERM: ("operation not permitted", "choose a place that you may write to"),
+    errno.ENAMETOOLONG: ("its name is too long for the destination", "choose a shorter one"),
     errno.EFBIG: ("the file gets too large for the destination", "cut it: --volume-size 4GB"),
     errno.EMLINK: ("a photo has as many hard links as the disk allows", "deliver without --link"),
 }
@@ -127,39 +128,39 @@ class Target:
         with writing(str(self.place)):
             seen = os.fstatvfs(self._parent)
         return Ground(
-            kind=kind_of(self.device), free=seen.f_bavail * seen.f_frsize, block=seen.f_frsize or 4096,
-            longest_name=seen.f_namemax or 255,
+            kind=kind_of(self._parent), free=seen.f_bavail * seen.f_frsize, block=seen.f_frsize or 4096,
+            longest_name=seen.f_namemax or 255, inodes=seen.f_favail if seen.f_files else None,
         )  # fmt: skip
 
-    def can_share(self, folder: Path) -> bool:
-        """Whether files of a folder can come here as reflinks, so that they take no room; tried with a nameless file."""
-        if folder.stat().st_dev != self.device:
-            return False
+    def can_share(self, mirror: Tree, path: str) -> bool:
+        """Whether files of the mirror can come here as reflinks, so that they take no room; tried with a nameless file.
+
+        Args:
+            mirror: The event's folder.
+            path: One of its files.
+        """
         try:
             file = os.open(".", os.O_TMPFILE | os.O_RDWR, FILE_MODE, dir_fd=self._parent)
         except (OSError, AttributeError):  # a file system, or a system, without such files
             return False
         try:
-            other = os.open(".", os.O_TMPFILE | os.O_RDWR, FILE_MODE, dir_fd=self._parent)
-            try:
-                os.write(other, bytes(4096))
-                fcntl.ioctl(file, FICLONE, other)
-            finally:
-                os.close(other)
+            with mirror.opened(path) as source:
+                fcntl.ioctl(file, FICLONE, source)
         except OSError:
             return False
         finally:
             os.close(file)
         return True
 
-    def already(self) -> int:
-        """Return how many bytes an interrupted delivery has written."""
-        total = 0
+    def already(self) -> tuple[int, int]:
+        """Return how many bytes an interrupted delivery has written, and how many files."""
+        total = count = 0
         for folder, _, names in os.walk(self.partial):
             for name in names:
                 with suppress(OSError):
                     total += (Path(folder) / name).lstat().st_size
-        return total
+                    count += 1
+        return total, count
 
     @contextmanager
     def building(self) -> Iterator[Tree]:
@@ -175,20 +176,21 @@ class Target:
 
     def _open_partial(self) -> None:
         name = self.partial.name
+        text = "stands where the package is to be built, and is none that was interrupted"
+        foreigner = StorageError(str(self.partial), text, "move it away, or choose another name")
         with suppress(FileExistsError):
             os.mkdir(name, FOLDER_MODE, dir_fd=self._parent)
-        self._partial = os.open(
-            name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._parent
-        )
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            self._partial = os.open(name, flags, dir_fd=self._parent)
+        except NotADirectoryError as error:  # a file or a link
+            raise foreigner from error
         foreign = set(os.listdir(self._partial)) - {MARKER}
         try:
             flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if foreign else os.O_CREAT)
             self._marker = os.open(MARKER, flags, FILE_MODE, dir_fd=self._partial)
         except FileNotFoundError as error:
-            text = "stands where the package is to be built, and is none that was interrupted"
-            raise StorageError(
-                str(self.partial), text, "move it away, or choose another name"
-            ) from error
+            raise foreigner from error
         try:
             fcntl.flock(self._marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -210,7 +212,8 @@ class Target:
             raise StorageError(str(self.partial), text, "remove it, or choose another name")
         text_ = json.dumps({"event_id": self._event_id}).encode()
         os.pwrite(self._marker, text_, 0)
-        os.ftruncate(self._marker, len(text_))
+        if os.fstat(self._marker).st_size != len(text_):
+            os.ftruncate(self._marker, len(text_))
 
     def check(self) -> None:
         """Make sure that the path still leads to where the package is built.
@@ -225,12 +228,28 @@ class Target:
                 raise FileNotFoundError(errno.ENOENT, "another file system is there now")
 
     def settle(self, tree: Tree) -> None:
-        """Bring all that was written to the disk."""
-        with writing(str(self.place)):
-            if _reaches_the_disk(kind_of(self.device)):
+        """Bring all that was written to the disk.
+
+        Where the disk did not take it, all of it is removed: the kernel goes on showing bytes that it could not write,
+        and the next sync would not complain of them again (Rebello et al., "Can Applications Recover from fsync
+        Failures?", 2020).
+
+        Raises:
+            StorageError: The disk did not take it.
+        """
+        try:
+            if _reaches_the_disk(kind_of(self._parent)):
                 tree.sync_file_system()
             else:
                 _sync_each(self.partial)
+        except OSError as error:
+            with suppress(OSError):
+                for name, _ in list(tree.entries("")):
+                    if name != MARKER:
+                        keep_only(tree, name, ())
+            text = f"the disk did not take what was written ({error.strerror}), so that none of it can be trusted"
+            cure = "look at the disk and its free space, or choose another one, then run the same command again: it begins anew"
+            raise StorageError(str(self.place), text, cure) from error
 
     def finish(self) -> None:
         """Give the package its name, and take away what it was built in.
@@ -243,12 +262,32 @@ class Target:
         if self.exists():
             raise UsageError(f"{self.place} came to be meanwhile", "choose another name")
         with writing(str(self.place)):
+            there = self._within(self._partial)
             os.rename(
                 self.place.name, self.place.name, src_dir_fd=self._partial, dst_dir_fd=self._parent
             )
             os.fsync(self._parent)
             self.check()
+            lost = there - self._within(self._parent)
+        if lost:  # fusefat 0.1 empties a folder that is renamed
+            text = "the file system lost what is in it when it got its name"
+            raise StorageError(
+                str(self.place),
+                text,
+                "remove it, and choose another disk, or another driver for it",
+            )
         self.clean()
+
+    def _within(self, above: int) -> set[str]:
+        """Return what is in the package, of a zip nothing."""
+        try:
+            folder = os.open(self.place.name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=above)
+        except NotADirectoryError:
+            return set()
+        try:
+            return set(os.listdir(folder))
+        finally:
+            os.close(folder)
 
     def clean(self) -> None:
         """Take away what a package was built in, if nothing of it is left there."""
@@ -287,21 +326,30 @@ def keep_only(tree: Tree, top: str, wanted: Collection[str]) -> None:
         tree.prune(folder)
 
 
-def kind_of(device: int, mounts: Path = Path("/proc/self/mountinfo")) -> str:
-    """Return the type of a file system by its number, as the kernel calls it; empty where that is not known.
+def uncache(descriptor: int) -> None:
+    """Have a file's bytes read from the disk, as far as they got there: the kernel may show some that did not."""
+    if hasattr(os, "posix_fadvise"):  # macOS has none
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def kind_of(descriptor: int, proc: Path = Path("/proc/self")) -> str:
+    """Return the type of a file system, as the kernel calls it; empty where that is not known.
+
+    By the mount and not by stat(2)'s number of the device: subvolumes of Btrfs have numbers that no mount has.
 
     Args:
-        device: As stat(2) gives it.
-        mounts: What is mounted (proc_pid_mountinfo(5)).
+        descriptor: Of something that is open there.
+        proc: What the kernel says of this process (proc_pid_fdinfo(5), proc_pid_mountinfo(5)).
     """
-    number = b"%d:%d" % (os.major(device), os.minor(device))
     try:
-        lines = mounts.read_bytes().split(b"\n")
+        opened = (proc / f"fdinfo/{descriptor}").read_bytes().split(b"\n")
+        mounts = (proc / "mountinfo").read_bytes().split(b"\n")
     except OSError:
         return ""
-    for line in lines:
+    number = next((line.split()[-1] for line in opened if line.startswith(b"mnt_id:")), None)
+    for line in mounts:
         fields = line.split(b" ")
-        if len(fields) > 6 and fields[2] == number and b"-" in fields:
+        if fields[0] == number and b"-" in fields:
             return fields[fields.index(b"-") + 1].decode("ascii", "replace")
     return ""
 

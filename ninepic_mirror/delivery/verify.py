@@ -15,6 +15,7 @@ import sys
 
 MANIFEST = "manifest-sha256.txt"
 TAG_MANIFEST = "tagmanifest-sha256.txt"
+MISSING = "missing.csv"
 BUFFER = 1 << 20
 SHOWN = 50  # lines of one kind
 # What desktops drop into folders: no harm, and nothing of ours.
@@ -62,7 +63,21 @@ def check(bag: str) -> int:
     faults += [f"{EXTRA}{show(path)} does not belong here" for path in extra]
     for path in litter[:SHOWN]:
         print(f"ignored     {show(path)} (left by a desktop; harmless)")
-    return verdict(faults, len(photos), size)
+    code = verdict(faults, len(photos), size)
+    for line in limits(bag, tags):
+        print(line)
+    return code
+
+
+def limits(bag: str, tags: dict[str, str]) -> list[str]:
+    """Say what this delivery is not, however good it is."""
+    said = []
+    number, _, count = label(bag, "Bag-Count").partition(" of ")
+    if count.strip() not in ("", "1", "?"):
+        said.append(f"This is volume {number} of {count}; each of them is checked by itself.")
+    if MISSING in tags:
+        said.append(f"Photos that were to be in it and could not be had are listed in {MISSING}.")
+    return said
 
 
 def verdict(faults: list[str], count: int, size: int) -> int:
@@ -182,13 +197,19 @@ def is_litter(name: str) -> bool:
 
 def check_total(bag: str, size: int, count: int) -> list[str]:
     """Compare bytes and number of files with what the label says."""
+    value, here = label(bag, "Payload-Oxum"), f"{size}.{count}"
+    if value in ("", here):
+        return []
+    return [f"INCOMPLETE  bag-info.txt says {value} bytes.files, here are {here}"]
+
+
+def label(bag: str, wanted: str) -> str:
+    """Return what the label of the bag says, empty for nothing."""
     for line in (read_text(bag, "bag-info.txt") or "").split("\n"):
         key, _, value = line.partition(":")
-        if key.strip() == "Payload-Oxum" and value.strip() != f"{size}.{count}":
-            return [
-                f"INCOMPLETE  bag-info.txt says {value.strip()} bytes.files, here are {size}.{count}"
-            ]
-    return []
+        if key.strip() == wanted:
+            return value.strip()
+    return ""
 
 
 def show_progress(number: int, count: int) -> None:

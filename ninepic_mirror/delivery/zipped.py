@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from ninepic_mirror.archive.verify import Stopped
 from ninepic_mirror.delivery.folder import LARGE
-from ninepic_mirror.delivery.target import writing
+from ninepic_mirror.delivery.target import uncache, writing
 from ninepic_mirror.errors import ChangedError
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class Zip:
                 self._left = os.fstat(
                     descriptor
                 ).st_size  # bytes of an earlier run's, 0 once they are behind us
+                uncache(descriptor)
                 self._file = os.fdopen(os.dup(descriptor), "w+b", buffering=1 << 20)
             self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED, allowZip64=True)
         self._pool = ThreadPoolExecutor(2, "deliver")

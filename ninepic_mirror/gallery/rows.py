@@ -44,7 +44,7 @@ class Gallery(msgspec.Struct, frozen=True):
         organisation: None where unknown.
         zone: The time zone of days and hours, such as `Asia/Kolkata`.
         made_at: A local date, for people.
-        missing: How many photos are not in the package, but should be.
+        missing: How many photos are not in the package, or not in every variant, and should be.
         pictures: In the order to show within their hour; hours come in order of time, undated photos last.
         note: What else there is to say, such as that only new photos are here.
         doubts: Why more photos may be missing than those that are counted.

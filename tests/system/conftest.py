@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -252,6 +253,40 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield mount
     if mounted:
         subprocess.run(["umount", mounted[0]], check=True)
+
+
+@pytest.fixture
+def thin_disk(small_disk: Callable[[str], Path]) -> Iterator[tuple[Path, Callable[[str], Path]]]:
+    """An ext4 disk that says yes to every write and loses most of it, and what gives it room; skipped without mounts."""
+    below = small_disk("size=6m")
+    # without a journal, whose end would make it read-only
+    with mounted(below / "image", 100 << 20, "mkfs.ext4", "-qF", "-O", "^has_journal") as place:
+        yield place, small_disk
+
+
+@contextmanager
+def mounted(image: Path, size: int, *make: str) -> Iterator[Path]:
+    """Mount a new file system for the length of the block; the test is skipped where that cannot be done.
+
+    Args:
+        image: The file that holds it.
+        size: Bytes; they are not written.
+        make: The command that makes it, without the file.
+    """
+    if shutil.which(make[0]) is None:
+        pytest.skip(f"no {make[0]} here")
+    image.touch()
+    os.truncate(image, size)
+    subprocess.run([*make, image], check=True, capture_output=True)
+    place = image.with_name(f"{image.name}.mounted")
+    place.mkdir()
+    done = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no image can be mounted here: {done.stderr.decode().strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

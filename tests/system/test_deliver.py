@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import zipfile
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,8 +22,11 @@ from typing import TYPE_CHECKING, TypedDict
 
 import pytest
 
+from ninepic_mirror.archive.files import Tree
+from ninepic_mirror.delivery.source import Source
+from ninepic_mirror.delivery.zipped import Zip
 from tests.oracle import rows
-from tests.system.conftest import KEY, PROGRAM, Commands, serving
+from tests.system.conftest import KEY, PROGRAM, Commands, mounted, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -238,6 +242,21 @@ def test_each_volume_is_a_bag(mirror: Mirror, form: str) -> None:
     assert len(seen) == len(set(seen)) == PHOTOS
 
 
+def test_a_zip_of_more_files_than_fit_without_64_bits(tmp_path: Path) -> None:
+    """More than 65,535 of them: the numbers of the old format end there."""
+    with Tree(tmp_path, durable=False) as tree:
+        source = Source(456, tree, lambda _: None, threading.Event())
+        with Zip(source, tree, "out.zip", "out") as sink:
+            for number in range(66_000):
+                sink.write(f"data/{number}.jpg", b"photo")
+            sink.close()
+    with zipfile.ZipFile(tmp_path / "out.zip") as opened:
+        assert len(opened.namelist()) == 66_000
+        assert opened.read("out/data/65999.jpg") == b"photo"
+    if unzip := shutil.which("unzip"):
+        subprocess.run([unzip, "-tqq", tmp_path / "out.zip"], check=True)
+
+
 def test_large_photos_in_a_zip(mirror: Mirror) -> None:
     """What is too large to be held in memory is written as it is read; damage in it is seen all the same."""
     row = next(row for row in mirror.rows() if row.variant == "large")
@@ -276,6 +295,32 @@ def test_links_are_the_mirrors_own_files(mirror: Mirror) -> None:
     check(out)
     row = mirror.rows()[0]
     assert (out / "data" / row.path).samefile(mirror.folder / row.path)
+
+
+@pytest.mark.parametrize("make", [("mkfs.btrfs", "-q"), ("mkfs.xfs", "-q")])
+def test_photos_are_reflinks(mirror: Mirror, tmp_path: Path, make: tuple[str, ...]) -> None:
+    """Where the file system can, they take no room, so that there need be none; also in another subvolume of Btrfs."""
+    with mounted(tmp_path / "image", 300 << 20, *make) as disk:
+        places = [disk / "one", disk / "two"]
+        for place in places:
+            is_btrfs = "btrfs" in make[0]
+            way = ["btrfs", "-q", "subvolume", "create"] if is_btrfs else ["mkdir"]
+            subprocess.run([*way, place], check=True)
+        shutil.copytree(mirror.root, places[0] / "m")
+        size = sum(path.stat().st_size for path in mirror.folder.rglob("*.jpg"))
+        with (disk / "rest").open("wb") as file:
+            for start in range(0, 300 << 20, 1 << 20):
+                if os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize < size:
+                    break
+                os.posix_fallocate(file.fileno(), start, 1 << 20)
+        moved = Mirror(mirror.commands, mirror.service, places[0] / "m" / mirror.folder.name)
+        assert moved.entry(places[1] / "out")["packages"][0]["photos"] == PHOTOS
+        check(places[1] / "out")
+        for path in (places[1] / "out/data").rglob("*.jpg"):
+            told = subprocess.run(
+                ["filefrag", "-v", path], capture_output=True, text=True, check=True
+            )
+            assert "shared" in told.stdout
 
 
 def test_links_reach_no_other_disk(mirror: Mirror, small_disk: Callable[[str], Path]) -> None:
@@ -487,7 +532,8 @@ def test_photos_of_a_bib(mirror: Mirror) -> None:
     if len(ids) > 1:
         mirror.entry("less", "--bib", bib, *flags, "--allow-incomplete")
         assert listed_as_missing(mirror.place("less")) == {one}
-    assert mirror.deliver("none", "--bib", "no-such-bib", *flags).code == 2
+    none = mirror.deliver("none", "--bib", bib, "--bib", "no-such-bib", *flags)
+    assert (none.code, "knows no photo of bib no-such-bib" in none.err) == (2, True)
     mirror.service.order("POST", "456/set", {"bib_search": False})
     off = mirror.deliver("off", "--bib", bib, *flags)
     mirror.service.order("POST", "456/set", {"bib_search": True})
@@ -770,6 +816,23 @@ def test_hostile_names_are_text(mirror: Mirror) -> None:
     assert "<script>" not in (out / "gallery/data.js").read_text()
     assert all(line["photographer"].startswith("'=") for line in table(out))
     assert out.name.isascii()
+
+
+def test_names_do_not_steer_a_terminal(mirror: Mirror) -> None:
+    """Whatever is said of an event or of a photographer is said without control characters."""
+    mirror.entry("warm", "--names", "time")
+    mirror.change("UPDATE meta SET value = ? WHERE key = 'name'", json.dumps("\x1b[31mred\u202e"))
+    mirror.change("UPDATE cameras SET photographer = ?", "\x1b]0;title\x07")
+    for words in (
+        ("a", "--dry-run"),
+        ("a", "--dry-run", "--split-by", "photographer"),
+        ("a", "--photographer", "nobody"),
+        ("a", "--variant", "original"),
+        ("a",),
+        ("--list",),
+    ):
+        done = mirror.deliver(*words)
+        assert set("\x1b\x07\u202e").isdisjoint(done.out + done.err), words
 
 
 # --- what goes wrong ---------------------------------------------------------------------------------------------
@@ -1081,6 +1144,49 @@ def test_a_full_destination(mirror: Mirror, small_disk: Callable[[str], Path], f
         check(place)
 
 
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_disk_that_loses_what_it_took(
+    mirror: Mirror, thin_disk: tuple[Path, Callable[[str], Path]], form: str
+) -> None:
+    """What the kernel shows of files that a disk did not take is not believed by the next run: all is written anew."""
+    disk, give_room = thin_disk
+    place = disk / ("out.zip" if form == "zip" else "out")
+    done = mirror.deliver(place, "--format", form)
+    assert (done.code, done.says_one_line_and_cure()) == (6, True)
+    assert "did not take what was written" in done.err
+    assert nothing_looks_whole(place)
+    give_room("size=200m")
+    done = mirror.deliver(place, "--format", form)
+    assert done.code == 0, done.err
+    for path in [place] if form == "zip" else place.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.posix_fadvise(
+                    file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED
+                )  # as after a new mount
+    if form == "folder":
+        check(place)
+    else:
+        with zipfile.ZipFile(place) as zipped:
+            assert zipped.testzip() is None
+
+
+def test_a_photo_that_is_forgotten_meanwhile(mirror: Mirror) -> None:
+    """It is in no package, though it was copied before it was forgotten; the next run goes on without it."""
+    place = mirror.place("out")
+    process = start_slowly(mirror, place)
+    copied = next(mirror.place(".out.partial").rglob("large/*.jpg")).stem
+    done = mirror.commands.run("forget", copied, "--yes", "--root", mirror.root)
+    assert (done.code, "package" in done.out) == (0, False), done.err
+    os.kill(process.pid, signal.SIGCONT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, f"{copied}.jpg left the mirror" in err) == (4, True), err
+    assert nothing_looks_whole(place)
+    mirror.entry(place)
+    check(place)
+    assert copied not in (place / "manifest-sha256.txt").read_text()
+
+
 def start_slowly(mirror: Mirror, place: Path, *words: object) -> subprocess.Popen[str]:
     """Start a delivery and halt it once it has begun to write photos."""
     # A few milliseconds for each file, so that it does not end before it is halted: what is done once for each.
@@ -1215,6 +1321,26 @@ def test_a_destination_that_is_unmounted(mirror: Mirror, small_disk: Callable[[s
     subprocess.run(
         ["mount", "-t", "tmpfs", "tmpfs", disk], check=True
     )  # what the fixture takes away
+
+
+def test_a_destination_that_is_unmounted_before_the_first_byte(
+    mirror: Mirror, small_disk: Callable[[str], Path]
+) -> None:
+    """The folder below it must not get the package: while photos are read nothing is open on the disk."""
+    disk = small_disk("size=64m")
+    trace = ["-e", "trace=lseek", "-e", "inject=lseek:delay_exit=4000"]
+    process = subprocess.Popen(
+        ["strace", "-D", "-f", "-qq", "-o", os.devnull, *trace, *PROGRAM, "deliver", "456", disk / "out",
+         "--root", mirror.root],
+        text=True, stderr=subprocess.PIPE, cwd=mirror.commands.folder, env=mirror.commands.environ,
+    )  # fmt: skip
+    held = Path(f"/proc/{process.pid}/fd")
+    wait_until(lambda: any(str(one.readlink()).endswith(".jpg") for one in held.iterdir()))
+    subprocess.run(["umount", "--lazy", disk], check=True)
+    _, err = process.communicate(timeout=60)
+    assert list(disk.iterdir()) == []
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], check=True)  # for the fixture
+    assert process.returncode == 6, err
 
 
 def test_a_destination_that_is_removed(mirror: Mirror) -> None:

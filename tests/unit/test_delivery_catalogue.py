@@ -10,6 +10,7 @@ from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.delivery import catalogue
 from ninepic_mirror.delivery.catalogue import Camera
+from ninepic_mirror.errors import UsageError
 from tests.parcels import KOLKATA, delivery, file
 from tests.shelf import SIX, open_shelf, photo, window
 
@@ -109,3 +110,18 @@ def test_an_older_manifest_that_is_only_read(tmp_path: Path) -> None:
         assert catalogue.deliveries(manifest) == []
         (shot,) = catalogue.shots(manifest, KOLKATA)
         assert (shot.camera, len(shot.files), shot.width) == (None, 1, None)
+
+
+def test_what_was_forgotten_meanwhile_does_not_come_back(shelf: Shelf) -> None:
+    """Neither a package with such a photo nor what its camera wrote is recorded: both would name the photo again."""
+    shelf.manifest.change("UPDATE files SET image_id = 'forgotten~1' WHERE image_id = 'b'")
+    shelf.manifest.change("UPDATE photos SET image_id = 'forgotten~1' WHERE image_id = 'b'")
+    lost = catalogue.forgotten(shelf.manifest, [file("a"), file("b")])
+    assert lost == file("b")
+    assert catalogue.forgotten(shelf.manifest, [file("a")]) is None
+    with pytest.raises(UsageError, match="forgotten meanwhile"):
+        catalogue.record(shelf.manifest, delivery("one"), [file("a"), file("b")])
+    catalogue.note_cameras(shelf.manifest, [(file("b"), Camera("Asha", None))])
+    assert catalogue.deliveries(shelf.manifest) == []
+    for table in ("delivered", "cameras"):
+        assert shelf.manifest.count(f"SELECT count(*) FROM {table}") == 0

@@ -58,6 +58,24 @@ def test_names_that_are_refused(kind: str, name: str, words: str) -> None:
         check_files(load(name), Ground("ext4", ROOMY))
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "words"),
+    [
+        ("vfat", "out?", "character"),
+        ("fuseblk", "out.", "character"),
+        ("exfat", "CON.zip", "device"),
+        ("ext4", "a" * 250, "longer than 255 bytes"),
+    ],
+)
+def test_a_package_with_a_name_that_is_refused(kind: str, name: str, words: str) -> None:
+    """It is told before anything is made, of a zip, too; with the longer name that it has until it is whole."""
+    for zipped in (None, {name: 1}):
+        one = Load(f"/media/disk/{name}", {"a.jpg": 1}, 0, zipped=zipped)
+        with pytest.raises(UsageError, match=words):
+            check_files(one, Ground(kind, ROOMY))
+    check_files(Load("/media/disk/out", {"a.jpg": 1}, 0), Ground(kind, ROOMY))
+
+
 def test_names_that_differ_by_case_alone() -> None:
     """FAT would overwrite one of them."""
     with pytest.raises(UsageError, match="without regard to case"):
@@ -85,6 +103,18 @@ def test_room() -> None:
     check_room(Load("x", {"a": 1}, 0, free_of_charge=True), Ground("ext4", 0))
     with pytest.raises(StorageError, match="are free"):
         check_room(Load("x", {"a": 1}, 0, zipped={"out.zip": 10}), Ground("btrfs", 0, shares=True))
+
+
+def test_inodes() -> None:
+    """Files and folders count, less those of an interrupted run; links and a zip need none, and some disks have no limit."""
+    two = load("x/a", "y/b")
+    check_room(two, Ground("ext4", ROOMY, inodes=4))
+    with pytest.raises(StorageError, match=r"4 files and folders .* 3 inodes"):
+        check_room(two, Ground("ext4", ROOMY, inodes=3))
+    check_room(two, Ground("ext4", ROOMY, inodes=3), 1, 1)
+    check_room(load("a"), Ground("btrfs", ROOMY))
+    check_room(Load("x", {"a": 1}, 0, free_of_charge=True), Ground("ext4", ROOMY, inodes=0))
+    check_room(Load("x", {"a": 1}, 0, zipped={"out.zip": 10}), Ground("ext4", ROOMY, inodes=0))
 
 
 def test_several_packages_are_one_load() -> None:

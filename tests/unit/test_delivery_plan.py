@@ -43,6 +43,13 @@ def test_names_by_id() -> None:
     assert not item.is_thumbnail_made
 
 
+def test_a_layout_with_a_percent_sign() -> None:
+    """It is an underscore in a package: a manifest encodes it, and the usual tools do not decode that."""
+    place = structs.replace(file("a"), path="100%/large/a.jpg")
+    (item,) = items(picked(shot("a", place)))
+    assert [entry.target for entry in item.entries] == ["data/100_/large/a.jpg"]
+
+
 def test_names_by_time() -> None:
     """The camera's clock, else the hour, else undated, and a number in the order of capture."""
     found = items(

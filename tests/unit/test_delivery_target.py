@@ -40,7 +40,7 @@ def test_a_package_appears_at_once(tmp_path: Path) -> None:
                 pass
             tree.create("out/data/a", b"a", None)
             assert json.loads((target.partial / MARKER).read_text()) == {"event_id": 456}
-            assert target.already() > 0
+            assert min(target.already()) > 0
             target.settle(tree)
             target.finish()
         assert target.exists()
@@ -78,6 +78,24 @@ def test_what_came_to_be_meanwhile(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "mine"
 
 
+def test_a_file_system_that_empties_what_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one driver of FAT does: the package is not taken for whole."""
+    real = os.rename
+
+    def rename(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        real(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        (tmp_path / target / "bagit.txt").unlink()
+
+    with Target(tmp_path / "out", 456) as target, target.building() as tree:
+        with tree.folder("out", make=True):
+            tree.create("out/bagit.txt", b"a", None)
+        monkeypatch.setattr(os, "rename", rename)
+        with pytest.raises(StorageError, match="lost what is in it"):
+            target.finish()
+
+
 def test_a_place_that_is_another_now(tmp_path: Path) -> None:
     """A disk that was unmounted, or a folder that was moved away, must not seem to hold a package."""
     (tmp_path / "disk").mkdir()
@@ -103,6 +121,20 @@ def test_what_is_anothers(tmp_path: Path, marker: str | None) -> None:
     with Target(tmp_path / "out", 456) as target, pytest.raises(StorageError), target.building():
         pass
     assert (partial / "thesis").read_text() == "mine"
+
+
+def test_what_is_no_folder(tmp_path: Path) -> None:
+    """A file or a link is left alone, and is no sign of a disk that vanished."""
+    (tmp_path / ".file.partial").write_text("mine")
+    (tmp_path / ".link.partial").symlink_to(tmp_path)
+    for name in ("file", "link"):
+        with (
+            Target(tmp_path / name, 456) as target,
+            pytest.raises(StorageError, match="is none that was interrupted"),
+            target.building(),
+        ):
+            pass
+    assert (tmp_path / ".file.partial").read_text() == "mine"
 
 
 def test_a_marker_that_was_cut_off(tmp_path: Path) -> None:
@@ -135,23 +167,32 @@ def test_only_what_is_wanted_is_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "one.zip").exists()
 
 
-def test_file_systems_are_told_by_their_number(tmp_path: Path) -> None:
+def test_file_systems_are_told_by_their_mount(tmp_path: Path) -> None:
     """As the kernel lists them; nothing where that is not known."""
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text("53 27 7:0 / /media rw,nosuid - vfat /dev/loop0 rw\nshort\n")
-    assert kind_of(os.makedev(7, 0), mounts) == "vfat"
-    assert kind_of(os.makedev(7, 1), mounts) == ""
-    assert kind_of(os.makedev(7, 0), tmp_path / "none") == ""
+    (tmp_path / "fdinfo").mkdir()
+    for number, text in enumerate(("pos:\t0\nmnt_id:\t53\n", "mnt_id:\t54\n", "pos:\t0\n")):
+        (tmp_path / f"fdinfo/{number}").write_text(text)
+    mounts = "53 27 0:7 / /media rw,nosuid - vfat /dev/loop0 rw\n5 27\nshort\n"
+    (tmp_path / "mountinfo").write_text(mounts)
+    assert [kind_of(number, tmp_path) for number in range(4)] == ["vfat", "", "", ""]
+    with (tmp_path / "mountinfo").open() as file:
+        assert kind_of(file.fileno()) or not Path("/proc/self/mountinfo").exists()
 
 
 def test_reflinks_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only within a file system, and by doing it."""
-    with Target(tmp_path / "out", 456) as target:
-        assert not target.can_share(Path("/proc"))
+    (tmp_path / "a.jpg").write_bytes(b"photo")
+    with (
+        Target(tmp_path / "out", 456) as target,
+        Tree(tmp_path, durable=False) as mirror,
+        Tree(Path("/proc"), durable=False) as elsewhere,
+    ):
+        assert not target.can_share(elsewhere, "version")
         monkeypatch.setattr("fcntl.ioctl", lambda *_: 0)
-        assert target.can_share(tmp_path)
+        assert target.can_share(mirror, "a.jpg")
+        assert not target.can_share(mirror, "b.jpg")
         monkeypatch.setattr(os, "open", _refuse)
-        assert not target.can_share(tmp_path)
+        assert not target.can_share(mirror, "a.jpg")
 
 
 def _refuse(*_: object, **__: object) -> int:

@@ -6,8 +6,9 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
-from ninepic_mirror.delivery import bag, verify
+from ninepic_mirror.delivery import bag, tags, verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,3 +198,24 @@ def test_progress_is_for_people(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     code, text = run(package, capsys)
     assert (code, "\r5 of 5" in text) == (0, True)
+
+
+def test_what_is_good_and_not_all(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of several volumes, or a delivery of which photos are missing, says so: it is not all that there is."""
+    code, said = run(package, capsys)
+    assert (code, "volume" in said, "missing.csv" in said) == (0, False, False)
+    label = structs.replace(LABEL, number=2, count=3)
+    info = bag.info(label, map(len, PHOTOS.values()))
+    texts = {
+        bag.DECLARATION: bag.declaration(), bag.INFO: info, tags.MISSING: b"image_id\n",
+        bag.MANIFEST: (package / bag.MANIFEST).read_bytes(),
+    }  # fmt: skip
+    texts[bag.TAG_MANIFEST] = bag.tag_manifest(texts, {})
+    for path, data in texts.items():
+        (package / path).write_bytes(data)
+    code, said = run(package, capsys)
+    assert (code, "This is volume 2 of 3;" in said, "listed in missing.csv" in said) == (
+        0,
+        True,
+        True,
+    )
