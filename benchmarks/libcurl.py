@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _BUFFER: Final = 512 * 1024  # bytes that libcurl may read at once: its most
 
-Keep = tuple[Path, list[bytes]]
+Body = tuple[Path, list[bytes]]
 
 
 class Transfer:
@@ -42,7 +43,7 @@ class Transfer:
     """
 
     def __init__(
-        self, curl: pycurl.Curl, *, hashes: bool, keep: Callable[[Keep], None] | None
+        self, curl: pycurl.Curl, *, hashes: bool, keep: Callable[[Body], None] | None
     ) -> None:
         self.curl, self._hashes, self._keep = curl, hashes, keep
 
@@ -78,7 +79,7 @@ class Transfer:
             self._sha.hexdigest(), self._xxh.hexdigest()
 
 
-def keep(one: Keep, *, hashes: bool) -> None:
+def keep(one: Body, *, hashes: bool) -> None:
     """Hash and write a body."""
     path, pieces = one
     body = b"".join(pieces)
@@ -88,29 +89,44 @@ def keep(one: Keep, *, hashes: bool) -> None:
         file.write(body)
 
 
-def keep_all(queue: SimpleQueue[Keep | None], *, hashes: bool) -> None:
+def keep_all(queue: SimpleQueue[Body | None], *, hashes: bool) -> None:
     """Keep what comes, until None."""
     while (one := queue.get()) is not None:
         keep(one, hashes=hashes)
 
 
 def fetch_all(
-    options: argparse.Namespace, lines: list[str], store: Callable[[Keep], None] | None
+    authority: str,
+    pairs: list[tuple[str, Path]],
+    connections: int,
+    store: Callable[[Body], None] | None,
+    *,
+    http2: bool = False,
+    hashes: bool = False,
 ) -> None:
-    """Fetch each address to its path."""
+    """Fetch each address.
+
+    Args:
+        authority: A file with certificates.
+        pairs: Addresses, and where each goes.
+        connections: And transfers at the same time.
+        store: Takes a body that is whole; None: each goes to its path as it comes.
+        http2: Rather than HTTP/1.1.
+        hashes: Make them as bodies come.
+    """
     multi = pycurl.CurlMulti()
-    version = pycurl.CURL_HTTP_VERSION_2TLS if options.http2 else pycurl.CURL_HTTP_VERSION_1_1
+    version = pycurl.CURL_HTTP_VERSION_2TLS if http2 else pycurl.CURL_HTTP_VERSION_1_1
     transfers: dict[pycurl.Curl, Transfer] = {}
-    for _ in range(options.connections):
+    for _ in range(connections):
         curl = pycurl.Curl()
-        curl.setopt(pycurl.CAINFO, options.authority)
+        curl.setopt(pycurl.CAINFO, authority)
         curl.setopt(pycurl.HTTP_VERSION, version)
-        curl.setopt(pycurl.PIPEWAIT, options.http2)  # share the connection that is being made
+        curl.setopt(pycurl.PIPEWAIT, http2)  # share the connection that is being made
         curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
         curl.setopt(pycurl.FAILONERROR, True)  # noqa: FBT003  its way
-        transfers[curl] = Transfer(curl, hashes=options.hashes, keep=store)
+        transfers[curl] = Transfer(curl, hashes=hashes, keep=store)
     idle = list(transfers.values())
-    waiting = list(reversed(lines))
+    waiting = list(reversed(pairs))
 
     def refill() -> bool:
         """End what has ended, begin what may begin; say whether there is any under way."""
@@ -123,8 +139,7 @@ def fetch_all(
             idle.append(transfers[curl])
         while idle and waiting:
             transfer = idle.pop()
-            url, path = waiting.pop().split()
-            transfer.begin(url, options.folder / path)
+            transfer.begin(*waiting.pop())
             multi.add_handle(transfer.curl)
         return len(idle) < len(transfers)
 
@@ -143,18 +158,20 @@ def main() -> None:
     parser.add_argument("--hashes", action="store_true")
     parser.add_argument("--sink", choices=("file", "whole", "thread"), default="whole")
     options = parser.parse_args()
-    lines = sys.stdin.read().splitlines()
-    for path in {(options.folder / line.split()[1]).parent for line in lines}:
-        path.mkdir(parents=True, exist_ok=True)
+    lines = (line.split() for line in sys.stdin)
+    pairs = [(url, options.folder / path) for url, path in lines]
+    for folder in {path.parent for _, path in pairs}:
+        folder.mkdir(parents=True, exist_ok=True)
+    fetch = partial(fetch_all, options.authority, pairs, options.connections, http2=options.http2)
     if options.sink == "file":
-        fetch_all(options, lines, None)
+        fetch(None, hashes=options.hashes)
     elif options.sink == "whole":
-        fetch_all(options, lines, lambda one: keep(one, hashes=options.hashes))
+        fetch(partial(keep, hashes=options.hashes))
     else:
-        queue = SimpleQueue[Keep | None]()
+        queue = SimpleQueue[Body | None]()
         writer = Thread(target=keep_all, args=(queue,), kwargs={"hashes": options.hashes})
         writer.start()
-        fetch_all(options, lines, queue.put)
+        fetch(queue.put)
         queue.put(None)
         writer.join()
 
