@@ -150,6 +150,17 @@ def run(command: Command, *, until: Callable[[], bool] | None = None, fails: boo
     return Cost(wall, cpu, usage.ru_utime, usage.ru_maxrss * 1024)
 
 
+def _empty(folder: Path) -> None:
+    """Give back the room, and keep the files: a table's contenders together would take some fifty gigabytes.
+
+    A file system that has just removed some is slow to make new ones: ext4 looks at every free inode whether it was in
+    use in the last minutes.
+    """
+    for path in folder.rglob("*.*"):
+        if path.is_file():
+            os.truncate(path, 0)
+
+
 class Bench:
     """Measures over one origin.
 
@@ -201,19 +212,9 @@ class Bench:
                     print(f"  {name} left {len(found)} of {len(sizes)} files", flush=True)
                 table.costs.setdefault(name, []).append(cost)
                 print(f"  {title}: {name} {cost.wall:.2f} s, {cost.cpu:.2f} s", flush=True)
-        self._empty()
+                _empty(left)
         print("\n".join(table.lines()), flush=True)
         return table
-
-    def _empty(self) -> None:
-        """Give back the room, and keep the files.
-
-        A file system that has just removed some is slow to make new ones: ext4 looks at every free inode whether it
-        was in use in the last minutes.
-        """
-        for path in self._scratch.rglob("*.*"):
-            if path.is_file():
-                os.truncate(path, 0)
 
     def fetching(
         self, contender: Contender, kinds: tuple[str, ...] = BOTH, connections: int = CONNECTIONS
