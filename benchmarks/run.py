@@ -291,7 +291,9 @@ def library(bench: Bench) -> Iterator[Table]:
     def way(*options: str, connections: int = CONNECTIONS) -> Contender:
         return lambda work, folder: peers.libcurl(work, folder, *options, connections=connections)
 
-    chosen = {
+    chosen: dict[str, Contender] = {
+        OURS: peers.ours,
+        "curl --parallel": peers.curl,
         "bodies written when whole": way(),
         "piece by piece": way("--sink", "file"),
         "when whole, 64 connections": way(connections=64),
@@ -304,7 +306,6 @@ def library(bench: Bench) -> Iterator[Table]:
     }
     for title, kind in (("larges", "large"), ("thumbnails", "small")):
         contenders = {name: bench.fetching(one, (kind,)) for name, one in chosen.items()}
-        contenders = {OURS: bench.fetching(peers.ours, (kind,)), **contenders}
         yield bench.table(
             f"Ways to use pycurl, {title}",
             "From a ready list, HTTP/1.1 and 16 connections where nothing else is said. No checks, records, names or syncs.",
