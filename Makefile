@@ -1,7 +1,7 @@
 # make demo    mirror a generated event from the sandbox, to see what it is like
 # make test    everything that must hold: style, types, layers, tests, coverage, documents
 # make check   the quick part of it: style, types, layers
-# make bench   compare with curl, wget2, rclone and aria2 on this machine, write docs/performance.md
+# make bench   compare with curl, wget2, rclone, aria2 and libcurl from Python on this machine, write docs/performance.md
 # make torture    break it in every way we know, with the full figures, for hours; goes on where it stopped; writes docs/reliability.md
 # Each sets up its own virtual environment first; nothing else has to be done.
 
@@ -43,7 +43,7 @@ bench:
 	@for peer in $(PEERS); do command -v $$peer >/dev/null || { \
 	  echo "lacking: $$peer. Debian: apt install nginx-light curl wget2 rclone aria2 xxhash"; exit 1; }; done
 	$(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/pip install --quiet --disable-pip-version-check . py-spy
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check . py-spy pycurl
 	$(BENCH)/bin/python -m benchmarks.run --write $(ARGS)
 
 $(VENV)/bin/pip:

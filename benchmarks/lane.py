@@ -1,4 +1,4 @@
-"""Compare the fast lane with the slow lane and with curl, side by side, over https from nginx.
+"""Compare the fast lane with the slow lane, with libcurl from Python and with curl, side by side, over https from nginx.
 
     python -m benchmarks.lane [--runs 3] [--connections 16] [--profile FILE]
 
@@ -22,6 +22,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 CAP = 100_000_000
 KINDS = {"thumbs": (4_000, 18_000), "larges": (1_000, 350_000)}
 """Files of each kind, and their size in bytes, as in PERFORMANCE.md."""
+
+LANES = ("fast lane", "pycurl", "httpx", "curl")
 
 NGINX = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
@@ -149,6 +152,24 @@ def run_python(lane: str, ca_file: str, urls: list[str], connections: int) -> di
     return trio.run(run)
 
 
+def run_libcurl(ca_file: str, urls: list[str], connections: int) -> dict[str, float]:
+    """Fetch with libcurl in this very process; return what it cost."""
+    from benchmarks.libcurl import Body, fetch_all  # noqa: PLC0415  pycurl is there for `make bench` only
+
+    received = 0
+
+    def drop(body: Body) -> None:
+        nonlocal received
+        received += len(b"".join(body[1]))  # in one piece, as the fast lane has it
+
+    before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    fetch_all(ca_file, [(url, Path()) for url in urls], connections, drop)
+    wall = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return {"wall": wall, "cpu": cpu, "bytes": received}
+
+
 def run_in_child(lane: str, ca_file: str, urls: list[str], connections: int) -> dict[str, float]:
     """Fetch in a fresh process, pinned."""
     job = json.dumps([lane, ca_file, urls, connections])
@@ -188,7 +209,7 @@ def measure(origin: Origin, runs: int, connections: int) -> None:
         sizes = sum(path.stat().st_size for path in (origin.folder / "files" / kind).iterdir())
         seen: dict[str, list[dict[str, float]]] = {}
         for _ in range(runs):
-            for lane in ("fast lane", "httpx", "curl"):
+            for lane in LANES:
                 if lane == "curl":
                     if shutil.which("curl") is None:
                         continue
@@ -215,7 +236,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.job:
         lane, ca_file, urls, connections = json.load(sys.stdin)
-        print(json.dumps(run_python(lane, ca_file, urls, connections)))
+        run = run_libcurl if lane == "pycurl" else partial(run_python, lane)
+        print(json.dumps(run(ca_file, urls, connections)))
         return
     with serving() as origin:
         if options.serve:

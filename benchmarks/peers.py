@@ -45,6 +45,12 @@ class Work:
         """The addresses."""
         return self.origin.urls(self.kinds, self.port)
 
+    @property
+    def pairs(self) -> str:
+        """The addresses and where each goes, line by line."""
+        paths = self.origin.paths(self.kinds)
+        return "\n".join(f"{url} {path}" for url, path in zip(self.urls, paths, strict=True))
+
     def save(self, name: str, lines: Sequence[str]) -> Path:
         """Write a list."""
         path = self.scratch / name
@@ -116,12 +122,23 @@ def aria2(work: Work, folder: Path) -> Command:
     ], ""  # fmt: skip
 
 
+def libcurl(work: Work, folder: Path, *options: str, connections: int | None = None) -> Command:
+    """Fetch with libcurl from Python, the way `options` say (`benchmarks.libcurl`)."""
+    words = [sys.executable, "-m", "benchmarks.libcurl", str(work.origin.authority), str(folder)]
+    return [*words, str(connections or work.connections), *options], work.pairs
+
+
 def httpx(work: Work, folder: Path) -> Command:
     """Fetch with httpx as it comes."""
-    pairs = zip(work.urls, work.origin.paths(work.kinds), strict=True)
-    lines = "\n".join(f"{url} {path}" for url, path in pairs)
     authority, connections = str(work.origin.authority), str(work.connections)
-    return [sys.executable, "-m", "benchmarks.plain", authority, str(folder), connections], lines
+    return [
+        sys.executable,
+        "-m",
+        "benchmarks.plain",
+        authority,
+        str(folder),
+        connections,
+    ], work.pairs
 
 
 PEERS: Final[dict[str, Callable[[Work, Path], Command]]] = {
@@ -130,6 +147,11 @@ PEERS: Final[dict[str, Callable[[Work, Path], Command]]] = {
     "wget2": wget2,
     "rclone": rclone,
     "aria2c": aria2,
+}
+
+LIBRARY: Final[dict[str, Callable[[Work, Path], Command]]] = {
+    "pycurl": libcurl,
+    "pycurl, both hashes": lambda work, folder: libcurl(work, folder, "--hashes"),
 }
 
 

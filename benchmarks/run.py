@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks import peers
 from benchmarks.origin import KEY, Event, Origin, serving
-from benchmarks.peers import OURS, PEERS, Work
+from benchmarks.peers import LIBRARY, OURS, PEERS, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -46,10 +46,18 @@ DELAY, RATE = 0.02, 62.5e6  # the long line: seconds one way, bytes a second
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run of a command cost: seconds, seconds of processor, bytes."""
+    """What one run of a command cost.
+
+    Args:
+        wall: Seconds.
+        cpu: Seconds of processor.
+        user: Those of them in the program; the others in the system, which swing more.
+        memory: Bytes.
+    """
 
     wall: float
     cpu: float
+    user: float
     memory: int
 
 
@@ -79,18 +87,18 @@ class Table:
         """Return the table as Markdown."""
         rows = [
             f"### {self.title}", "", self.about, "",
-            "| command | wall s | files/s | MB/s | processor µs/file | peak MB | wall, ours ÷ this | processor, ours ÷ this |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|",
+            "| command | wall s | files/s | MB/s | processor µs/file | of it in the program | peak MB | wall, ours ÷ this | processor, ours ÷ this |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
         ]  # fmt: skip
         wall, cpu = self.median(versus, _wall), self.median(versus, _cpu)
         for name in self.costs:
             here, its = self.median(name, _wall), self.median(name, _cpu)
-            spread = (
-                f"{min(map(_wall, self.costs[name])):.2f}-{max(map(_wall, self.costs[name])):.2f}"
-            )
+            walls = sorted(map(_wall, self.costs[name]))
+            each = [cost.cpu / self.files * 1e6 for cost in self.costs[name]]
             rows.append(
-                f"| {name} | {here:.2f} ({spread}) | {self.files / here:,.0f} | {self.size / here / 1e6:,.0f} "
-                f"| {its / self.files * 1e6:,.0f} | {self.median(name, _memory) / 1e6:.0f} "
+                f"| {name} | {here:.2f} ({walls[0]:.2f}-{walls[-1]:.2f}) | {self.files / here:,.0f} | {self.size / here / 1e6:,.0f} "
+                f"| {its / self.files * 1e6:,.0f} ({min(each):,.0f}-{max(each):,.0f}) "
+                f"| {self.median(name, _user) / self.files * 1e6:,.0f} | {self.median(name, _memory) / 1e6:.0f} "
                 f"| {wall / here:.2f} | {cpu / its:.2f} |"
             )
         return [*rows, ""]
@@ -102,6 +110,10 @@ def _wall(cost: Cost) -> float:
 
 def _cpu(cost: Cost) -> float:
     return cost.cpu
+
+
+def _user(cost: Cost) -> float:
+    return cost.user
 
 
 def _memory(cost: Cost) -> float:
@@ -134,7 +146,19 @@ def run(command: Command, *, until: Callable[[], bool] | None = None, fails: boo
         if process.returncode and until is None and not fails:
             said.seek(0)
             raise SystemExit(f"{words[0]} ended with {process.returncode}: {said.read()[-2000:]!r}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Cost(wall, cpu, usage.ru_utime, usage.ru_maxrss * 1024)
+
+
+def _empty(folder: Path) -> None:
+    """Give back the room, and keep the files: a table's contenders together would take some fifty gigabytes.
+
+    A file system that has just removed some is slow to make new ones: ext4 looks at every free inode whether it was in
+    use in the last minutes.
+    """
+    for path in folder.rglob("*.*"):
+        if path.is_file():
+            os.truncate(path, 0)
 
 
 class Bench:
@@ -188,19 +212,9 @@ class Bench:
                     print(f"  {name} left {len(found)} of {len(sizes)} files", flush=True)
                 table.costs.setdefault(name, []).append(cost)
                 print(f"  {title}: {name} {cost.wall:.2f} s, {cost.cpu:.2f} s", flush=True)
-        self._empty()
+                _empty(left)
         print("\n".join(table.lines()), flush=True)
         return table
-
-    def _empty(self) -> None:
-        """Give back the room, and keep the files.
-
-        A file system that has just removed some is slow to make new ones: ext4 looks at every free inode whether it
-        was in use in the last minutes.
-        """
-        for path in self._scratch.rglob("*.*"):
-            if path.is_file():
-                os.truncate(path, 0)
 
     def fetching(
         self, contender: Contender, kinds: tuple[str, ...] = BOTH, connections: int = CONNECTIONS
@@ -238,7 +252,7 @@ def first(bench: Bench) -> Iterator[Table]:
         OURS: peers.ours,
         f"{OURS}, durability none": peers.uncertain,
     }
-    contenders |= {**PEERS, "httpx as it comes": peers.httpx}
+    contenders |= {**PEERS, **LIBRARY, "httpx as it comes": peers.httpx}
     yield bench.table(
         "First mirror, thumbnails and larges, over https",
         "We list, check, hash twice, record and sync; the peers get a list of addresses and write files.",
@@ -265,9 +279,39 @@ def same(bench: Bench) -> Iterator[Table]:
 def kinds(bench: Bench) -> Iterator[Table]:
     """Fetch one kind only, for the cost of a file."""
     for title, kind in (("Larges only", "large"), ("Thumbnails only", "small")):
-        chosen = {OURS: peers.ours, "curl --parallel": peers.curl}
+        curls = {name: one for name, one in PEERS.items() if name.startswith("curl")}
+        chosen: dict[str, Contender] = {OURS: peers.ours, **curls, **LIBRARY}
         contenders = {name: bench.fetching(one, (kind,)) for name, one in chosen.items()}
         yield bench.table(title, "As the first table.", contenders, (kind,))
+
+
+def library(bench: Bench) -> Iterator[Table]:
+    """Use libcurl from Python in every way that could be the best."""
+
+    def way(*options: str, connections: int = CONNECTIONS) -> Contender:
+        return lambda work, folder: peers.libcurl(work, folder, *options, connections=connections)
+
+    chosen: dict[str, Contender] = {
+        OURS: peers.ours,
+        "curl --parallel": peers.curl,
+        "bodies written when whole": way(),
+        "piece by piece": way("--sink", "file"),
+        "when whole, 64 connections": way(connections=64),
+        "when whole, HTTP/2": way("--http2"),
+        "hashes, when whole": way("--hashes"),
+        "hashes, piece by piece": way("--hashes", "--sink", "file"),
+        "hashes, in a thread": way("--hashes", "--sink", "thread"),
+        "hashes, when whole, 64 connections": way("--hashes", connections=64),
+        "hashes, when whole, HTTP/2": way("--hashes", "--http2"),
+    }
+    for title, kind in (("larges", "large"), ("thumbnails", "small")):
+        contenders = {name: bench.fetching(one, (kind,)) for name, one in chosen.items()}
+        yield bench.table(
+            f"Ways to use pycurl, {title}",
+            "From a ready list, HTTP/1.1 and 16 connections where nothing else is said. No checks, records, names or syncs.",
+            contenders,
+            (kind,),
+        )
 
 
 def repeat(bench: Bench) -> Iterator[Table]:
@@ -358,6 +402,7 @@ SCENES: Final[dict[str, Callable[[Bench], Iterator[Table | Profile]]]] = {
     "first": first,
     "same": same,
     "kinds": kinds,
+    "library": library,
     "repeat": repeat,
     "line": line,
     "profile": profile,
@@ -375,6 +420,7 @@ def machine() -> list[str]:
     tools = {
         "curl": ["curl", "--version"], "wget2": ["wget2", "--version"], "rclone": ["rclone", "version"],
         "aria2c": ["aria2c", "--version"], "nginx": ["nginx", "-v"],
+        "pycurl": [sys.executable, "-c", "import pycurl; print(pycurl.version)"],
     }  # fmt: skip
     versions = []
     for words in tools.values():
