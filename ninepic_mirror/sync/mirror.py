@@ -91,8 +91,9 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
         zone = ZoneInfo(settings.timezone)
         layout = Layout.parse(settings.layout)
         number = await trio.to_thread.run_sync(manifest.begin_pass, "quick")
-        if held.last_pass >= number > 1:
-            # In the manifest before the lock forgets it: until a pass has done all that follows, each next one sees it.
+        if number > 1 and not 0 < held.last_pass < number:
+            # It knows less than the lock, or no lock is left to tell: as good as an older copy, from a backup. Noted in
+            # the manifest before the lock forgets it: until a pass has done all that follows, each next one sees it.
             mark: dict[str, object] = {lock.RESTORED: True}
             await trio.to_thread.run_sync(manifest.set_meta, mark)
         restored = await trio.to_thread.run_sync(manifest.meta, lock.RESTORED) is True

@@ -301,7 +301,7 @@ def test_an_older_manifest_is_brought_back(
 
 
 @pytest.mark.parametrize("has_lock", [True, False], ids=["lock", "no lock"])
-@pytest.mark.parametrize("way", ["forget", "verify"])
+@pytest.mark.parametrize("way", ["forget", "verify", "sync"])
 def test_an_older_manifest_keeps_what_the_sums_say_of_newer_files(
     commands: Commands, service: Service, way: str, *, has_lock: bool
 ) -> None:
@@ -317,7 +317,7 @@ def test_an_older_manifest_keeps_what_the_sums_say_of_newer_files(
     assert sync(commands, service).code == 0
     (newer,) = {*folder_of(commands).rglob("large/*.jpg")} - before
     content = newer.read_bytes()
-    if way == "verify":
+    if way != "forget":
         forget(commands, name)
     manifest.write_bytes(older)
     if not has_lock:  # then nothing tells which passes were made
@@ -327,6 +327,10 @@ def test_an_older_manifest_keeps_what_the_sums_say_of_newer_files(
 
     if way == "forget":
         assert forget(commands, name).code == 0
+    elif way == "sync":
+        assert sync(commands, service).code == 0
+        assert newer.read_bytes() == content
+        newer.write_bytes(content[::-1])
     else:
         assert commands.run("verify", 456, "--root", "m").code == 0
     assert traces(commands, name) == []
