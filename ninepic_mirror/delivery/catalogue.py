@@ -10,7 +10,7 @@ from ninepic_mirror.archive.manifest import now
 from ninepic_mirror.archive.placement import local_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from zoneinfo import ZoneInfo
 
     from ninepic_mirror.archive.manifest import Manifest, Row, Value
@@ -166,21 +166,15 @@ def _shot(rows: Sequence[Row], zone: ZoneInfo) -> list[Shot]:
     )
     best = shot.best
     if best is not None and best.sha256 == rows[0][10]:
-        shot = _with_camera(shot, Camera(*rows[0][11:13]))  # type: ignore[arg-type]  # as above
+        shot = with_camera(shot, Camera(*rows[0][11:13]))  # type: ignore[arg-type]  # as above
     return [shot]
 
 
-def _with_camera(shot: Shot, camera: Camera) -> Shot:
+def with_camera(shot: Shot, camera: Camera) -> Shot:
+    """Return a photo with what is known of its camera."""
     return Shot(
         shot.image_id, shot.taken, shot.day, shot.hour, shot.width, shot.height, shot.files, shot.lacking, camera
     )  # fmt: skip
-
-
-def with_cameras(shots: Iterable[Shot], read: Mapping[str, Camera]) -> list[Shot]:
-    """Return photos with what was read of their cameras, by `image_id`."""
-    return [
-        _with_camera(shot, read[shot.image_id]) if shot.image_id in read else shot for shot in shots
-    ]
 
 
 def fates(manifest: Manifest, ids: Iterable[str]) -> dict[str, str]:
@@ -202,13 +196,17 @@ def fates(manifest: Manifest, ids: Iterable[str]) -> dict[str, str]:
 def note_cameras(manifest: Manifest, read: Iterable[tuple[File, Camera]]) -> None:
     """Keep what was read from files."""
     with manifest.transaction():
-        manifest.change_each(
-            "INSERT OR REPLACE INTO cameras VALUES (?, ?, ?, ?)",
-            [
-                (file.image_id, file.sha256, camera.photographer, camera.shot_at)
-                for file, camera in read
-            ],
-        )
+        _note_cameras(manifest, read)
+
+
+def _note_cameras(manifest: Manifest, read: Iterable[tuple[File, Camera]]) -> None:
+    manifest.change_each(
+        "INSERT OR REPLACE INTO cameras VALUES (?, ?, ?, ?)",
+        (
+            (file.image_id, file.sha256, camera.photographer, camera.shot_at)
+            for file, camera in read
+        ),
+    )
 
 
 # --- packages ----------------------------------------------------------------------------------------------------
@@ -239,8 +237,13 @@ def delivered(manifest: Manifest, bag_ids: Iterable[str]) -> dict[Key, set[str]]
     return found
 
 
-def record(manifest: Manifest, made: Delivery, files: Iterable[File]) -> None:
-    """Record a package that stands whole under its final name."""
+def record(
+    manifest: Manifest,
+    made: Delivery,
+    files: Iterable[File],
+    cameras: Iterable[tuple[File, Camera]] = (),
+) -> None:
+    """Record a package that stands whole under its final name, and what was read of cameras while it was made."""
     values: list[Value] = [
         made.bag_id, " ".join(made.predecessors) or None, made.destination, made.made_at or now(), made.files,
         made.bytes, made.run, made.label, made.form, made.photos, made.volumes,
@@ -255,6 +258,7 @@ def record(manifest: Manifest, made: Delivery, files: Iterable[File]) -> None:
         manifest.change_each(
             "INSERT INTO delivered VALUES (?, ?, ?, ?)", _delivered_rows(number, files)
         )
+        _note_cameras(manifest, cameras)
 
 
 def _delivered_rows(number: int, files: Iterable[File]) -> Iterator[tuple[Value, ...]]:

@@ -454,6 +454,53 @@ def test_one_package_each(mirror: Mirror) -> None:
     assert mirror.deliver("out", "--split-by", "photographer").code == 2
 
 
+@pytest.mark.parametrize(
+    "words", [("out",), ("out", "--link"), ("out.zip", "--format", "zip")], ids=["folder", "links", "zip"]
+)  # fmt: skip
+def test_each_byte_is_read_once(mirror: Mirror, words: tuple[str, ...]) -> None:
+    """Also by the first delivery, which learns and keeps what cameras wrote from what it copies."""
+    logs = mirror.place("logs")
+    logs.mkdir()
+    # a file for each thread: in one for all of them calls are torn apart
+    traced = ["strace", "-ff", "-qq", "-y", "-o", f"{logs}/log", "-e", "read,readv,pread64,preadv"]
+    done = subprocess.run(
+        [*traced, *PROGRAM, "deliver", "456", *words, "--root", str(mirror.root)],
+        cwd=mirror.commands.folder, env=mirror.commands.environ, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    counts: dict[str, int] = {}
+    for log in logs.iterdir():
+        for name, count in re.findall(r"^\w+\(\d+<(.*?\.jpg)>.* = (\d+)$", log.read_text(), re.M):
+            counts[name] = counts.get(name, 0) + int(count)
+    assert counts == {
+        str(mirror.folder / row.path): (mirror.folder / row.path).stat().st_size
+        for row in mirror.rows()
+    }
+    with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
+        kept = set(manifest.execute("SELECT image_id, photographer FROM cameras"))
+    mirror.change("DELETE FROM cameras")
+    mirror.entry("again", "--split-by", "photographer")
+    bags = list(mirror.place("again").iterdir())
+    told = {(line["image_id"], line["photographer"]) for bag in bags for line in table(bag)}
+    assert len(kept) == PHOTOS
+    assert kept == told
+
+
+def test_a_delivery_that_goes_on_learns_the_rest(mirror: Mirror) -> None:
+    """What an interrupted one has written tells who took it, too; a part of which nothing is new does no harm."""
+    mirror.entry("first")
+    partial = mirror.place(".out.partial")
+    partial.mkdir()
+    (partial / ".ninepic-delivery").write_text("{}")
+    before = table(mirror.place("first"))
+    mirror.place("first").rename(partial / "out")
+    mirror.change("DELETE FROM cameras")
+    mirror.entry("out")
+    assert table(mirror.place("out")) == before
+    with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
+        assert manifest.execute("SELECT count(*) FROM cameras").fetchone() == (PHOTOS,)
+
+
 def test_names_by_time(mirror: Mirror) -> None:
     """Photos are called by their capture and a number, their variants alike; the id is in the list."""
     mirror.entry("out", "--names", "time")
@@ -1084,7 +1131,7 @@ def test_a_full_destination(mirror: Mirror, small_disk: Callable[[str], Path], f
 def start_slowly(mirror: Mirror, place: Path, *words: object) -> subprocess.Popen[str]:
     """Start a delivery and halt it once it has begun to write photos."""
     # A few milliseconds for each file, so that it does not end before it is halted: what is done once for each.
-    call = "lseek" if "zip" in words else "utimensat"
+    call = "pwrite64" if "zip" in words else "utimensat"
     slowed = [
         "-D",
         "-f",

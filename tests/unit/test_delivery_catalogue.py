@@ -74,18 +74,15 @@ def test_cameras_are_kept_for_their_file(shelf: Shelf) -> None:
     )
     again = catalogue.shots(shelf.manifest, KOLKATA)
     assert again[0].camera is None
-    assert [one.camera for one in catalogue.with_cameras(again, {"b": camera})] == [
-        camera,
-        None,
-        None,
-    ]
+    assert catalogue.with_camera(again[0], camera).camera == camera
 
 
 def test_packages_are_recorded(shelf: Shelf) -> None:
     """With all that went in, the oldest first."""
     first, second = delivery("one"), delivery("two", "one", "zero", label="Asha")
     catalogue.record(shelf.manifest, first, [file("a"), file("a", "thumbnail")])
-    catalogue.record(shelf.manifest, second, [file("b")])
+    catalogue.record(shelf.manifest, second, [file("b")], [(file("b"), Camera("Asha"))])
+    assert shelf.manifest.rows("SELECT * FROM cameras") == [("b", file("b").sha256, "Asha", None)]
     assert catalogue.deliveries(shelf.manifest) == [first, second]
     assert catalogue.delivered(shelf.manifest, ["one"]) == {
         ("a", "large"): {file("a").sha256}, ("a", "thumbnail"): {file("a", "thumbnail").sha256},

@@ -145,7 +145,7 @@ def test_what_says_nothing_of_a_file(mirror: Mirror, monkeypatch: pytest.MonkeyP
         raise OSError(code, "no")
         yield 0
 
-    monkeypatch.setattr(mirror.tree, "opened", refuse)
+    monkeypatch.setattr(mirror.tree, "folder", refuse)
     with pytest.raises(StorageError, match="permission denied"):
         mirror.follow()
     code = errno.EIO
