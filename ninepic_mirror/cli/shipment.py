@@ -124,7 +124,7 @@ class Shipment(Struct):
         with Tree(folder) as tree:
             stock, shots = await self.ledger.ask(lambda manifest: self._stock(manifest, tree))
             self.entry["name"] = stock.facts.name
-            filters = order.filters(stock.zone, found)
+            filters = order.filters(stock.zone, found, {shot.image_id for shot in shots})
             unknown = selection.unknown_ids(shots, filters)
             strange = await self.ledger.ask(lambda manifest: _strange(manifest, unknown))
             shots = selection.at_times(selection.named(shots, filters), filters)
@@ -163,9 +163,15 @@ class Shipment(Struct):
         """
         stray = list(strange)
         if self._sorts_photographers:
-            theirs = selection.by_photographers([one for one in shots if one.files], filters)
+            theirs = selection.by_photographers(shots, filters)
             ought = {*stock.variants, *stock.wanted}
-            stray = [*selection.nobodys(shots, theirs, ought, filters), *strange]
+            nobodys = selection.nobodys(shots, theirs, ought, filters)
+            stranger = selection.stranger(shots, theirs, filters)
+            if stranger is not None:
+                if not (nobodys or stock.doubts):
+                    raise stranger
+                self.console.warn(f"{stranger}; {stranger.cure}")
+            stray = [*nobodys, *strange]
             shots = theirs
         bag_ids = _bag_ids(self.order.event_id)
         return parts(self.order, stock, shots, stray, bag_ids, _date(stock))

@@ -164,8 +164,10 @@ def _shot(rows: Sequence[Row], zone: ZoneInfo) -> list[Shot]:
         lacking=lacking,
         camera=None,
     )
-    best = shot.best
-    if best is not None and best.sha256 == rows[0][10]:
+    # of a file that is here, or was, with what its row names to be had again
+    had = sorted((_BEST.index(str(row[4])), row[7]) for row in rows if row[7] is not None)
+    kept_for = [*(file.sha256 for file in shot.ranked[:1]), *(sha256 for _, sha256 in had[:1])]
+    if rows[0][10] in kept_for:
         shot = with_camera(shot, Camera(*rows[0][11:13]))  # type: ignore[arg-type]  # as above
     return [shot]
 

@@ -576,6 +576,26 @@ def test_ids_as_programs_write_them(mirror: Mirror, name: str) -> None:
     assert (code, "1 photo," in out) == (0, True), err
 
 
+def test_ids_of_a_package(mirror: Mirror) -> None:
+    """The list of a package names its photos again, also as a spreadsheet saves it, and ids copied from it do."""
+    one, other = sorted({row.image_id for row in mirror.rows()})[:2]
+    for table_ in ("photos", "files"):
+        mirror.change(f"UPDATE {table_} SET image_id = '-' || image_id WHERE image_id = ?", one)
+    mirror.place("ids.txt").write_text(f"'-{one}\n{other}\n")
+    assert mirror.entry("first", "--ids", "ids.txt")["packages"][0]["photos"] == 2
+    listed = mirror.place("first") / "photos.csv"
+    assert f"\n'-{one}," in listed.read_text()
+    mirror.entry("again", "--ids", listed)
+    assert table(mirror.place("again")) == table(mirror.place("first"))
+    saved = mirror.place("saved.csv")
+    saved.write_text("\ufeff" + listed.read_text().replace(",", ";").replace("\n", "\r\n"))
+    mirror.entry("saved", "--ids", saved)
+    assert table(mirror.place("saved")) == table(mirror.place("first"))
+    saved.write_text("image_id,path\n" + "a" * 200_000)
+    done = mirror.deliver("out", "--ids", saved)
+    assert (done.code, "no table that can be read" in done.err) == (2, True), done.err
+
+
 def test_only_what_is_new(mirror: Mirror) -> None:
     """A delta holds what is new or changed since a package and all that it adds to, and names it."""
     ids = sorted({row.image_id for row in mirror.rows()})
@@ -741,6 +761,25 @@ def test_photos_that_may_be_a_photographers(mirror: Mirror) -> None:
     assert mirror.deliver("out", "--photographer", "Asha Patil").code == 4
     mirror.entry("out", "--photographer", "Asha Patil", "--allow-incomplete")
     assert listed_as_missing(mirror.place("out")) == {lost}
+
+
+def test_a_photographer_whose_photos_are_all_missing(mirror: Mirror) -> None:
+    """The mirror is not whole, whether it is known whose they were or not; the others' can be delivered."""
+    mirror.entry("all", "--split-by", "photographer")
+    hers = {line["image_id"] for line in table(mirror.place("all") / "asha-patil")}
+    for image_id in hers:
+        lose(mirror, image_id)
+    done = mirror.deliver("out", "--photographer", "Asha Patil", "--json")
+    assert done.code == 4, done.err
+    (entry,) = json.loads(done.out)["events"]
+    assert {one["image_id"] for one in entry["missing"]} == hers
+    mirror.entry("his", "--photographer", "Joseph D'Souza")
+    mirror.change("DELETE FROM cameras")
+    done = mirror.deliver("out", "--photographer", "Asha Patil")
+    assert (done.code, "choose from the photographers" in done.err) == (4, True), done.err
+    assert f"{min(hers)} large: may be by Asha Patil" in done.out
+    done = mirror.deliver("out", "--photographer", "Asha Patil", "--allow-incomplete")
+    assert (done.code, "none of the photos asked for" in done.err) == (2, True), done.err
 
 
 def without_exif(path: Path) -> bytes:
