@@ -119,7 +119,8 @@ def deliver(root: Path, target: Path, form: str, *, first: bool = False) -> floa
             Manifest.open(event / OWN_FOLDER / "manifest.sqlite3") as manifest,
             manifest.transaction(),
         ):
-            manifest.change("DELETE FROM cameras")
+            for table in ("cameras", "delivered", "deliveries"):
+                manifest.change(f"DELETE FROM {table}")
     place = target / ("package.zip" if form == "zip" else "package")
     words = ["deliver", "456", str(place), "--root", str(root), "--format", form, "--json"]
     began = time.monotonic()

@@ -10,7 +10,7 @@ from ninepic_mirror.archive.manifest import now
 from ninepic_mirror.archive.placement import local_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from zoneinfo import ZoneInfo
 
     from ninepic_mirror.archive.manifest import Manifest, Row, Value
@@ -204,10 +204,10 @@ def note_cameras(manifest: Manifest, read: Iterable[tuple[File, Camera]]) -> Non
 def _note_cameras(manifest: Manifest, read: Iterable[tuple[File, Camera]]) -> None:
     manifest.change_each(
         "INSERT OR REPLACE INTO cameras VALUES (?, ?, ?, ?)",
-        (
+        [
             (file.image_id, file.sha256, camera.photographer, camera.shot_at)
-            for file, camera in read
-        ),
+            for file, camera in sorted(read, key=lambda one: one[0].image_id)
+        ],
     )
 
 
@@ -258,11 +258,8 @@ def record(
         )
         number = manifest.count("SELECT max(id) FROM deliveries")
         manifest.change_each(
-            "INSERT INTO delivered VALUES (?, ?, ?, ?)", _delivered_rows(number, files)
+            "INSERT INTO delivered VALUES (?, ?, ?, ?)",
+            # in the order of the key: in another one SQLite writes its pages again and again
+            sorted((number, file.image_id, file.variant, file.sha256) for file in files),
         )
         _note_cameras(manifest, cameras)
-
-
-def _delivered_rows(number: int, files: Iterable[File]) -> Iterator[tuple[Value, ...]]:
-    for file in files:
-        yield number, file.image_id, file.variant, file.sha256

@@ -28,6 +28,9 @@ _MOST: Final = (
     1000  # entries of a table, segments or chunks before EXIF; more is none that a camera wrote
 )
 _LONGEST: Final = 4096  # bytes of a text
+_BODY: Final = (
+    64 << 10
+)  # bytes of it that are asked for at once: all that a segment of a JPEG can have
 _ENDLESS: Final = 1 << 62
 
 
@@ -46,12 +49,15 @@ def tables(pull: Pull, wanted: Collection[int]) -> tuple[Table, Table]:
         if found is None:
             return {}, {}
         begin, size = found
+        body = pull(begin, min(size, _BODY))
 
         def within(place: int, count: int) -> bytes:
+            if place + count <= len(body):
+                return body[place : place + count]
             return pull(begin + place, max(0, min(count, size - place)))
 
-        order = _ORDERS[within(0, 4)]
-        (offset,) = struct.unpack(order + "L", within(4, 4))
+        order = _ORDERS[body[:4]]
+        (offset,) = struct.unpack_from(order + "L", body, 4)
         top, pointer = _read(within, order, offset, wanted)
         return top, _read(within, order, pointer, wanted)[0] if pointer else {}
     except (struct.error, KeyError) as error:

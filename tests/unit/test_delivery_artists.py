@@ -220,3 +220,4 @@ def test_the_first_file_that_names_somebody(tmp_path: Path) -> None:
         source = Source(456, tree, lambda _: None, threading.Event())
         assert artists.find(files, source, tree) == (files[0], Camera("Asha"))
         assert artists.find(files[:2], source, tree) == (files[0], Camera())
+        assert artists.find(files[::-1], source, tree) == (files[2], Camera("Asha"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -85,6 +86,14 @@ def test_damage_is_told(mirror: Mirror, data: bytes | None, words: str) -> None:
     with pytest.raises(DamagedError, match=words) as raised:
         mirror.follow()
     assert raised.value.path == "a.jpg"
+
+
+def test_what_is_no_file(mirror: Mirror) -> None:
+    """A named pipe in its place neither hangs nor is read."""
+    (mirror.folder / "a.jpg").unlink()
+    os.mkfifo(mirror.folder / "a.jpg")
+    with pytest.raises(DamagedError, match="is no file"):
+        mirror.follow()
 
 
 def test_a_moved_file_is_followed(mirror: Mirror) -> None:
