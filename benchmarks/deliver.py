@@ -2,17 +2,18 @@
 
     python -m benchmarks.deliver --to DIR [--photos 2000] [--size 400k] [--size 10M] [--dir DIR] [--rounds 3]
 
-For each size a mirror of one event is made, of photos of that size with thumbnails, whose rows are true and whose bytes
-are random. DIR is on another file system, so that nothing can be shared. Before each run the kernel is asked to drop
+For each size a mirror of one event is made, of photos of that size with thumbnails, whose rows are true. A photo has the
+head of a JPEG with what a camera writes, and random bytes. DIR is on another file system, so that nothing can be shared. Before each run the kernel is asked to drop
 the files from its memory; once more with the files in memory. `cp` and `sha256sum` are one process each, as one types
 them; the copy is what is hashed. Both ways end with the bytes on the disk (`sync -f`), as a delivery does by itself.
-What cameras wrote is read by the first delivery only, and told apart. A zip is measured, too.
+The first delivery of an event also reads and keeps what cameras wrote, and is told apart. A zip is measured, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import random
@@ -21,11 +22,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xxhash
+from PIL import Image
 
 from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.root import MARKER, OWN_FOLDER
@@ -49,8 +51,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores; the best of {options.rounds} rounds, MB/s\n")
-    print("| photos | memory | cp + sha256sum | deliver | of it | zip | of it | the first time |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| photos | memory | cp + sha256sum | the first time | of it | again | of it | zip | of it |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for text in options.size or ["15k", "400k", "10M"]:
         size = int(text[:-1]) * UNITS[text[-1]]
         count = min(options.photos, TOTAL // (size + THUMBNAIL))
@@ -61,23 +65,18 @@ def main() -> None:
             root, target = Path(folder), Path(to)
             paths = make(root, count, size)
             size_of_all = sum(path.stat().st_size for path in paths)
-            prepare(paths, "warm")
-            first = size_of_all / deliver(root, target, "folder")
             for state in ("cold", "warm"):
-                best = [
-                    max(size_of_all / timed(paths, state, way) for _ in range(options.rounds))
+                usual, *ours = [
+                    max(size_of_all / timed(paths, state, way) for _ in range(options.rounds)) / 1e6
                     for way in (
                         partial(copy, root, target),
+                        partial(deliver, root, target, "folder", first=True),
                         partial(deliver, root, target, "folder"),
                         partial(deliver, root, target, "zip"),
                     )
                 ]
-                usual, ours, zipped = (rate / 1e6 for rate in best)
-                print(
-                    f"| {count:,} of {text} | {state} | {usual:.0f} | {ours:.0f} | {ours / usual:.0%}"
-                    f" | {zipped:.0f} | {zipped / usual:.0%} | {first / 1e6:.0f} |",
-                    flush=True,
-                )
+                told = " | ".join(f"{rate:.0f} | {rate / usual:.0%}" for rate in ours)
+                print(f"| {count:,} of {text} | {state} | {usual:.0f} | {told} |", flush=True)
 
 
 def timed(paths: Sequence[Path], state: str, way: Callable[[], float]) -> float:
@@ -112,8 +111,16 @@ def copy(root: Path, target: Path) -> float:
     return seconds
 
 
-def deliver(root: Path, target: Path, form: str) -> float:
+def deliver(root: Path, target: Path, form: str, *, first: bool = False) -> float:
     """Deliver the photos."""
+    if first:
+        (event,) = root.glob("456-*")
+        with (
+            Manifest.open(event / OWN_FOLDER / "manifest.sqlite3") as manifest,
+            manifest.transaction(),
+        ):
+            for table in ("cameras", "delivered", "deliveries"):
+                manifest.change(f"DELETE FROM {table}")
     place = target / ("package.zip" if form == "zip" else "package")
     words = ["deliver", "456", str(place), "--root", str(root), "--format", form, "--json"]
     began = time.monotonic()
@@ -127,6 +134,17 @@ def deliver(root: Path, target: Path, form: str) -> float:
     else:
         place.unlink()
     return seconds
+
+
+@cache
+def head() -> bytes:
+    """Return a tiny JPEG with EXIF of a usual length."""
+    exif, place = Image.Exif(), io.BytesIO()
+    exif.update({0x010F: "Maker", 0x0110: "Model", 0x0112: 1, 0x013B: "Asha Patil"})
+    exif.get_ifd(0x8769).update({0x9003: "2026:01:19 06:12:13", 0xA431: "0123456"})
+    exif.get_ifd(0x8769).update({tag: f"value {tag}" for tag in range(0xFD00, 0xFD20)})
+    Image.new("RGB", (16, 16)).save(place, "JPEG", exif=exif)
+    return place.getvalue()
 
 
 def make(root: Path, count: int, size: int) -> list[Path]:
@@ -145,6 +163,7 @@ def make(root: Path, count: int, size: int) -> list[Path]:
             place = folder / f"2026-01-19/{hour:02}/{variant}"
             place.mkdir(parents=True, exist_ok=True)
             data = chance.randbytes(chance.randrange(about // 2, about + about // 2))
+            data = (head() if variant == "large" else b"\xff\xd8\xff\xd9") + data
             path = place / f"{name}.jpg"
             path.write_bytes(data)
             paths.append(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 import sys
@@ -80,7 +82,7 @@ def _read_size(
 def _read_ids(
     _context: click.Context, _parameter: click.Parameter, name: str | None
 ) -> frozenset[str] | None:
-    """Read ids, one a line; a byte order mark at the start is none of them."""
+    """Read ids, one a line, or those of a table; a byte order mark at the start is none of them."""
     if name is None:
         return None
     try:
@@ -92,10 +94,25 @@ def _read_ids(
     except UnicodeDecodeError as error:
         line = 1 + error.object.count(b"\n", 0, error.start)
         raise click.BadParameter(f"{name}, line {line}: this is not UTF-8; save it so.") from error
-    ids = frozenset(line.strip() for line in text.splitlines() if line.strip())
+    try:
+        ids = frozenset(filter(None, map(str.strip, _ids(text))))
+    except csv.Error as error:
+        raise click.BadParameter(f"{name} is no table that can be read: {error}.") from error
     if not ids:
         raise click.BadParameter(f"{name} holds no id; write one a line.")
     return ids
+
+
+def _ids(text: str) -> list[str]:
+    """Return what stands in the column `image_id`, as in a package's `photos.csv`; of what has none, its lines."""
+    first = text.partition("\n")[0]
+    for delimiter in ",;\t":  # as spreadsheets save it
+        heads = [head.strip().strip('"') for head in first.split(delimiter)]
+        if "image_id" in heads:
+            column = heads.index("image_id")
+            lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            return [line[column] for line in list(lines)[1:] if len(line) > column]
+    return text.splitlines()
 
 
 def _require_text(place: Path) -> None:
@@ -135,7 +152,7 @@ def _require_text(place: Path) -> None:
     help="Only photos of this bib; asks the service. May be given again.",
 )  # fmt: skip
 @click.option(
-    "--ids", callback=_read_ids, metavar="FILE", help="Only these photos, an id a line; - is standard input."
+    "--ids", callback=_read_ids, metavar="FILE", help="Only these photos: an id a line, or a photos.csv; - is standard input."
 )  # fmt: skip
 @click.option(
     "--photographer", "photographers", multiple=True, metavar="NAME",

@@ -193,7 +193,7 @@ class Dispatch(Struct):
     async def _record(self, delivery: Delivery, made: Package) -> None:
         try:
             await self.ledger.record(
-                lambda manifest: catalogue.record(manifest, delivery, made.files)
+                lambda manifest: catalogue.record(manifest, delivery, made.files, made.cameras)
             )
         except StorageError as error:
             text = f"the package is whole, but could not be recorded: {error}"
@@ -201,7 +201,10 @@ class Dispatch(Struct):
             raise StorageError(delivery.destination, text, cure) from error
 
     async def _build(self, made: Package, place: Path) -> None:
-        thumbnails.prepare()
+        items = [item for volume in made.volumes for item in volume]
+        if any(item.is_thumbnail_made for item in items):
+            thumbnails.prepare()
+        unseen = {item.shot.image_id for item in items if item.shot.camera is None}
         progress = self.ledger.progress
         title = made.facts.title
         progress.start(title if made.label is None else f"{title}: {made.label}")
@@ -212,7 +215,7 @@ class Dispatch(Struct):
                 raise StorageError(
                     str(place), text, "bring it back, then run the same command again"
                 )
-            source = Source(self.order.event_id, self.tree, self._again, self.stop)
+            source = Source(self.order.event_id, self.tree, self._again, self.stop, unseen)
             steps = package.build(made, source, target, lambda: self._vet(made))
             try:
                 while (step := await trio.to_thread.run_sync(next, steps, None)) is not None:

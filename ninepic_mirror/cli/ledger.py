@@ -12,9 +12,7 @@ from ninepic_mirror.archive import inventory, lock
 from ninepic_mirror.archive.manifest import Manifest, ManifestError
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.cli import mirrors
-from ninepic_mirror.cli.inspection import locked
 from ninepic_mirror.errors import EventBusyError, StorageError
-from ninepic_mirror.sync.mirror import LOCK_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +85,10 @@ class Ledger(Struct, frozen=True):
         if await self.ask(lambda manifest: manifest.version()) == len(MIGRATIONS):
             await trio.to_thread.run_sync(_change, path, work)
             return
+        # 0.2 s that other deliveries need not wait for
+        from ninepic_mirror.cli.inspection import locked  # noqa: PLC0415
+        from ninepic_mirror.sync.mirror import LOCK_WAIT  # noqa: PLC0415
+
         with lock.opened(folder / lock.PATH) as held:
             if not await locked(held, trio.current_time() + LOCK_WAIT):
                 raise EventBusyError(self.event_id, held.holder())

@@ -60,14 +60,19 @@ class Order(Struct, frozen=True):
     flags: dict[str, object]
     key: Key | None
 
-    def filters(self, zone: ZoneInfo, found: Collection[str] | None) -> selection.Filters:
+    def filters(
+        self, zone: ZoneInfo, found: Collection[str] | None, known: Collection[str]
+    ) -> selection.Filters:
         """Return which photos are asked for.
 
         Args:
             zone: The event's.
             found: The ids that the service names for the bibs, None where it was not asked.
+            known: The ids of the photos that there are.
         """
         ids = self.ids
+        if ids is not None:
+            ids = selection.meant(ids, {*known, *(found or ())})
         if found is not None:
             ids = frozenset(found) if ids is None else ids & frozenset(found)
         bounds = (_moment(self.start, zone, last=False), _moment(self.end, zone, last=True))

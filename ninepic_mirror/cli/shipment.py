@@ -27,7 +27,6 @@ from ninepic_mirror.cli.ledger import Ledger
 from ninepic_mirror.cli.options import API, PLACE, again
 from ninepic_mirror.cli.order import Stock, parts
 from ninepic_mirror.cli.outcome import Code, fail
-from ninepic_mirror.cli.remote import open_api
 from ninepic_mirror.cli.summary import count
 from ninepic_mirror.delivery import artists, catalogue, selection
 from ninepic_mirror.delivery.selection import Lack
@@ -125,12 +124,14 @@ class Shipment(Struct):
         with Tree(folder) as tree:
             stock, shots = await self.ledger.ask(lambda manifest: self._stock(manifest, tree))
             self.entry["name"] = stock.facts.name
-            filters = order.filters(stock.zone, found)
+            filters = order.filters(stock.zone, found, {shot.image_id for shot in shots})
             unknown = selection.unknown_ids(shots, filters)
             strange = await self.ledger.ask(lambda manifest: _strange(manifest, unknown))
             shots = selection.at_times(selection.named(shots, filters), filters)
+            read: list[tuple[Shot, File, Camera]] = []
             if self._asks_cameras:
-                shots = await self._with_cameras(stock, shots, tree)
+                read = await self._read_cameras(stock, shots, tree)
+                shots = _with_cameras(shots, read)
             plan = self._plan(stock, shots, filters, strange)
             lacking = plan.lacking
             self.entry["missing"] = [structs.asdict(one) for one in lacking]
@@ -141,13 +142,9 @@ class Shipment(Struct):
             await trio.to_thread.run_sync(dispatch.check, plan)
             if order.dry_run:
                 return self._tell_plan(stock, plan, lacking)
-            if (
-                not self._asks_cameras
-            ):  # to read all photos takes a while; what may be in the way was told first
-                shots = await self._with_cameras(stock, shots, tree)
-                plan = self._plan(stock, shots, filters, strange)
             for name, made in plan.packages:
                 self._tell(stock, await dispatch.make(name, made))
+            await self._keep(read)
             if lacking and not (order.json or self.console.quiet):
                 self.console.print(f"  {_missing(lacking)}; missing.csv lists it")
         return Code.WHOLE
@@ -166,9 +163,15 @@ class Shipment(Struct):
         """
         stray = list(strange)
         if self._sorts_photographers:
-            theirs = selection.by_photographers([one for one in shots if one.files], filters)
+            theirs = selection.by_photographers(shots, filters)
             ought = {*stock.variants, *stock.wanted}
-            stray = [*selection.nobodys(shots, theirs, ought, filters), *strange]
+            nobodys = selection.nobodys(shots, theirs, ought, filters)
+            stranger = selection.stranger(shots, theirs, filters)
+            if stranger is not None:
+                if not (nobodys or stock.doubts):
+                    raise stranger
+                self.console.warn(f"{stranger}; {stranger.cure}")
+            stray = [*nobodys, *strange]
             shots = theirs
         bag_ids = _bag_ids(self.order.event_id)
         return parts(self.order, stock, shots, stray, bag_ids, _date(stock))
@@ -219,6 +222,8 @@ class Shipment(Struct):
             UsageError: It knows none of one of them.
         """
         order = self.order
+        from ninepic_mirror.cli.remote import open_api  # noqa: PLC0415  0.2 s that no other delivery need wait for
+
         assert order.key is not None  # noqa: S101  with --bib it is read
         found: set[str] = set()
         with self.asking:
@@ -239,45 +244,36 @@ class Shipment(Struct):
 
     # --- cameras -------------------------------------------------------------------------------------------------
 
-    async def _with_cameras(self, stock: Stock, shots: Sequence[Shot], tree: Tree) -> list[Shot]:
-        """Read what cameras wrote into the photos of which that is not known yet, and keep it."""
+    async def _read_cameras(
+        self, stock: Stock, shots: Sequence[Shot], tree: Tree
+    ) -> list[tuple[Shot, File, Camera]]:
+        """Read what cameras wrote from the heads of the photos of which that is not known yet."""
         new = [shot for shot in shots if shot.camera is None and shot.files]
         if not new:
-            return list(shots)
-        artists.prepare()
+            return []
+        source = Source(self.order.event_id, tree, self.ledger.again, self.stop)
         self.ledger.progress.start(f"{stock.facts.title}: who took it")
         self.ledger.progress.expect(len(new))
-        found: dict[str, Camera] = {}
+        found = []
         for start in range(0, len(new), _CAMERAS):
             some = new[start : start + _CAMERAS]
-            read = await trio.to_thread.run_sync(self._read_cameras, some, tree)
-            found |= {file.image_id: camera for file, camera in read}
-            await self._keep([
-                (file, camera)
-                for shot, (file, camera) in zip(some, read, strict=True)
-                if camera.photographer is not None or not shot.lacking  # which may tell it later
-            ])  # fmt: skip
+            found += await trio.to_thread.run_sync(_look, source, some)
             self.ledger.progress.done(len(some), 0)
         self.ledger.progress.finish()
-        return catalogue.with_cameras(shots, found)
+        return found
 
-    async def _keep(self, found: Sequence[tuple[File, Camera]]) -> None:
-        if self.order.dry_run:
-            return
+    async def _keep(self, read: Sequence[tuple[Shot, File, Camera]]) -> None:
+        """Keep what was read of cameras before the photos were copied, once that has ended well."""
+        found = [
+            (file, camera)
+            for shot, file, camera in read
+            if camera.photographer is not None or not shot.lacking  # which may tell it later
+        ]
         try:
-            await self.ledger.record(lambda manifest: catalogue.note_cameras(manifest, found))
+            if found:
+                await self.ledger.record(lambda manifest: catalogue.note_cameras(manifest, found))
         except (StorageError, EventBusyError) as error:  # it is read again next time
             _LOG.info("event %s: %s", self.order.event_id, error)
-
-    def _read_cameras(self, shots: Sequence[Shot], tree: Tree) -> list[tuple[File, Camera]]:
-        source = Source(self.order.event_id, tree, self.ledger.again, self.stop)
-        found = []
-        with tree.holding() as held:
-            for shot in shots:
-                if self.stop.is_set():
-                    raise Stopped
-                found.append(artists.find(shot.ranked, source, held))
-        return found
 
     # --- verdicts ------------------------------------------------------------------------------------------------
 
@@ -352,6 +348,24 @@ class Shipment(Struct):
         self.entry["packages"] = told
         self._list(lacking)
         return Code.WHOLE
+
+
+def _look(source: Source, shots: Sequence[Shot]) -> list[tuple[Shot, File, Camera]]:
+    found = []
+    with source.tree.holding() as tree:
+        for shot in shots:
+            if source.stop.is_set():
+                raise Stopped
+            found.append((shot, *artists.find(shot.ranked, source, tree)))
+    return found
+
+
+def _with_cameras(shots: Sequence[Shot], read: Sequence[tuple[Shot, File, Camera]]) -> list[Shot]:
+    known = {shot.image_id: camera for shot, _, camera in read}
+    return [
+        catalogue.with_camera(shot, known[shot.image_id]) if shot.image_id in known else shot
+        for shot in shots
+    ]
 
 
 # --- small decisions ---------------------------------------------------------------------------------------------

@@ -1,15 +1,18 @@
-"""What cameras wrote into photos: who took it, and when by the camera's clock. Pillow reads it; nothing is decoded.
+"""What cameras wrote into photos: who took it, and when by the camera's clock.
 
-A file is hashed before it is believed: what is kept in the manifest is kept for the bytes that it names.
+It is read from what is being copied, and believed once those bytes are hashed. Of a file that is not copied, or not yet, only
+the head is read: then it is believed because the file is as long as its row says, and its head is well-formed. Where that is
+not so, all of it is hashed.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import warnings
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from ninepic_mirror.delivery import exif
 from ninepic_mirror.delivery.catalogue import Camera
 
 if TYPE_CHECKING:
@@ -21,29 +24,26 @@ if TYPE_CHECKING:
 
 # EXIF 2.32, CIPA DC-008, tables 4 and 7
 _ARTIST: Final = 0x013B
-_EXIF: Final = 0x8769
 _TAKEN: Final = 0x9003
 _BODY: Final = 0xA431
+_WANTED: Final = frozenset({_ARTIST, _TAKEN, _BODY})
 _LONGEST: Final = 200  # characters of a name; more is no name
+_HEAD: Final = 64 << 10  # bytes that are read at once: EXIF stands first in a file, and ends there
+
+# What the mirror calls so has been found to be so; of other types nothing is known where nothing can be read.
+_READABLE: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 _TIME: Final = re.compile(
     r"([0-9]{4})[:-](0[1-9]|1[0-2])[:-](0[1-9]|[12][0-9]|3[01])[ T]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])"
 )
 
 
-def prepare() -> None:
-    """Load what reads EXIF, once, before threads use it."""
-    from PIL import Image  # noqa: PLC0415  90 ms that other commands need not wait for
-
-    Image.preinit()
-    warnings.filterwarnings("ignore", module="PIL")  # of odd EXIF and the like
-
-
 def find(files: Sequence[File], source: Source, tree: Tree) -> tuple[File, Camera]:
-    """Read what a camera wrote into a photo, from the first of its files that names a photographer. Blocks.
+    """Return what a camera wrote into a photo, from the first of its files that names a photographer. Blocks.
 
     Args:
-        files: Of one photo, the best first; at least one. Each is read by its row as it is by then.
+        files: Of one photo, the best first; at least one. What the source has seen of them counts; of another one the
+            head is read, by its row as it is by then.
         source: The mirror.
         tree: The mirror's, or one that holds its folders open.
 
@@ -66,16 +66,23 @@ def find(files: Sequence[File], source: Source, tree: Tree) -> tuple[File, Camer
 
 
 def _look(file: File, source: Source, tree: Tree) -> tuple[File, Camera]:
+    seen = source.cameras.get(file)
+    if seen is not None:
+        return file, seen
     camera = Camera()
 
     def attempt(file: File) -> str | None:
         nonlocal camera
         try:
-            with tree.opened(file.path) as descriptor:
-                fault = source.pour(descriptor, file, lambda _: None)
+            with source.opened(tree, file) as photo:
+                fault = photo.fault(file)
                 if fault is None:
-                    os.lseek(descriptor, 0, os.SEEK_SET)
-                    camera = read(descriptor)
+                    try:
+                        camera = read(photo.descriptor, os.pread(photo.descriptor, _HEAD, 0))
+                    except ValueError:
+                        camera = Camera()
+                        if PurePosixPath(file.path).suffix in _READABLE:
+                            fault = source.pour(photo, file, len)
         except OSError as error:
             return source.fault(error, file)
         return fault
@@ -83,23 +90,27 @@ def _look(file: File, source: Source, tree: Tree) -> tuple[File, Camera]:
     return source.follow(file, attempt), camera
 
 
-def read(descriptor: int) -> Camera:
-    """Read what a camera wrote into a photo; nothing known where that cannot be read.
+def read(descriptor: int, head: bytes | memoryview) -> Camera:
+    """Read what a camera wrote into a photo.
 
     Args:
-        descriptor: The open file; its position changes.
+        descriptor: The open file; its position stays.
+        head: Its first bytes, of which most are wanted.
+
+    Raises:
+        ValueError: It is of no type that is known, or not well-formed.
+        OSError: As the system says.
     """
-    from PIL import Image  # noqa: PLC0415  as above
 
-    try:
-        with os.fdopen(os.dup(descriptor), "rb") as file, Image.open(file) as picture:
-            exif = picture.getexif()
-            return told(exif, exif.get_ifd(_EXIF))
-    except Exception:  # noqa: BLE001  a decoder fed with anything raises anything
-        return Camera()
+    def pull(place: int, count: int) -> bytes:
+        if place + count <= len(head):
+            return bytes(head[place : place + count])
+        return os.pread(descriptor, count, place)
+
+    return told(*exif.tables(pull, _WANTED))
 
 
-def told(top: Mapping[int, object], inner: Mapping[int, object]) -> Camera:
+def told(top: Mapping[int, bytes], inner: Mapping[int, bytes]) -> Camera:
     """Return what the two tables of EXIF say.
 
     Args:
@@ -112,14 +123,12 @@ def told(top: Mapping[int, object], inner: Mapping[int, object]) -> Camera:
     return Camera(name or None, shot_at)
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        value = value.decode("latin-1")
-    if not isinstance(value, str):
+def _text(value: bytes | None) -> str:
+    if not value:
         return ""
+    value = value.partition(b"\0")[0]
     try:
-        # The standard knows ASCII only, cameras and programs write UTF-8, Pillow reads Latin-1.
-        value = value.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        value = value.encode("utf-8", "replace").decode()
-    return " ".join(value.partition("\0")[0].split())[:_LONGEST]
+        text = value.decode()  # the standard knows ASCII only, cameras and programs write UTF-8
+    except UnicodeDecodeError:
+        text = value.decode("latin-1")
+    return " ".join(text.split())[:_LONGEST]

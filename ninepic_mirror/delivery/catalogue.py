@@ -11,7 +11,7 @@ from ninepic_mirror.archive.placement import local_time
 from ninepic_mirror.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from zoneinfo import ZoneInfo
 
     from ninepic_mirror.archive.manifest import Manifest, Row, Value
@@ -165,23 +165,19 @@ def _shot(rows: Sequence[Row], zone: ZoneInfo) -> list[Shot]:
         lacking=lacking,
         camera=None,
     )
-    best = shot.best
-    if best is not None and best.sha256 == rows[0][10]:
-        shot = _with_camera(shot, Camera(*rows[0][11:13]))  # type: ignore[arg-type]  # as above
+    # of a file that is here, or was, with what its row names to be had again
+    had = sorted((_BEST.index(str(row[4])), row[7]) for row in rows if row[7] is not None)
+    kept_for = [*(file.sha256 for file in shot.ranked[:1]), *(sha256 for _, sha256 in had[:1])]
+    if rows[0][10] in kept_for:
+        shot = with_camera(shot, Camera(*rows[0][11:13]))  # type: ignore[arg-type]  # as above
     return [shot]
 
 
-def _with_camera(shot: Shot, camera: Camera) -> Shot:
+def with_camera(shot: Shot, camera: Camera) -> Shot:
+    """Return a photo with what is known of its camera."""
     return Shot(
         shot.image_id, shot.taken, shot.day, shot.hour, shot.width, shot.height, shot.files, shot.lacking, camera
     )  # fmt: skip
-
-
-def with_cameras(shots: Iterable[Shot], read: Mapping[str, Camera]) -> list[Shot]:
-    """Return photos with what was read of their cameras, by `image_id`."""
-    return [
-        _with_camera(shot, read[shot.image_id]) if shot.image_id in read else shot for shot in shots
-    ]
 
 
 def fates(manifest: Manifest, ids: Iterable[str]) -> dict[str, str]:
@@ -203,14 +199,18 @@ def fates(manifest: Manifest, ids: Iterable[str]) -> dict[str, str]:
 def note_cameras(manifest: Manifest, read: Iterable[tuple[File, Camera]]) -> None:
     """Keep what was read from files, but of photos that were forgotten meanwhile: their ids must not come back."""
     with manifest.transaction():
-        manifest.change_each(
-            "INSERT OR REPLACE INTO cameras SELECT ?1, ?2, ?3, ?4 WHERE EXISTS"
-            " (SELECT 1 FROM photos WHERE image_id = ?1)",
-            [
-                (file.image_id, file.sha256, camera.photographer, camera.shot_at)
-                for file, camera in read
-            ],
-        )
+        _note_cameras(manifest, read)
+
+
+def _note_cameras(manifest: Manifest, read: Iterable[tuple[File, Camera]]) -> None:
+    manifest.change_each(
+        "INSERT OR REPLACE INTO cameras SELECT ?1, ?2, ?3, ?4 WHERE EXISTS"
+        " (SELECT 1 FROM photos WHERE image_id = ?1)",
+        [
+            (file.image_id, file.sha256, camera.photographer, camera.shot_at)
+            for file, camera in sorted(read, key=lambda one: one[0].image_id)
+        ],
+    )
 
 
 # --- packages ----------------------------------------------------------------------------------------------------
@@ -247,8 +247,13 @@ def forgotten(manifest: Manifest, files: Iterable[File]) -> File | None:
     return next((file for file in files if file.image_id not in known), None)
 
 
-def record(manifest: Manifest, made: Delivery, files: Sequence[File]) -> None:
-    """Record a package that stands whole under its final name.
+def record(
+    manifest: Manifest,
+    made: Delivery,
+    files: Sequence[File],
+    cameras: Iterable[tuple[File, Camera]] = (),
+) -> None:
+    """Record a package that stands whole under its final name, and what was read of cameras while it was made.
 
     Raises:
         UsageError: A photo of it was forgotten meanwhile; nothing is recorded, so that no id comes back.
@@ -269,10 +274,8 @@ def record(manifest: Manifest, made: Delivery, files: Sequence[File]) -> None:
         )
         number = manifest.count("SELECT max(id) FROM deliveries")
         manifest.change_each(
-            "INSERT INTO delivered VALUES (?, ?, ?, ?)", _delivered_rows(number, files)
+            "INSERT INTO delivered VALUES (?, ?, ?, ?)",
+            # in the order of the key: in another one SQLite writes its pages again and again
+            sorted((number, file.image_id, file.variant, file.sha256) for file in files),
         )
-
-
-def _delivered_rows(number: int, files: Iterable[File]) -> Iterator[tuple[Value, ...]]:
-    for file in files:
-        yield number, file.image_id, file.variant, file.sha256
+        _note_cameras(manifest, cameras)

@@ -8,9 +8,9 @@ import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
-from ninepic_mirror.archive.files import split, write_all
+from ninepic_mirror.archive.files import FILE_MODE, split, write_all
 from ninepic_mirror.delivery import thumbnails
 from ninepic_mirror.delivery.plan import MADE_THUMBNAIL
 from ninepic_mirror.delivery.source import chunks
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from ninepic_mirror.delivery.catalogue import File
     from ninepic_mirror.delivery.plan import Entry
     from ninepic_mirror.delivery.source import Source
+    from ninepic_mirror.errors import StorageError
 
 # One hashes while another writes; more do not make a disk faster.
 _THREADS: Final = max(2, min(4, os.cpu_count() or 1))
 # Bytes. Threads that copy small files wait for each other's turn at the interpreter more than for the disk: two take
 # twice as long as one (measured, files of 15 kB).
 LARGE: Final = 128 << 10
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Folder:
@@ -119,8 +120,6 @@ class Folder:
 
     def _put(self, mirror: Tree, tree: Tree, file: File, place: str) -> str | None:
         """Write one file; return what is wrong with the mirror's."""
-        with writing(tree.name(place)), tree.folder(split(place)[0], make=True):
-            pass
         how = self._linked if self._link else self._copied
         try:
             fault = how(mirror, tree, file, place)
@@ -149,7 +148,7 @@ class Folder:
         digest = hashlib.sha256()
         with tree.opened(place) as descriptor:
             uncache(descriptor)
-            for chunk in chunks(descriptor, self._source.stop):
+            for chunk in chunks(descriptor, found.size, self._source.stop):
                 digest.update(chunk)
         return digest.hexdigest() == file.sha256
 
@@ -162,32 +161,25 @@ class Folder:
             return self._source.fault(error, file)
         if not stat.S_ISREG(found.st_mode):
             return "is a link" if stat.S_ISLNK(found.st_mode) else "is no file"
-        with _making(tree.name(place)), mirror.folder(below) as from_, tree.folder(above) as to:
+        with (
+            _making(tree.name(place)),
+            mirror.folder(below) as from_,
+            tree.folder(above, make=True) as to,
+        ):
             os.link(old, new, src_dir_fd=from_, dst_dir_fd=to, follow_symlinks=False)
         return self._source.read(mirror, file, len)
 
     def _copied(self, mirror: Tree, tree: Tree, file: File, place: str) -> str | None:
-        name = tree.name(place)
         try:
-            with (
-                mirror.opened(file.path) as source,
-                _making(name),
-                tree.opened(place, _NEW) as target,
-            ):
-                sink = len if self._shared(source, target) else _Writer(target, name)
-                try:
-                    fault = self._source.pour(source, file, sink)
-                except OSError as error:
-                    return self._source.fault(error, file)
+            with self._source.opened(mirror, file) as photo, _New(tree, place) as new:
+                sink = len if self._shared(photo.descriptor, new.descriptor) else new.write
+                fault = self._source.pour(photo, file, sink)
                 if fault is None:
-                    modified = os.fstat(source).st_mtime_ns
-                    os.utime(target, ns=(modified, modified))
+                    new.date(photo.modified)
                 return fault
         except FileExistsError:
             raise
-        except (
-            OSError
-        ) as error:  # only what comes of opening the mirror's: `_making` translates all else
+        except OSError as error:  # only of the mirror's: `_New` translates its own
             return self._source.fault(error, file)
 
     def _shared(self, source: int, target: int) -> bool:
@@ -211,12 +203,53 @@ def _making(place: str) -> Iterator[None]:
         raise target_error(error, place) from error
 
 
-class _Writer:
-    """Writes chunks to the destination, whose errors must not be taken for the mirror's."""
+class _New:
+    """A new file of the destination, whose errors must not be taken for the mirror's. Use it in a `with` block.
 
-    def __init__(self, descriptor: int, place: str) -> None:
-        self._descriptor, self._place = descriptor, place
+    Few calls and no generators: for small files those are what takes the time.
 
-    def __call__(self, chunk: memoryview) -> None:
-        with writing(self._place):
-            write_all(self._descriptor, chunk)
+    Raises:
+        FileExistsError: It is there already.
+        StorageError: The disk said no.
+    """
+
+    __slots__ = ("_place", "_tree", "descriptor")
+
+    def __init__(self, tree: Tree, place: str) -> None:
+        self._tree, self._place = tree, place
+        above, name = split(place)
+        try:
+            with tree.folder(above, make=True) as folder:
+                self.descriptor = os.open(name, _NEW, FILE_MODE, dir_fd=folder)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise self._error(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            os.close(
+                self.descriptor
+            )  # a network file system may say only now that there is no room
+        except OSError as error:
+            raise self._error(error) from error
+
+    def write(self, chunk: memoryview) -> None:
+        """Write all of a chunk."""
+        try:
+            write_all(self.descriptor, chunk)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def date(self, modified: int) -> None:
+        """Set the modification time, in nanoseconds."""
+        try:
+            os.utime(self.descriptor, ns=(modified, modified))
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: OSError) -> StorageError:
+        return target_error(error, self._tree.name(self._place))

@@ -1,7 +1,8 @@
 """One package from its first byte to its name.
 
     for each volume
-        1. its photos, hashed while they are copied; what an interrupted run has written whole is kept
+        1. its photos, hashed while they are copied; what an interrupted run has written whole is kept; what cameras wrote
+           is read on the way
         2. thumbnails that the package has not yet
         3. lists, gallery, checker; last the manifest of all of these
     4. everything to the disk; a look whether a photo of it was forgotten meanwhile
@@ -17,10 +18,11 @@ from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
 from ninepic_mirror.archive.verify import Stopped
-from ninepic_mirror.delivery import bag, tags, thumbnails
+from ninepic_mirror.delivery import artists, bag, tags, thumbnails
+from ninepic_mirror.delivery.catalogue import Camera, File, with_camera
 from ninepic_mirror.delivery.folder import Folder
 from ninepic_mirror.delivery.limits import Load
 from ninepic_mirror.delivery.plan import MADE_THUMBNAIL, Entry, stem_of, volume_name
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from ninepic_mirror.archive.files import Tree
-    from ninepic_mirror.delivery.catalogue import File
     from ninepic_mirror.delivery.plan import Item
     from ninepic_mirror.delivery.selection import Lack
     from ninepic_mirror.delivery.source import Source
@@ -56,6 +57,7 @@ class Package(Struct):
         label: The photographer or day that it is for, None: not split.
         lacking: What was to go in and is not in the mirror.
         made_at: For people, in the event's zone, such as "2026-01-20 14:05".
+        cameras: What was read of them while it was made, with the file that it is kept for.
     """
 
     bag_id: str
@@ -68,6 +70,7 @@ class Package(Struct):
     label: str | None = None
     lacking: tuple[Lack, ...] = ()
     link: bool = False
+    cameras: list[tuple[File, Camera]] = field(default_factory=list)
 
     @property
     def photos(self) -> int:
@@ -235,6 +238,7 @@ class _Volume:
                 done += sink.put(group)
                 yield len(group), sum(file.size for file in done[-len(group) :])
             self._take_over(done)
+            yield from self._learn()
             for some in _some(self._items):
                 self._add_thumbnails(sink, some)
                 yield 0, 0
@@ -248,13 +252,25 @@ class _Volume:
     def _take_over(self, done: Sequence[File]) -> None:
         """Let the items have the files as they were delivered: a pass may have replaced some meanwhile."""
         files = iter(done)
-        self._items = [
-            structs.replace(
-                item, entries=tuple(Entry(next(files), entry.target) for entry in item.entries)
-            )
-            for item in self._items
-        ]
-        self._package.volumes[self._number - 1] = self._items
+        for number, item in enumerate(self._items):
+            entries = tuple(Entry(next(files), entry.target) for entry in item.entries)
+            if entries != item.entries:
+                self._items[number] = structs.replace(item, entries=entries)
+
+    def _learn(self) -> Iterator[tuple[int, int]]:
+        """Note what cameras wrote, where that was not known before; what was not copied is looked into."""
+        with self._source.tree.holding() as mirror:
+            for number, item in enumerate(self._items):
+                if number % _GROUP == 0:
+                    yield 0, 0
+                shot = item.shot
+                if shot.camera is None:
+                    file, camera = artists.find(shot.ranked, self._source, mirror)
+                    self._items[number] = structs.replace(item, shot=with_camera(shot, camera))
+                    if (
+                        camera.photographer is not None or not shot.lacking
+                    ):  # which may tell it later
+                        self._package.cameras.append((file, camera))
 
     # --- thumbnails ----------------------------------------------------------------------------------------------
 

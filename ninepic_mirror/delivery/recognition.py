@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import zipfile
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
@@ -152,7 +153,7 @@ class _Volume:
         """Yield a file's bytes; each chunk is good until the next is asked for. Raises `Stopped`."""
         if self._tree is not None:
             with self._tree.opened(path) as descriptor:
-                yield from chunks(descriptor, stop)
+                yield from chunks(descriptor, os.fstat(descriptor).st_size, stop)
             return
         opened, member = self._member(path)
         with opened.open(member) as file:

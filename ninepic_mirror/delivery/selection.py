@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from ninepic_mirror.delivery.tags import harmless
 from ninepic_mirror.errors import UsageError
 from ninepic_mirror.progress import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
     from ninepic_mirror.delivery.catalogue import Delivery, File, Key, Shot
     from ninepic_mirror.model import Variant
@@ -104,6 +105,19 @@ def named(shots: Sequence[Shot], filters: Filters) -> list[Shot]:
     return found
 
 
+def meant(ids: Iterable[str], known: Container[str]) -> frozenset[str]:
+    """Return the ids that a list names: one that is copied from `photos.csv` may have a `'` before it (`tags`).
+
+    Args:
+        ids: As they stand in the list.
+        known: Those of the photos that there are.
+    """
+    return frozenset(
+        image_id[1:] if image_id not in known and image_id == harmless(image_id[1:]) else image_id
+        for image_id in ids
+    )
+
+
 def unknown_ids(shots: Iterable[Shot], filters: Filters) -> list[str]:
     """Return the ids asked for that no photo has, in their order."""
     return sorted((filters.ids or frozenset()) - {shot.image_id for shot in shots})
@@ -115,22 +129,32 @@ def photographer(shot: Shot) -> str:
 
 
 def by_photographers(shots: Sequence[Shot], filters: Filters) -> list[Shot]:
-    """Return the photos of the photographers asked for.
+    """Return the photos of the photographers asked for; without any all but those of which nothing is here or known."""
+    wanted = {name.casefold().strip() for name in filters.photographers}
+    return [
+        shot
+        for shot in shots
+        if (shot.files or shot.camera is not None)
+        and (not wanted or photographer(shot).casefold() in wanted)
+    ]
 
-    Raises:
-        UsageError: One of them took none.
+
+def stranger(shots: Iterable[Shot], found: Iterable[Shot], filters: Filters) -> UsageError | None:
+    """Return what there is to say when a photographer who was asked for took none of the photos, else None.
+
+    Args:
+        shots: Of which to choose.
+        found: Those that go in.
+        filters: What was asked for.
     """
-    if not filters.photographers:
-        return list(shots)
-    wanted = {name.casefold().strip(): name for name in filters.photographers}
-    found = [shot for shot in shots if photographer(shot).casefold() in wanted]
     there = {photographer(shot).casefold() for shot in found}
-    for folded, name in wanted.items():
-        if folded not in there:
-            known = sorted({photographer(shot) for shot in shots})
-            text = f"no photo that is here is by {name}"
-            raise UsageError(text, _choose("photographers", known))
-    return found
+    for name in filters.photographers:
+        if name.casefold().strip() not in there:
+            known = sorted({photographer(shot) for shot in shots if shot.files})
+            return UsageError(
+                f"no photo that is here is by {name}", _choose("photographers", known)
+            )
+    return None
 
 
 def nobodys(

@@ -9,21 +9,27 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.faults import storage_error
+from ninepic_mirror.archive.files import release, split
 from ninepic_mirror.archive.verify import Stopped
-from ninepic_mirror.delivery.catalogue import File
+from ninepic_mirror.delivery import artists
+from ninepic_mirror.delivery.catalogue import Camera, File
 from ninepic_mirror.errors import ChangedError, DamagedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.verify import Entry
 
 _BUFFER: Final = 1 << 20  # bytes of one read; a larger one leaves the processor's cache
+# O_NONBLOCK: a named pipe put in a photo's place must not hang us
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TRIES: Final = 5  # a pass changes a row twice
 # What a disk says of a file that it cannot read, or that is not there; anything else ends the run.
 _UNREADABLE: Final = {
@@ -37,6 +43,31 @@ _UNREADABLE: Final = {
 }
 
 
+class Photo:
+    """An open file of the mirror. Use it in a `with` block.
+
+    Not a generator with `contextmanager`: for small files that costs as much as to open them.
+    """
+
+    __slots__ = ("descriptor", "modified", "size")
+
+    def __init__(self, descriptor: int, seen: os.stat_result) -> None:
+        self.descriptor = descriptor
+        self.size, self.modified = seen.st_size, seen.st_mtime_ns
+
+    def __enter__(self) -> Photo:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        release(self.descriptor)
+
+    def fault(self, file: File) -> str | None:
+        """Return what is wrong with a file that can be seen without reading it."""
+        if self.size == file.size:
+            return None
+        return f"has {self.size:,} bytes instead of {file.size:,}"
+
+
 class Source:
     """The mirror of one event, to be read from. Threads may share it.
 
@@ -45,6 +76,7 @@ class Source:
         tree: Its folder.
         again: Reads a file's row as it is now; None where nobody promises the file any more.
         stop: Set when the run is to end.
+        unseen: Photos of which what their cameras wrote is to be noted, while their files are read for something else.
     """
 
     def __init__(
@@ -53,9 +85,11 @@ class Source:
         tree: Tree,
         again: Callable[[tuple[str, str]], Entry | None],
         stop: threading.Event,
+        unseen: Container[str] = (),
     ) -> None:
         self.event_id, self.tree, self.stop = event_id, tree, stop
-        self._again = again
+        self.cameras: dict[File, Camera] = {}  # of those that were read and are what was recorded
+        self._again, self._unseen = again, unseen
         self._lock = threading.Lock()
 
     def follow(self, file: File, attempt: Callable[[File], str | None]) -> File:
@@ -93,6 +127,25 @@ class Source:
         path = row.moving_to if row.moving_to is not None and row.path == file.path else row.path
         return File(file.image_id, file.variant, path, row.size or 0, row.sha256 or "")
 
+    def opened(self, tree: Tree, file: File) -> Photo:
+        """Open a file; links and devices are refused.
+
+        Args:
+            tree: The mirror's, or one that holds its folders open.
+            file: By its row.
+
+        Raises:
+            OSError: As the system says; ELOOP for a link, EINVAL for what is no regular file.
+        """
+        folder, name = split(file.path)
+        with tree.folder(folder) as above:
+            descriptor = os.open(name, _READ, dir_fd=above)
+        seen = os.fstat(descriptor)
+        if not stat.S_ISREG(seen.st_mode):
+            release(descriptor)
+            raise OSError(errno.EINVAL, "is no regular file", tree.name(file.path))
+        return Photo(descriptor, seen)
+
     def read(self, tree: Tree, file: File, sink: Callable[[memoryview], object]) -> str | None:
         """Hand a file's bytes on; return what is wrong with it, which is known only after the last of them.
 
@@ -106,22 +159,29 @@ class Source:
             Stopped: The run is to end.
         """
         try:
-            with tree.opened(file.path) as descriptor:
-                return self.pour(descriptor, file, sink)
+            with self.opened(tree, file) as photo:
+                return self.pour(photo, file, sink)
         except OSError as error:
             return self.fault(error, file)
 
-    def pour(self, descriptor: int, file: File, sink: Callable[[memoryview], object]) -> str | None:
+    def pour(self, photo: Photo, file: File, sink: Callable[[memoryview], object]) -> str | None:
         """Hand on the bytes of a file that is open; as `read`, but an `OSError` of the mirror's is the caller's."""
-        size = os.fstat(descriptor).st_size
-        if size != file.size:
-            return f"has {size:,} bytes instead of {file.size:,}"
+        fault = photo.fault(file)
+        if fault is not None:
+            return fault
         digest = hashlib.sha256()
-        for chunk in chunks(descriptor, self.stop):
+        camera: Camera | None = None
+        asked = file.image_id in self._unseen
+        for chunk in chunks(photo.descriptor, photo.size, self.stop):
             digest.update(chunk)
+            if asked and camera is None:
+                camera = _glimpse(photo.descriptor, chunk)
             sink(chunk)
-        is_right = digest.hexdigest() == file.sha256
-        return None if is_right else "is not what was recorded: its hash differs"
+        if digest.hexdigest() != file.sha256:
+            return "is not what was recorded: its hash differs"
+        if camera is not None:
+            self.cameras[file] = camera
+        return None
 
     def fault(self, error: OSError, file: File) -> str:
         """Return what an error says of a file.
@@ -135,11 +195,23 @@ class Source:
         return text
 
 
+def _glimpse(descriptor: int, head: memoryview) -> Camera:
+    """Return what a camera wrote, from the first bytes of a file that are being handed on."""
+    with suppress(ValueError):
+        return artists.read(descriptor, head)
+    return Camera()
+
+
 _own = threading.local()
 
 
-def chunks(descriptor: int, stop: threading.Event) -> Iterator[memoryview]:
+def chunks(descriptor: int, size: int, stop: threading.Event) -> Iterator[memoryview]:
     """Yield a file's bytes; each chunk is good until the next is asked for.
+
+    Args:
+        descriptor: The open file.
+        size: Its bytes; what came to stand behind them is not read.
+        stop: Set when the run is to end.
 
     Raises:
         Stopped: The run is to end.
@@ -149,7 +221,8 @@ def chunks(descriptor: int, stop: threading.Event) -> Iterator[memoryview]:
     if buffer is None:
         buffer = _own.buffer = bytearray(_BUFFER)
     view = memoryview(buffer)
-    while count := os.readv(descriptor, [buffer]):
+    while size > 0 and (count := os.readv(descriptor, [buffer])):
         if stop.is_set():
             raise Stopped
         yield view[:count]
+        size -= count

@@ -52,6 +52,11 @@ def room(entries: dict[str, int], top: str) -> int:
     return sum(entries.values()) + names + (len(entries) + 2) * _RECORD
 
 
+def _is_long(size: int) -> bool:
+    """Whether a member's lengths have 64 bits, as zipfile decides it."""
+    return size * 1.05 > zipfile.ZIP64_LIMIT
+
+
 class _Read(Struct):
     """A file that was read before its turn."""
 
@@ -180,7 +185,7 @@ class Zip:
         start, size = self._zip.start_dir, entry.file.size
         member.file_size = member.compress_size = size
         member.CRC = 0
-        is_long = size * 1.05 > zipfile.ZIP64_LIMIT  # as zipfile decides it
+        is_long = _is_long(size)
         begin = start + len(member.FileHeader(is_long))
         if begin + size > self._left:
             return False
@@ -198,9 +203,7 @@ class Zip:
             or os.pread(self._file.fileno(), len(header), start) != header
         ):
             return False
-        self._zip.filelist.append(member)
-        self._zip.NameToInfo[member.filename] = member
-        self._zip.start_dir = begin + size
+        self._list(member, len(header))
         return True
 
     def _write_on(self) -> None:
@@ -217,16 +220,40 @@ class Zip:
 
         def attempt(now: File) -> str | None:
             read.data.clear()
-            found = mirror.stat(now.path)
-            read.modified = found.mtime_ns // 1_000_000_000 if found is not None else 0
-            return self._source.read(mirror, now, read.data.extend)
+            try:
+                with self._source.opened(mirror, now) as photo:
+                    read.modified = photo.modified // 1_000_000_000
+                    return self._source.pour(photo, now, read.data.extend)
+            except OSError as error:
+                return self._source.fault(error, now)
 
         read.file = self._source.follow(file, attempt)
         return read
 
     def _add(self, path: str, data: bytes | bytearray, modified: int) -> None:
+        """Write a member as `ZipFile.writestr` does, but from front to back, without going back to its header."""
+        member = self._member(path, modified)
+        member.file_size = member.compress_size = len(data)
+        member.CRC = zlib.crc32(data)
+        member.header_offset = self._zip.start_dir
+        header = member.FileHeader(_is_long(len(data)))
         with writing(self._name):
-            self._zip.writestr(self._member(path, modified), data)
+            self._write_at(member.header_offset, header)
+            self._write_at(member.header_offset + len(header), data)
+        self._list(member, len(header))
+
+    def _write_at(self, place: int, data: bytes | bytearray) -> None:
+        # past the buffer of `_file`, which goes to its own place before it writes
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(self._file.fileno(), view, place)
+            view, place = view[count:], place + count
+
+    def _list(self, member: zipfile.ZipInfo, header: int) -> None:
+        """Note a member that stands in the zip; the next one comes behind it."""
+        self._zip.filelist.append(member)
+        self._zip.NameToInfo[member.filename] = member
+        self._zip.start_dir = member.header_offset + header + member.file_size
 
     def _stream(self, mirror: Tree, entry: Entry) -> File:
         """Write a large file as it is read. A fault in it ends the run, so that its member need not be taken back."""

@@ -7,7 +7,6 @@ text means that it follows from the name: the id is its stem, or the file is cal
 from __future__ import annotations
 
 import json
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -51,6 +50,8 @@ def columns(gallery: Gallery) -> dict[str, object]:
 
 def well_formed(text: str) -> str:
     """Return text in which halves of surrogate pairs are replaced: nothing can encode them."""
+    if text.isascii():
+        return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
@@ -70,8 +71,8 @@ class _Table:
 
 
 def _told(picture: Picture) -> str | int:
-    known = PurePosixPath(picture.name).stem == picture.image_id
-    return 0 if known else well_formed(picture.image_id)
+    stem, _, ending = picture.name.rpartition(".")
+    return 0 if ending and stem == picture.image_id else well_formed(picture.image_id)
 
 
 def _files(named: Iterable[tuple[str, str | None]], folders: _Table) -> dict[str, object]:

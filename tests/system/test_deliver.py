@@ -499,6 +499,53 @@ def test_one_package_each(mirror: Mirror) -> None:
     assert mirror.deliver("out", "--split-by", "photographer").code == 2
 
 
+@pytest.mark.parametrize(
+    "words", [("out",), ("out", "--link"), ("out.zip", "--format", "zip")], ids=["folder", "links", "zip"]
+)  # fmt: skip
+def test_each_byte_is_read_once(mirror: Mirror, words: tuple[str, ...]) -> None:
+    """Also by the first delivery, which learns and keeps what cameras wrote from what it copies."""
+    logs = mirror.place("logs")
+    logs.mkdir()
+    # a file for each thread: in one for all of them calls are torn apart
+    traced = ["strace", "-ff", "-qq", "-y", "-o", f"{logs}/log", "-e", "read,readv,pread64,preadv"]
+    done = subprocess.run(
+        [*traced, *PROGRAM, "deliver", "456", *words, "--root", str(mirror.root)],
+        cwd=mirror.commands.folder, env=mirror.commands.environ, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    counts: dict[str, int] = {}
+    for log in logs.iterdir():
+        for name, count in re.findall(r"^\w+\(\d+<(.*?\.jpg)>.* = (\d+)$", log.read_text(), re.M):
+            counts[name] = counts.get(name, 0) + int(count)
+    assert counts == {
+        str(mirror.folder / row.path): (mirror.folder / row.path).stat().st_size
+        for row in mirror.rows()
+    }
+    with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
+        kept = set(manifest.execute("SELECT image_id, photographer FROM cameras"))
+    mirror.change("DELETE FROM cameras")
+    mirror.entry("again", "--split-by", "photographer")
+    bags = list(mirror.place("again").iterdir())
+    told = {(line["image_id"], line["photographer"]) for bag in bags for line in table(bag)}
+    assert len(kept) == PHOTOS
+    assert kept == told
+
+
+def test_a_delivery_that_goes_on_learns_the_rest(mirror: Mirror) -> None:
+    """What an interrupted one has written tells who took it, too; a part of which nothing is new does no harm."""
+    mirror.entry("first")
+    partial = mirror.place(".out.partial")
+    partial.mkdir()
+    (partial / ".ninepic-delivery").write_text("{}")
+    before = table(mirror.place("first"))
+    mirror.place("first").rename(partial / "out")
+    mirror.change("DELETE FROM cameras")
+    mirror.entry("out")
+    assert table(mirror.place("out")) == before
+    with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
+        assert manifest.execute("SELECT count(*) FROM cameras").fetchone() == (PHOTOS,)
+
+
 def test_names_by_time(mirror: Mirror) -> None:
     """Photos are called by their capture and a number, their variants alike; the id is in the list."""
     mirror.entry("out", "--names", "time")
@@ -573,6 +620,26 @@ def test_ids_as_programs_write_them(mirror: Mirror, name: str) -> None:
     assert (code, "line 2: this is not UTF-8" in err, "Traceback" in err) == (2, True, False), err
     code, out, err = deliver(b"\xef\xbb\xbf" + image_id + b"\r\n")
     assert (code, "1 photo," in out) == (0, True), err
+
+
+def test_ids_of_a_package(mirror: Mirror) -> None:
+    """The list of a package names its photos again, also as a spreadsheet saves it, and ids copied from it do."""
+    one, other = sorted({row.image_id for row in mirror.rows()})[:2]
+    for table_ in ("photos", "files"):
+        mirror.change(f"UPDATE {table_} SET image_id = '-' || image_id WHERE image_id = ?", one)
+    mirror.place("ids.txt").write_text(f"'-{one}\n{other}\n")
+    assert mirror.entry("first", "--ids", "ids.txt")["packages"][0]["photos"] == 2
+    listed = mirror.place("first") / "photos.csv"
+    assert f"\n'-{one}," in listed.read_text()
+    mirror.entry("again", "--ids", listed)
+    assert table(mirror.place("again")) == table(mirror.place("first"))
+    saved = mirror.place("saved.csv")
+    saved.write_text("\ufeff" + listed.read_text().replace(",", ";").replace("\n", "\r\n"))
+    mirror.entry("saved", "--ids", saved)
+    assert table(mirror.place("saved")) == table(mirror.place("first"))
+    saved.write_text("image_id,path\n" + "a" * 200_000)
+    done = mirror.deliver("out", "--ids", saved)
+    assert (done.code, "no table that can be read" in done.err) == (2, True), done.err
 
 
 def test_only_what_is_new(mirror: Mirror) -> None:
@@ -740,6 +807,25 @@ def test_photos_that_may_be_a_photographers(mirror: Mirror) -> None:
     assert mirror.deliver("out", "--photographer", "Asha Patil").code == 4
     mirror.entry("out", "--photographer", "Asha Patil", "--allow-incomplete")
     assert listed_as_missing(mirror.place("out")) == {lost}
+
+
+def test_a_photographer_whose_photos_are_all_missing(mirror: Mirror) -> None:
+    """The mirror is not whole, whether it is known whose they were or not; the others' can be delivered."""
+    mirror.entry("all", "--split-by", "photographer")
+    hers = {line["image_id"] for line in table(mirror.place("all") / "asha-patil")}
+    for image_id in hers:
+        lose(mirror, image_id)
+    done = mirror.deliver("out", "--photographer", "Asha Patil", "--json")
+    assert done.code == 4, done.err
+    (entry,) = json.loads(done.out)["events"]
+    assert {one["image_id"] for one in entry["missing"]} == hers
+    mirror.entry("his", "--photographer", "Joseph D'Souza")
+    mirror.change("DELETE FROM cameras")
+    done = mirror.deliver("out", "--photographer", "Asha Patil")
+    assert (done.code, "choose from the photographers" in done.err) == (4, True), done.err
+    assert f"{min(hers)} large: may be by Asha Patil" in done.out
+    done = mirror.deliver("out", "--photographer", "Asha Patil", "--allow-incomplete")
+    assert (done.code, "none of the photos asked for" in done.err) == (2, True), done.err
 
 
 def without_exif(path: Path) -> bytes:
@@ -1190,7 +1276,7 @@ def test_a_photo_that_is_forgotten_meanwhile(mirror: Mirror) -> None:
 def start_slowly(mirror: Mirror, place: Path, *words: object) -> subprocess.Popen[str]:
     """Start a delivery and halt it once it has begun to write photos."""
     # A few milliseconds for each file, so that it does not end before it is halted: what is done once for each.
-    call = "lseek" if "zip" in words else "utimensat"
+    call = "pwrite64" if "zip" in words else "utimensat"
     slowed = [
         "-D",
         "-f",

@@ -75,18 +75,30 @@ def test_cameras_are_kept_for_their_file(shelf: Shelf) -> None:
     )
     again = catalogue.shots(shelf.manifest, KOLKATA)
     assert again[0].camera is None
-    assert [one.camera for one in catalogue.with_cameras(again, {"b": camera})] == [
-        camera,
-        None,
-        None,
-    ]
+    assert catalogue.with_camera(again[0], camera).camera == camera
+
+
+def test_cameras_of_what_was_lost(shelf: Shelf) -> None:
+    """A photo that was here tells still whose it is, as long as the same file is to be had again."""
+    first = catalogue.shots(shelf.manifest, KOLKATA)[0]
+    assert first.best is not None
+    catalogue.note_cameras(shelf.manifest, [(first.best, Camera("Asha"))])
+    change = "UPDATE files SET state = 'failed', error = '404', path = NULL WHERE image_id = 'b'"
+    shelf.manifest.change(f"{change} AND variant = 'large'")
+    assert catalogue.shots(shelf.manifest, KOLKATA)[0].camera == Camera("Asha")
+    shelf.manifest.change(change)
+    lost = catalogue.shots(shelf.manifest, KOLKATA)[0]
+    assert (lost.files, lost.camera) == ((), Camera("Asha"))
+    shelf.manifest.change("UPDATE files SET sha256 = NULL WHERE image_id = 'b'")
+    assert catalogue.shots(shelf.manifest, KOLKATA)[0].camera is None
 
 
 def test_packages_are_recorded(shelf: Shelf) -> None:
     """With all that went in, the oldest first."""
     first, second = delivery("one"), delivery("two", "one", "zero", label="Asha")
     catalogue.record(shelf.manifest, first, [file("a"), file("a", "thumbnail")])
-    catalogue.record(shelf.manifest, second, [file("b")])
+    catalogue.record(shelf.manifest, second, [file("b")], [(file("b"), Camera("Asha"))])
+    assert shelf.manifest.rows("SELECT * FROM cameras") == [("b", file("b").sha256, "Asha", None)]
     assert catalogue.deliveries(shelf.manifest) == [first, second]
     assert catalogue.delivered(shelf.manifest, ["one"]) == {
         ("a", "large"): {file("a").sha256}, ("a", "thumbnail"): {file("a", "thumbnail").sha256},

@@ -14,11 +14,13 @@ from ninepic_mirror.delivery.selection import (
     bases,
     by_photographers,
     chain,
+    meant,
     named,
     nobodys,
     photographer,
     pick,
     split,
+    stranger,
     unknown_ids,
 )
 from ninepic_mirror.errors import UsageError
@@ -104,10 +106,44 @@ def test_photographers() -> None:
         "d",
     ]
     assert photographer(SHOTS[3]) == photographer(shot("e", at="2026-01-19T06:00:00")) == UNKNOWN
-    with pytest.raises(UsageError) as raised:
-        by_photographers(SHOTS, Filters(photographers=("Dev Mehta", "Nobody")))
-    assert "Nobody" in str(raised.value)
-    assert "Dev Mehta" in raised.value.cure
+
+
+def test_a_photographer_who_took_none() -> None:
+    """It is told, with those who took some."""
+    filters = Filters(photographers=("Dev Mehta", "Nobody"))
+    told = stranger(SHOTS, by_photographers(SHOTS, filters), filters)
+    assert told is not None
+    assert "Nobody" in str(told)
+    assert "Dev Mehta" in told.cure
+    filters = Filters(photographers=("Dev Mehta", " asha PATIL"))
+    assert stranger(SHOTS, by_photographers(SHOTS, filters), filters) is None
+
+
+def test_photographers_of_what_is_missing() -> None:
+    """Of whom all photos were lost took them still; of a photo of which nothing was ever here nobody knows."""
+    lost = msgspec.structs.replace(shot("a", by="Asha"), files=())
+    never = msgspec.structs.replace(shot("b"), files=())
+    asha = Filters(photographers=("Asha",))
+    assert (
+        by_photographers([lost, never], asha)
+        == by_photographers([lost, never], Filters())
+        == [lost]
+    )
+    assert stranger([lost, never], [lost], asha) is None
+
+
+def test_ids_from_a_spreadsheet() -> None:
+    """What keeps `photos.csv` from being a formula is no part of an id, unless a photo is called so."""
+    known = {"-a", "'=b", "c"}
+    assert meant(["'-a", "-a"], known) == {"-a"}
+    assert meant(["'=b", "c", "'c", "'@gone", "'", ""], known) == {
+        "'=b",
+        "c",
+        "'c",
+        "@gone",
+        "'",
+        "",
+    }
 
 
 def test_photos_that_may_be_theirs() -> None:

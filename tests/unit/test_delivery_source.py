@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -87,6 +88,14 @@ def test_damage_is_told(mirror: Mirror, data: bytes | None, words: str) -> None:
     assert raised.value.path == "a.jpg"
 
 
+def test_what_is_no_file(mirror: Mirror) -> None:
+    """A named pipe in its place neither hangs nor is read."""
+    (mirror.folder / "a.jpg").unlink()
+    os.mkfifo(mirror.folder / "a.jpg")
+    with pytest.raises(DamagedError, match="is no file"):
+        mirror.follow()
+
+
 def test_a_moved_file_is_followed(mirror: Mirror) -> None:
     """To where its row says it is by then, or to where a move under way takes it."""
     (mirror.folder / "a.jpg").rename(mirror.folder / "b.jpg")
@@ -145,7 +154,7 @@ def test_what_says_nothing_of_a_file(mirror: Mirror, monkeypatch: pytest.MonkeyP
         raise OSError(code, "no")
         yield 0
 
-    monkeypatch.setattr(mirror.tree, "opened", refuse)
+    monkeypatch.setattr(mirror.tree, "folder", refuse)
     with pytest.raises(StorageError, match="permission denied"):
         mirror.follow()
     code = errno.EIO
