@@ -21,6 +21,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.forking import Fork, Forking, Server
+
 PROGRAM = [sys.executable, "-m", "ninepic_mirror"]
 KEY = "test-key"
 
@@ -145,11 +147,10 @@ class Commands:
 
 @dataclass
 class Service:
-    """A sandbox in a process of its own."""
+    """A sandbox that is served elsewhere."""
 
     api_url: str
     ca_file: str | None
-    process: subprocess.Popen[str]
 
     @property
     def flags(self) -> list[str]:
@@ -177,10 +178,17 @@ class Service:
         return self.order("GET", "requests")
 
 
+@dataclass
+class Running(Service):
+    """A sandbox in a process of its own."""
+
+    process: subprocess.Popen[str] | Fork
+
+
 class Serve(Protocol):
     """Starts a sandbox that runs until the test ends."""
 
-    def __call__(self, *options: object) -> Service:
+    def __call__(self, *options: object) -> Running:
         """Start one with these options of `sandbox`."""
         ...
 
@@ -191,8 +199,25 @@ def commands(tmp_path: Path) -> Commands:
     return Commands(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The process whose forks are the commands of `forking`."""
+    from tests.forking import fork_server  # it imports `Commands`
+
+    with fork_server() as found:
+        yield found
+
+
+@pytest.fixture
+def forking(tmp_path: Path, server: Server) -> Forking:
+    """Commands in an empty folder that are run in forks, started in fresh processes."""
+    from tests.forking import Forking
+
+    return Forking(tmp_path, server=server)
+
+
 @contextmanager
-def serving(commands: Commands, *options: object) -> Iterator[Service]:
+def serving(commands: Commands, *options: object) -> Iterator[Running]:
     """Run a sandbox for the length of the block."""
     words = ("--look", "cheap", *options)
     process = commands.start("sandbox", "--json", *words, stderr=subprocess.DEVNULL)
@@ -200,37 +225,51 @@ def serving(commands: Commands, *options: object) -> Iterator[Service]:
     with process:
         try:
             served = json.loads(process.stdout.readline())
-            yield Service(served["api_url"], served["ca_file"], process)
+            yield Running(served["api_url"], served["ca_file"], process)
         finally:
             process.send_signal(signal.SIGTERM)
 
 
+@contextmanager
+def serving_forked(commands: Commands, server: Server, *options: object) -> Iterator[Running]:
+    """Run a sandbox in a fork for the length of the block."""
+    process = server.start(commands, "sandbox", "--json", "--look", "cheap", *options)
+    try:
+        wait_until(lambda: process.out.exists() and process.out.read_text().endswith("\n"))
+        served = json.loads(process.out.read_text())
+        yield Running(served["api_url"], served["ca_file"], process)
+    finally:
+        process.terminate()
+        process.wait()
+
+
 @pytest.fixture
-def service(commands: Commands) -> Iterator[Service]:
+def service(commands: Commands, server: Server) -> Iterator[Running]:
     """A sandbox with one event of 60 photos, number 456."""
-    with serving(commands, "--photos", 60) as found:
+    with serving_forked(commands, server, "--photos", 60) as found:
         yield found
 
 
 @pytest.fixture
-def serve(commands: Commands) -> Iterator[Serve]:
+def serve(commands: Commands, server: Server) -> Iterator[Serve]:
     """Return what starts a sandbox with other options."""
     with ExitStack() as stack:
-        yield lambda *options: stack.enter_context(serving(commands, *options))
+        yield lambda *options: stack.enter_context(serving_forked(commands, server, *options))
+
+
+def wait_until(is_so: Callable[[], object]) -> None:
+    """Wait until something outside this process is so; it fails after 20 s."""
+    # Another process tells us nothing, so it is asked again and again; nothing is measured by this time.
+    for _ in range(4000):
+        if is_so():
+            return
+        time.sleep(0.005)
+    raise AssertionError("it did not happen in 20 s")
 
 
 @pytest.fixture
 def wait() -> Callable[[Callable[[], object]], None]:
-    """Return what waits until something outside this process is so; it fails after 20 s."""
-
-    def wait_until(is_so: Callable[[], object]) -> None:
-        # Another process tells us nothing, so it is asked again and again; nothing is measured by this time.
-        for _ in range(4000):
-            if is_so():
-                return
-            time.sleep(0.005)
-        raise AssertionError("it did not happen in 20 s")
-
+    """Return `wait_until`."""
     return wait_until
 
 
