@@ -35,6 +35,7 @@ from ninepic_mirror.archive.verify import (
     share,
 )
 from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli.portions import above, bunch, groups, is_due, some_of
 from ninepic_mirror.cli.verdict import Record
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import VARIANTS
@@ -53,14 +54,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LOG: Final = logging.getLogger(__name__)
-# Files looked at between two words to the progress bar: each is some turns of threads, which wait for one on a busy machine.
-_GROUP: Final = 500
-_BUNCH: Final = 5_000  # names of which it is asked at once whose they are
-_BYTES: Final = 128 << 20  # bytes likewise: large enough that readers wait for each other rarely
-# What a kill costs at most, if nobody holds the event: files read, bytes and seconds after which it is recorded.
-_RECORD: Final = 5_000
-_RECORD_BYTES: Final = 1 << 30
-_RECORD_SECONDS: Final = 60.0
 _LAST: Final = 0.5  # seconds to wait for the event once the run is to end
 _UNRECORDED: Final = 100_000  # files of which it is remembered while somebody does
 _POLL: Final = 0.1  # seconds between two looks at a lock
@@ -167,7 +160,7 @@ class Inspection(Struct):
                 if not entries:
                     break
                 left -= len(entries)
-                for group in _groups(entries):
+                for group in groups(entries):
                     seen = await trio.to_thread.run_sync(readers.look, group, where)
                     await self._judge(group, seen)
         patience = _LAST if self.pace.stop.is_set() else lock.WAIT
@@ -269,7 +262,7 @@ class Inspection(Struct):
         """Look for files that no row names."""
         folders = inventory.walk(self.tree, closed=self._close)
         while not self.pace.stop.is_set() and (
-            some := await trio.to_thread.run_sync(_bunch, folders)
+            some := await trio.to_thread.run_sync(bunch, folders)
         ):
             self.found += await self._ask(partial(_strays, some))
 
@@ -314,7 +307,7 @@ class Inspection(Struct):
         if self.found and await self._is_held():
             await trio.sleep(_BATCH)  # a file gets its name a moment before its row
         verdict = self.verdict
-        for some in _some(self.suspects):
+        for some in some_of(self.suspects):
             verdict.damages += await self._confirmed(some, changed=False)
         strays = await self._without_row(self.found)
         if verdict.damages:
@@ -325,7 +318,7 @@ class Inspection(Struct):
                 damage.found = places.get(damage.entry.key)
                 damage.fault = "misplaced" if damage.found in aside else damage.fault
             # nor what stands in the place of a folder: it is the damage of every file below
-            blocks = {above for one in verdict.damages for above in _above(one.entry.path)}
+            blocks = {folder for one in verdict.damages for folder in above(one.entry.path)}
             strays = sorted({*strays} - {*places.values()} - blocks)
         verdict.strays = strays
         verdict.records = await self._still_wrong()
@@ -360,7 +353,7 @@ class Inspection(Struct):
         return sum(
             [
                 len(some) - await self._ask(partial(inventory.count_named, paths=some))
-                for some in _some(found)
+                for some in some_of(found)
             ]
         )
 
@@ -368,7 +361,7 @@ class Inspection(Struct):
         """Return those files that still stand there and have no row."""
         strays: list[str] = []
         for folder, paths in groupby(found, lambda path: split(path)[0]):
-            for names in _some([split(path)[1] for path in paths]):
+            for names in some_of([split(path)[1] for path in paths]):
                 still = await self._ask(partial(_strays, [(folder, names)]))
                 strays += await trio.to_thread.run_sync(self._standing, still)
         return strays
@@ -455,11 +448,6 @@ class Inspection(Struct):
         verdict.adopted = before - len(verdict.strays)
 
 
-def is_due(files: int, size: int, seconds: float) -> bool:
-    """Say whether so many files and bytes, read in so many seconds, are enough to be recorded."""
-    return files >= _RECORD or size >= _RECORD_BYTES or seconds >= _RECORD_SECONDS
-
-
 async def locked(held: lock.Lock, until: float | None = None) -> bool:
     """Take a lock, at once or, with `until`, not later than then."""
     while not held.try_lock():
@@ -469,43 +457,5 @@ async def locked(held: lock.Lock, until: float | None = None) -> bool:
     return True
 
 
-def _groups(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    group: list[Entry] = []
-    size = 0
-    for entry in entries:
-        group.append(entry)
-        size += entry.size or 0
-        if len(group) == _GROUP or size >= _BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
-
-
-def _bunch(folders: Iterator[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
-    """Return the next folders, with some thousand names."""
-    some, names = [], 0
-    for folder, found in folders:
-        some.append((folder, found))
-        names += len(found)
-        if names >= _BUNCH:
-            break
-    return some
-
-
 def _strays(some: Sequence[tuple[str, Sequence[str]]], manifest: Manifest) -> list[str]:
     return [path for folder, names in some for path in inventory.strays(manifest, folder, names)]
-
-
-def _some(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield items as many at a time as one question may hold."""
-    for start in range(0, len(items), inventory.CHUNK):
-        yield items[start : start + inventory.CHUNK]
-
-
-def _above(path: str | None) -> Iterator[str]:
-    """Yield the folders above a path."""
-    folder = split(path or "")[0]
-    while folder:
-        yield folder
-        folder = split(folder)[0]

@@ -187,15 +187,6 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
     if verdict.error is not None:
         yield f"{title}: NOT verified: {plain(verdict.error)}"
         return
-    lines = [
-        *((_line(one, verdict), one.repaired) for one in verdict.damages),
-        *(
-            (f"  {plain(one.path)}: {_RECORD_WORDS[one.fault]}", one.repaired)
-            for one in verdict.records
-        ),
-    ]
-    left = [line for line, is_repaired in lines if not is_repaired]
-    repaired = len(lines) - len(left)
     if verdict.rebuilt:
         yield f"{title}: the manifest was lost or damaged; it was rebuilt from the files"
     if verdict.closed:
@@ -204,32 +195,44 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
     if verdict.errors:
         yield f"{title}: {count(len(verdict.errors), 'file')} could not be looked at:"
         yield from _bounded([f"  {plain(str(one))}" for one in verdict.errors], everything)
+    yield from _damages(verdict, title, everything)
+    yield from _strays(verdict, everything)
+    notes = [f"  {plain(str(entry.path))}: {plain(text)}" for entry, text in verdict.notes]
+    yield from _bounded(notes, everything)
+    yield from _work(verdict)
+    yield from _next(verdict, repair, repairing=repairing)
+
+
+def _damages(verdict: Verdict, title: str, everything: str) -> Iterator[str]:
+    lines = [(_line(one, verdict), one.repaired) for one in verdict.damages]
+    lines += [
+        (f"  {plain(one.path)}: {_RECORD_WORDS[one.fault]}", one.repaired)
+        for one in verdict.records
+    ]
+    left = [line for line, is_repaired in lines if not is_repaired]
+    repaired = [f"{line}: repaired" for line, is_repaired in lines if is_repaired]
     if left:
         yield f"{title}: DAMAGED: {count(len(left), 'file')}:"
         yield from _bounded(left, everything)
     elif repaired:
-        yield f"{title}: {count(repaired, 'damaged file')} repaired; all is as it was:"
+        yield f"{title}: {count(len(repaired), 'damaged file')} repaired; all is as it was:"
     elif verdict.checked < verdict.files:
         yield f"{title}: no damage in {verdict.checked:,} of {count(verdict.files, 'file')}"
     else:
         yield f"{title}: no damage: {count(verdict.files, 'file')} as they were"
-    if repaired:
-        done = [f"{line}: repaired" for line, is_repaired in lines if is_repaired]
-        yield from _bounded(done, everything)
+    yield from _bounded(repaired, everything)
+
+
+def _strays(verdict: Verdict, everything: str) -> Iterator[str]:
     if verdict.strays:
         verb = "belongs" if len(verdict.strays) == 1 else "belong"
         yield f"  {count(len(verdict.strays), 'file')} {verb} to no photo (never touched):"
         yield from _bounded([f"    {plain(path)}" for path in verdict.strays], everything)
-        if verdict.named:
-            yield (
-                f"    SHA256SUMS names {count(verdict.named, 'file')} of these: mirrored once, in a variant that is not"
-                " configured (sync --variant takes it in), or of a photo that left"
-            )
-    yield from _bounded(
-        [f"  {plain(str(entry.path))}: {plain(text)}" for entry, text in verdict.notes], everything
-    )
-    yield from _work(verdict)
-    yield from _next(verdict, repair, repairing=repairing)
+    if verdict.named:
+        yield (
+            f"    SHA256SUMS names {count(verdict.named, 'file')} of these: mirrored once, in a variant that is not"
+            " configured (sync --variant takes it in), or of a photo that left"
+        )
 
 
 def _next(verdict: Verdict, repair: str, *, repairing: bool) -> Iterator[str]:

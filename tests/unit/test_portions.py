@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ninepic_mirror.cli.inspection import is_due
+from ninepic_mirror.cli.portions import is_due
 
 
 @pytest.mark.parametrize(
