@@ -110,7 +110,7 @@ def read(descriptor: int, head: bytes | memoryview) -> Camera:
     return told(*exif.tables(pull, _WANTED))
 
 
-def told(top: Mapping[int, bytes], inner: Mapping[int, bytes]) -> Camera:
+def told(top: Mapping[int, object], inner: Mapping[int, object]) -> Camera:
     """Return what the two tables of EXIF say.
 
     Args:
@@ -123,8 +123,10 @@ def told(top: Mapping[int, bytes], inner: Mapping[int, bytes]) -> Camera:
     return Camera(name or None, shot_at)
 
 
-def _text(value: bytes | None) -> str:
-    if not value:
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        value = value.encode("latin-1", "replace")  # as which Pillow reads what it holds for ASCII
+    if not isinstance(value, bytes):
         return ""
     value = value.partition(b"\0")[0]
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from ninepic_mirror.archive.files import FILE_MODE, split, write_all
 from ninepic_mirror.delivery import thumbnails
 from ninepic_mirror.delivery.plan import MADE_THUMBNAIL
-from ninepic_mirror.delivery.source import chunks
+from ninepic_mirror.delivery.source import LARGE, chunks
 from ninepic_mirror.delivery.target import FICLONE, target_error, uncache, writing
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 # One hashes while another writes; more do not make a disk faster.
 _THREADS: Final = max(2, min(4, os.cpu_count() or 1))
-# Bytes. Threads that copy small files wait for each other's turn at the interpreter more than for the disk: two take
-# twice as long as one (measured, files of 15 kB).
-LARGE: Final = 128 << 10
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -76,7 +73,11 @@ class Folder:
                 for entry in entries
                 if entry.file.size >= LARGE
             }
-            small = {entry.target: work(entry) for entry in entries if entry.target not in large}
+            small = {
+                entry.target: work(entry)
+                for entry in self._source.foretold(mirror, entries)
+                if entry.target not in large
+            }
             return [
                 large[entry.target].result() if entry.target in large else small[entry.target]
                 for entry in entries

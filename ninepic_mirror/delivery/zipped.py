@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from ninepic_mirror.archive.verify import Stopped
-from ninepic_mirror.delivery.folder import LARGE
+from ninepic_mirror.delivery.source import LARGE
 from ninepic_mirror.delivery.target import uncache, writing
 from ninepic_mirror.errors import ChangedError
 
@@ -135,7 +135,7 @@ class Zip:
                         return
 
             fill()
-            for entry in entries:
+            for entry in self._source.foretold(mirror, entries):
                 turn = waiting.popleft()
                 if turn is None and entry.file.size > _SMALL:
                     done.append(self._stream(mirror, entry))

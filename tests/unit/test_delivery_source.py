@@ -13,8 +13,10 @@ import pytest
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.verify import Entry, Stopped
 from ninepic_mirror.delivery.catalogue import File
-from ninepic_mirror.delivery.source import Source
+from ninepic_mirror.delivery.plan import Entry as parcel  # noqa: N813  a row is called so, too
+from ninepic_mirror.delivery.source import LARGE, Source
 from ninepic_mirror.errors import ChangedError, DamagedError, StorageError
+from tests.parcels import file
 from tests.shelf import sha256
 
 if TYPE_CHECKING:
@@ -94,6 +96,14 @@ def test_what_is_no_file(mirror: Mirror) -> None:
     os.mkfifo(mirror.folder / "a.jpg")
     with pytest.raises(DamagedError, match="is no file"):
         mirror.follow()
+
+
+def test_files_are_foretold(mirror: Mirror) -> None:
+    """All of them come, in their order, whether the disk can be asked for them or not."""
+    gone, large = file("gone"), file("large", size=LARGE)
+    entries = [parcel(mirror.file(), "a"), parcel(gone, "b"), parcel(large, "c")] * 10
+    assert list(mirror.source.foretold(mirror.tree, entries)) == entries
+    assert mirror.source.cameras == {}
 
 
 def test_a_moved_file_is_followed(mirror: Mirror) -> None:
