@@ -8,6 +8,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# So many processes share the tests: one a processor.
+WORKERS ?= auto
 # What decides or commits is covered to the last branch (DESIGN of the tests: docs/design.md, How it is tested).
 CORE := ninepic_mirror/sync/planner.py,ninepic_mirror/sync/leases.py,ninepic_mirror/sync/recheck.py,ninepic_mirror/archive/placement.py,ninepic_mirror/archive/manifest.py,ninepic_mirror/archive/listings.py,ninepic_mirror/archive/claims.py,ninepic_mirror/archive/patience.py,ninepic_mirror/archive/holdings.py,ninepic_mirror/archive/files.py,ninepic_mirror/archive/faults.py,ninepic_mirror/archive/flush.py,ninepic_mirror/archive/store.py,ninepic_mirror/archive/verify.py,ninepic_mirror/archive/inventory.py,ninepic_mirror/archive/forgotten.py,ninepic_mirror/ninepic/wire.py,ninepic_mirror/ninepic/condition.py,ninepic_mirror/ninepic/pacing.py,ninepic_mirror/ninepic/throttle.py,ninepic_mirror/ninepic/backoff.py,ninepic_mirror/service/schedule.py,ninepic_mirror/delivery/selection.py,ninepic_mirror/delivery/plan.py,ninepic_mirror/delivery/limits.py,ninepic_mirror/delivery/bag.py,ninepic_mirror/delivery/tags.py,ninepic_mirror/delivery/catalogue.py,ninepic_mirror/delivery/source.py
 
@@ -27,7 +29,7 @@ check: $(VENV)/dev
 
 tests: $(VENV)/dev
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='$(CORE)' --fail-under=100

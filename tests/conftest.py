@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +34,20 @@ hypothesis.settings.load_profile("shared")
 
 KEY = "test-key"
 EVENT = 456
+MEMORY = Path("/dev/shm")
+ROOM = 4 << 30  # bytes; the commands want 2 GB free where they mirror to (`min_free`)
+
+
+def pytest_configure() -> None:
+    """Let the files of tests lie in memory, and what they start be stopped.
+
+    Tests sync files by the thousand, and most of the time would be waiting for a disk (`TMPDIR` names another place).
+    """
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM and "TMPDIR" not in os.environ:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # what a shell starts with `&` ignores it, and so would what is started here
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass

@@ -20,6 +20,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.forking import Forking, Server
+
 PROGRAM = [sys.executable, "-m", "ninepic_mirror"]
 KEY = "test-key"
 
@@ -187,6 +189,23 @@ class Serve(Protocol):
 def commands(tmp_path: Path) -> Commands:
     """Commands in an empty folder."""
     return Commands(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The process whose forks are the commands of `forking`."""
+    from tests.forking import fork_server  # it imports `Commands`
+
+    with fork_server() as found:
+        yield found
+
+
+@pytest.fixture
+def forking(tmp_path: Path, server: Server) -> Forking:
+    """Commands in an empty folder that are run in forks, started in fresh processes."""
+    from tests.forking import Forking
+
+    return Forking(tmp_path, server=server)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from tests.system.conftest import KEY, PROGRAM, Commands, serving
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.forking import Forking
     from tests.oracle import Row
     from tests.system.conftest import Outcome, Service
 
@@ -107,11 +108,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Pa
 
 
 @pytest.fixture
-def mirror(made: tuple[Service, Path], tmp_path: Path) -> Mirror:
+def mirror(made: tuple[Service, Path], forking: Forking, tmp_path: Path) -> Mirror:
     """A copy of the mirror, for one test."""
     service, root = made
     shutil.copytree(root, tmp_path / "m")
-    return Mirror(Commands(tmp_path), service, next((tmp_path / "m").glob("456-*")))
+    return Mirror(forking, service, next((tmp_path / "m").glob("456-*")))
 
 
 def check(bag: Path) -> None:

@@ -22,6 +22,7 @@ from tests.oracle import rows
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.forking import Forking
     from tests.system.conftest import Commands, Outcome, Serve, Service
 
 
@@ -43,6 +44,12 @@ class Erased(TypedDict):
 def erased(done: Outcome) -> Erased:
     """Return the only entry of `forget --json`."""
     return cast("Erased", done.entry)
+
+
+@pytest.fixture
+def commands(forking: Forking) -> Commands:
+    """Commands in forks: there are hundreds of them here."""
+    return forking
 
 
 def sync(commands: Commands, service: Service, *more: object) -> Outcome:

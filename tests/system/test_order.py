@@ -193,9 +193,16 @@ async def _trace(bench: Bench, trace: Path, durability: str = "batch") -> Trace:
     return Trace(bench.folder, list(_calls(trace)))
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Return an empty folder on a disk: other tests have theirs in memory (`tests/conftest.py`), which is synced otherwise."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(params=["disk", "memory"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """Return an empty folder on the disk of the tests, and on one in memory, which is synced file by file."""
+    """Return an empty folder on a disk, and on one in memory, which is synced file by file."""
     if request.param == "disk":
         yield tmp_path / "place"
         return

@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.forking import Forking
     from tests.system.conftest import Commands, Serve, Service
+
+
+@pytest.fixture
+def commands(forking: Forking) -> Commands:
+    """Commands in forks: there are hundreds of them here."""
+    return forking
 
 
 @pytest.fixture

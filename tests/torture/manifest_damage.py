@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from tests.forking import Forking, fork_server
 from tests.mirrored import entry, mirrored, photo_requests
 from tests.oracle import OWN, check_settled, final_files, rows
 from tests.system.conftest import serving
 from tests.torture.experiment import Experiment
-from tests.torture.forking import forking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -251,8 +251,10 @@ def play(seed: int, place: Path) -> Mapping[str, int]:
     """Damage a manifest in many ways, one after the other; each time the mirror is used until it is whole again."""
     chance = random.Random(seed)
     with (
-        forking(place) as commands,
-        serving(commands, "--photos", PHOTOS, "--seed", seed) as service,
+        fork_server() as server,
+        serving(
+            commands := Forking(place, server=server), "--photos", PHOTOS, "--seed", seed
+        ) as service,
     ):
         mirror = mirrored(commands, service)
         old = place / "old.sqlite3"
