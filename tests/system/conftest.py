@@ -20,7 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.forking import Forking, Server
+    from tests.forking import Fork, Forking, Server
 
 PROGRAM = [sys.executable, "-m", "ninepic_mirror"]
 KEY = "test-key"
@@ -149,7 +149,7 @@ class Service:
 
     api_url: str
     ca_file: str | None
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Fork
 
     @property
     def flags(self) -> list[str]:
@@ -222,32 +222,46 @@ def serving(commands: Commands, *options: object) -> Iterator[Service]:
             process.send_signal(signal.SIGTERM)
 
 
+@contextmanager
+def serving_forked(commands: Commands, server: Server, *options: object) -> Iterator[Service]:
+    """Run a sandbox in a fork for the length of the block."""
+    process = server.start(commands, "sandbox", "--json", "--look", "cheap", *options)
+    try:
+        wait_until(lambda: process.out.exists() and process.out.read_text().endswith("\n"))
+        served = json.loads(process.out.read_text())
+        yield Service(served["api_url"], served["ca_file"], process)
+    finally:
+        process.terminate()
+        process.wait()
+
+
 @pytest.fixture
-def service(commands: Commands) -> Iterator[Service]:
+def service(commands: Commands, server: Server) -> Iterator[Service]:
     """A sandbox with one event of 60 photos, number 456."""
-    with serving(commands, "--photos", 60) as found:
+    with serving_forked(commands, server, "--photos", 60) as found:
         yield found
 
 
 @pytest.fixture
-def serve(commands: Commands) -> Iterator[Serve]:
+def serve(commands: Commands, server: Server) -> Iterator[Serve]:
     """Return what starts a sandbox with other options."""
     with ExitStack() as stack:
-        yield lambda *options: stack.enter_context(serving(commands, *options))
+        yield lambda *options: stack.enter_context(serving_forked(commands, server, *options))
+
+
+def wait_until(is_so: Callable[[], object]) -> None:
+    """Wait until something outside this process is so; it fails after 20 s."""
+    # Another process tells us nothing, so it is asked again and again; nothing is measured by this time.
+    for _ in range(4000):
+        if is_so():
+            return
+        time.sleep(0.005)
+    raise AssertionError("it did not happen in 20 s")
 
 
 @pytest.fixture
 def wait() -> Callable[[Callable[[], object]], None]:
-    """Return what waits until something outside this process is so; it fails after 20 s."""
-
-    def wait_until(is_so: Callable[[], object]) -> None:
-        # Another process tells us nothing, so it is asked again and again; nothing is measured by this time.
-        for _ in range(4000):
-            if is_so():
-                return
-            time.sleep(0.005)
-        raise AssertionError("it did not happen in 20 s")
-
+    """Return `wait_until`."""
     return wait_until
 
 

@@ -48,7 +48,7 @@ def erased(done: Outcome) -> Erased:
 
 @pytest.fixture
 def commands(forking: Forking) -> Commands:
-    """Commands in forks: there are hundreds of them here."""
+    """Commands in forks: there are dozens of them here."""
     return forking
 
 

@@ -16,7 +16,14 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.forking import Forking
     from tests.system.conftest import Commands, Serve, Service
+
+
+@pytest.fixture
+def commands(forking: Forking) -> Commands:
+    """Commands in forks: there are dozens of them here."""
+    return forking
 
 
 def test_wrong_key(commands: Commands, service: Service) -> None:

@@ -14,7 +14,14 @@ from ninepic_mirror.cli.summary import WATERMARK
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.forking import Forking
     from tests.system.conftest import Commands, Document, Serve
+
+
+@pytest.fixture
+def commands(forking: Forking) -> Commands:
+    """Commands in forks: there are dozens of them here."""
+    return forking
 
 
 def wholes(document: Document) -> dict[int, bool]:
