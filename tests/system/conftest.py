@@ -145,11 +145,10 @@ class Commands:
 
 @dataclass
 class Service:
-    """A sandbox in a process of its own."""
+    """A sandbox that is served elsewhere."""
 
     api_url: str
     ca_file: str | None
-    process: subprocess.Popen[str] | Fork
 
     @property
     def flags(self) -> list[str]:
@@ -177,10 +176,17 @@ class Service:
         return self.order("GET", "requests")
 
 
+@dataclass
+class Running(Service):
+    """A sandbox in a process of its own."""
+
+    process: subprocess.Popen[str] | Fork
+
+
 class Serve(Protocol):
     """Starts a sandbox that runs until the test ends."""
 
-    def __call__(self, *options: object) -> Service:
+    def __call__(self, *options: object) -> Running:
         """Start one with these options of `sandbox`."""
         ...
 
@@ -209,7 +215,7 @@ def forking(tmp_path: Path, server: Server) -> Forking:
 
 
 @contextmanager
-def serving(commands: Commands, *options: object) -> Iterator[Service]:
+def serving(commands: Commands, *options: object) -> Iterator[Running]:
     """Run a sandbox for the length of the block."""
     words = ("--look", "cheap", *options)
     process = commands.start("sandbox", "--json", *words, stderr=subprocess.DEVNULL)
@@ -217,26 +223,26 @@ def serving(commands: Commands, *options: object) -> Iterator[Service]:
     with process:
         try:
             served = json.loads(process.stdout.readline())
-            yield Service(served["api_url"], served["ca_file"], process)
+            yield Running(served["api_url"], served["ca_file"], process)
         finally:
             process.send_signal(signal.SIGTERM)
 
 
 @contextmanager
-def serving_forked(commands: Commands, server: Server, *options: object) -> Iterator[Service]:
+def serving_forked(commands: Commands, server: Server, *options: object) -> Iterator[Running]:
     """Run a sandbox in a fork for the length of the block."""
     process = server.start(commands, "sandbox", "--json", "--look", "cheap", *options)
     try:
         wait_until(lambda: process.out.exists() and process.out.read_text().endswith("\n"))
         served = json.loads(process.out.read_text())
-        yield Service(served["api_url"], served["ca_file"], process)
+        yield Running(served["api_url"], served["ca_file"], process)
     finally:
         process.terminate()
         process.wait()
 
 
 @pytest.fixture
-def service(commands: Commands, server: Server) -> Iterator[Service]:
+def service(commands: Commands, server: Server) -> Iterator[Running]:
     """A sandbox with one event of 60 photos, number 456."""
     with serving_forked(commands, server, "--photos", 60) as found:
         yield found

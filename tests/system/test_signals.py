@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.system.conftest import Commands, Serve, Service
+    from tests.system.conftest import Commands, Running, Serve, Service
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_other_commands(
     assert (process.returncode, "Traceback" in err) == (130, False)
 
 
-def test_sandbox_stops(service: Service) -> None:
+def test_sandbox_stops(service: Running) -> None:
     """The sandbox ends with the code of its signal."""
     service.process.send_signal(signal.SIGINT)
     assert service.process.wait(10) == 130

@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.system.conftest import Commands, Serve, Service
+    from tests.system.conftest import Commands, Running, Serve, Service
 
 
 def test_whole(commands: Commands, service: Service, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_events_before_there_is_a_mirror(commands: Commands, service: Service) -
     assert "456  2026-01-18  active  Mumbai Marathon 2026: not mirrored" in done.out
 
 
-def test_status_lists_failures(commands: Commands, service: Service) -> None:
+def test_status_lists_failures(commands: Commands, service: Running) -> None:
     """`status` of a mirror that is not whole ends with 4 and lists every failed file with its reason, offline."""
     service.fault(kind="404", origin="photos", path="large")
     commands.run("sync", 456, *service.flags, "--root", "m")

@@ -6,10 +6,12 @@ import os
 import random
 from typing import TYPE_CHECKING, Final
 
+from ninepic_mirror.sandbox import EventSpec
 from tests.mirrored import entry, faults, mirrored, photo_requests
 from tests.oracle import check_settled
-from tests.system.conftest import Commands, serving
+from tests.system.conftest import Commands, Service
 from tests.torture.experiment import Experiment
+from tests.torture.mirrored import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 DAMAGES: Final = 100  # of a round
 PHOTOS: Final = 80  # of its event, in three variants
+DUPLICATES: Final = 4  # that are hard links of other photos
 VARIANTS: Final = ("thumbnail", "large", "original")
 
 
@@ -156,9 +159,12 @@ def seen(files: Collection[Path]) -> dict[Path, tuple[int, int, int]]:
 def play(seed: int, place: Path) -> Mapping[str, int]:
     """Damage a mirror: all is found and nothing else, all is repaired, with only those files fetched."""
     chance = random.Random(seed)
-    commands = Commands(place)
     variants = [word for variant in VARIANTS for word in ("--variant", variant)]
-    with serving(commands, "--photos", PHOTOS, "--seed", seed) as service:
+    spec = EventSpec(
+        456, photos=PHOTOS, look="cheap", original_mb=(0.01, 0.15), duplicates=DUPLICATES, seed=seed
+    )
+    with served(spec) as sandbox:
+        commands, service = Commands(place), Service(sandbox.api_url, None)
         mirror = mirrored(commands, service, *variants)
         before = mirror.hashes()
         files = [mirror.folder / path for path in before]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from tests.forking import Forking, fork_server
 from tests.mirrored import entry, mirrored, photo_requests
 from tests.oracle import OWN, check_settled, final_files, rows
-from tests.system.conftest import serving
+from tests.system.conftest import serving_forked
 from tests.torture.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -251,9 +251,9 @@ def play(seed: int, place: Path) -> Mapping[str, int]:
     """Damage a manifest in many ways, one after the other; each time the mirror is used until it is whole again."""
     chance = random.Random(seed)
     with (
-        fork_server() as server,
-        serving(
-            commands := Forking(place, server=server), "--photos", PHOTOS, "--seed", seed
+        fork_server(measured=False) as server,
+        serving_forked(
+            commands := Forking(place, server=server), server, "--photos", PHOTOS, "--seed", seed
         ) as service,
     ):
         mirror = mirrored(commands, service)
