@@ -10,7 +10,7 @@ import struct
 import zlib
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, NotRequired, TypedDict, TypeVar, Unpack, cast
 from zoneinfo import ZoneInfo
 
 import trio
@@ -52,6 +52,15 @@ T = TypeVar("T")
 EVENT = 456
 FIRST = 1768777200  # 2026-01-18 23:00 UTC
 HOUR = 3600
+
+
+class Wanted(TypedDict):
+    """What `PhotoClient.stream` is told beside the address."""
+
+    cap: int
+    offset: NotRequired[int]
+    validator: NotRequired[str | None]
+    known: NotRequired[Known | None]
 
 
 def jpeg(text: str) -> bytes:
@@ -209,22 +218,11 @@ class Remote:
     # --- the photos ------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def stream(
-        self,
-        url: str,
-        *,
-        cap: int,
-        offset: int = 0,
-        validator: str | None = None,
-        known: Known | None = None,
-    ) -> AsyncIterator[Body]:
+    async def stream(self, url: str, **wanted: Unpack[Wanted]) -> AsyncIterator[Body]:
         """Answer as `PhotoClient.stream`."""
-        assert (cap > 0, offset, validator, known) == (
-            True,
-            0,
-            None,
-            None,
-        )  # nothing here is worth continuing
+        assert wanted["cap"] > 0
+        for name in ("offset", "validator", "known"):  # nothing here is worth continuing
+            assert wanted.get(name) in {0, None}
         _, _, variant, image_id = url.partition("?")[0].rsplit("/", 3)
         self.asked.append((image_id, cast("Variant", variant)))
         await trio.lowlevel.checkpoint()

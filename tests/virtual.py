@@ -11,7 +11,7 @@ import time
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import trio
 import trio.testing
@@ -23,13 +23,13 @@ from ninepic_mirror.service.hooks import Happening, HookRunner
 from ninepic_mirror.service.journal import LogProgress
 from ninepic_mirror.service.keeper import Keeper
 from ninepic_mirror.service.teller import Teller
-from tests.remote import EVENT, Remote, session_of
+from tests.remote import EVENT, Remote, Wanted, session_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from ninepic_mirror.model import Details, Known, Page, Timeline, Window
+    from ninepic_mirror.model import Details, Page, Timeline, Window
     from ninepic_mirror.ninepic.photos import Body
     from ninepic_mirror.sync.session import Session
 
@@ -114,22 +114,12 @@ class Organisation(Remote):
         return await self._of(event_id).timeline_images(event_id, window, page, page_size)
 
     @asynccontextmanager
-    async def stream(
-        self,
-        url: str,
-        *,
-        cap: int,
-        offset: int = 0,
-        validator: str | None = None,
-        known: Known | None = None,
-    ) -> AsyncIterator[Body]:
+    async def stream(self, url: str, **wanted: Unpack[Wanted]) -> AsyncIterator[Body]:
         """Answer as `PhotoClient.stream`."""
         image_id = url.partition("?")[0].rpartition("/")[2]
         having = [one for one in self.remotes.values() if image_id in one.pictures]
         source = having[0] if having else next(iter(self.remotes.values()))
-        async with source.stream(
-            url, cap=cap, offset=offset, validator=validator, known=known
-        ) as body:
+        async with source.stream(url, **wanted) as body:
             yield body
 
     def _of(self, event_id: int) -> Remote:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 import trio
 import trio.testing
@@ -16,14 +16,13 @@ from ninepic_mirror.errors import PassingError
 from ninepic_mirror.ninepic.pacing import Pacer, photos_pace
 from ninepic_mirror.sync.mirror import sync_event
 from tests.oracle import check_settled, check_truth
-from tests.remote import EVENT, Remote, session_of
+from tests.remote import EVENT, Remote, Wanted, session_of
 from tests.torture.experiment import Experiment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from ninepic_mirror.model import Known
     from ninepic_mirror.ninepic.photos import Body
     from ninepic_mirror.sync.report import PassReport
 
@@ -69,15 +68,7 @@ class Weather(Remote):
     early: list[float] = field(default_factory=list)
 
     @asynccontextmanager
-    async def stream(
-        self,
-        url: str,
-        *,
-        cap: int,
-        offset: int = 0,
-        validator: str | None = None,
-        known: Known | None = None,
-    ) -> AsyncIterator[Body]:
+    async def stream(self, url: str, **wanted: Unpack[Wanted]) -> AsyncIterator[Body]:
         """Answer as `PhotoClient.stream`, unless there is a storm."""
         now = trio.current_time()
         self.starts += 1
@@ -93,9 +84,7 @@ class Weather(Remote):
             if storm.retry_after is not None:
                 self.quiet = max(self.quiet or 0.0, trio.current_time() + storm.retry_after)
             raise PassingError("refused", storm.refusal, storm.retry_after)
-        async with super().stream(
-            url, cap=cap, offset=offset, validator=validator, known=known
-        ) as body:
+        async with super().stream(url, **wanted) as body:
             yield body
 
     def _storm(self, now: float) -> Storm | None:

@@ -6,7 +6,7 @@ import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, Unpack, cast
 
 import pytest
 import trio
@@ -19,14 +19,14 @@ from ninepic_mirror.archive.records import Job
 from ninepic_mirror.archive.store import Fetched, Ready
 from ninepic_mirror.config import Bandwidth
 from ninepic_mirror.errors import PassingError, PhotoError, StorageError, UnreachableError
-from ninepic_mirror.model import Known, Originals
+from ninepic_mirror.model import Originals
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.progress import Silent
 from ninepic_mirror.sync import rooms
 from ninepic_mirror.sync.bandwidth import Allowance
 from ninepic_mirror.sync.download import Downloader, Failed, Outcome, _epoch, _validator
 from tests.rawserver import IMPATIENT, Reply, Server, answer
-from tests.remote import AtSteps, Remote, jpeg, wait_until, workshop
+from tests.remote import AtSteps, Remote, Wanted, jpeg, wait_until, workshop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -85,24 +85,17 @@ class Origin:
     offsets: list[int] = field(default_factory=list)
 
     @asynccontextmanager
-    async def stream(
-        self,
-        url: str,
-        *,
-        cap: int,
-        offset: int = 0,
-        validator: str | None = None,
-        known: Known | None = None,
-    ) -> AsyncIterator[Body]:
+    async def stream(self, url: str, **wanted: Unpack[Wanted]) -> AsyncIterator[Body]:
         """Answer as `PhotoClient.stream`."""
-        assert known is None
+        assert wanted.get("known") is None
         assert url.startswith("https://user@photos.invalid/")
-        assert cap >= 5 << 20
+        assert wanted["cap"] >= 5 << 20
+        offset = wanted.get("offset", 0)
         self.offsets.append(offset)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer.error is not None and not answer.content:
             raise answer.error
-        continues = answer.ranges and validator == answer.etag
+        continues = answer.ranges and wanted.get("validator") == answer.etag
         yield cast("Body", replace(answer, offset=offset if continues else 0))
 
 
@@ -468,17 +461,8 @@ async def fast(
     async with server.running(limits) as lane:
 
         @asynccontextmanager
-        async def stream(
-            url: str,
-            *,
-            cap: int,
-            offset: int = 0,
-            validator: str | None = None,
-            known: Known | None = None,
-        ) -> AsyncIterator[object]:
-            with await lane.open(
-                url, cap=cap, offset=offset, validator=validator, known=known
-            ) as body:
+        async def stream(url: str, **wanted: Unpack[Wanted]) -> AsyncIterator[object]:
+            with await lane.open(url, **wanted) as body:
                 yield body
 
         context.photos = cast("PhotoClient", SimpleNamespace(stream=stream))
