@@ -147,8 +147,8 @@ class Browser:
         ]
 
     def work(self) -> float:
-        """Return how many seconds the page's scripts, styles and layout have taken so far."""
-        self._order("Performance.enable")
+        """Return how many seconds of a processor the page's scripts, styles and layout have taken so far."""
+        self._order("Performance.enable", timeDomain="threadTicks")
         listed = cast("list[dict[str, object]]", self._order("Performance.getMetrics")["metrics"])
         found = {str(one["name"]): cast("float", one["value"]) for one in listed}
         return sum(found[f"{part}Duration"] for part in ("Script", "RecalcStyle", "Layout"))
