@@ -1,4 +1,4 @@
-"""The command in forks of a process that has everything imported: a fifth of the work of a fresh one, for many runs.
+"""The command in forks of a process that has everything imported: a third of the work of a fresh one, for many runs.
 
 What is tested this way is what a command does. How it starts and is stopped needs a process of its own (`Commands`).
 """

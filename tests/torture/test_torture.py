@@ -11,7 +11,11 @@ from tests.torture.run import experiments
 if TYPE_CHECKING:
     from pathlib import Path
 
-SMALL = [(name, seed) for name, one in experiments().items() for seed in range(one.small)]
+SMALL = [
+    pytest.param(name, seed, marks=[pytest.mark.alone] if one.alone else [])
+    for name, one in experiments().items()
+    for seed in range(one.small)
+]
 
 
 @pytest.mark.slow
