@@ -45,9 +45,10 @@ def pytest_configure() -> None:
     """
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM and "TMPDIR" not in os.environ:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    # What a shell starts with `&`, or nohup, ignores them, and so would what is started here.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # what a shell starts with `&` ignores it, and so would what is started here
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from tests.delivered import PHOTOS, Mirror, check, nothing_looks_whole, table
 from tests.system.conftest import PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 # --- what goes wrong ---------------------------------------------------------------------------------------------
@@ -442,22 +443,29 @@ def test_thumbnails_that_were_made_are_kept(mirror: Mirror) -> None:
     assert [path.read_bytes() for path in now] == before
 
 
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """Return an empty folder on a disk: in memory (`tests/conftest.py`) more files are begun before one is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_delivery_that_is_stopped(mirror: Mirror, number: int) -> None:
+def test_a_delivery_that_is_stopped(mirror: Mirror, disk: Path, number: int) -> None:
     """Nothing looks whole, and the next run keeps what was written and ends with a valid package."""
-    out = mirror.place("out")
+    out = disk / "out"
     process = start_slowly(mirror, out)
     os.kill(process.pid, number)
     os.kill(process.pid, signal.SIGCONT)
     process.communicate(timeout=60)
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     assert nothing_looks_whole(out)
-    kept = {path.stat().st_ino for path in mirror.place(".out.partial").rglob("*.jpg")}
-    mirror.entry("out")
+    kept = {path.stat().st_ino for path in (disk / ".out.partial").rglob("*.jpg")}
+    mirror.entry(out)
     check(out)
     now = {path.stat().st_ino for path in out.rglob("*.jpg")}
     assert len(kept & now) >= len(kept) - 4  # all but those that were being written
-    assert not mirror.place(".out.partial").exists()
+    assert not (disk / ".out.partial").exists()
 
 
 def test_a_zip_that_is_killed(mirror: Mirror) -> None:
