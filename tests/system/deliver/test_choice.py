@@ -237,9 +237,10 @@ def test_ids_of_a_package(mirror: Mirror) -> None:
     saved.write_text("\ufeff" + listed.read_text().replace(",", ";").replace("\n", "\r\n"))
     mirror.entry("saved", "--ids", saved)
     assert table(mirror.place("saved")) == table(mirror.place("first"))
-    saved.write_text("image_id,path\n" + "a" * 200_000)
-    done = mirror.deliver("out", "--ids", saved)
-    assert (done.code, "no table that can be read" in done.err) == (2, True), done.err
+    for text in ("a" * 200_000, f'{other},"a.jpg\n{one},b.jpg\n'):
+        saved.write_text(f"image_id,path\n{text}")
+        done = mirror.deliver("out", "--ids", saved)
+        assert (done.code, "no table that can be read" in done.err) == (2, True), done.err
 
 
 def test_only_what_is_new(mirror: Mirror) -> None:
