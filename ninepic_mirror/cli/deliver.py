@@ -110,7 +110,8 @@ def _ids(text: str) -> list[str]:
         heads = [head.strip().strip('"') for head in first.split(delimiter)]
         if "image_id" in heads:
             column = heads.index("image_id")
-            lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            # strict: a quotation mark that nothing ends would take the rows behind it
+            lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
             return [line[column] for line in list(lines)[1:] if len(line) > column]
     return text.splitlines()
 

@@ -77,12 +77,14 @@ def _look(file: File, source: Source, tree: Tree) -> tuple[File, Camera]:
             with source.opened(tree, file) as photo:
                 fault = photo.fault(file)
                 if fault is None:
+                    head = os.pread(photo.descriptor, _HEAD, 0)
                     try:
-                        camera = read(photo.descriptor, os.pread(photo.descriptor, _HEAD, 0))
+                        camera = read(photo.descriptor, head)
                     except ValueError:
                         camera = Camera()
                         if PurePosixPath(file.path).suffix in _READABLE:
                             fault = source.pour(photo, file, len)
+                            camera = glimpse(photo.descriptor, head)
         except OSError as error:
             return source.fault(error, file)
         return fault
@@ -90,15 +92,21 @@ def _look(file: File, source: Source, tree: Tree) -> tuple[File, Camera]:
     return source.follow(file, attempt), camera
 
 
-def read(descriptor: int, head: bytes | memoryview) -> Camera:
+def glimpse(descriptor: int, head: bytes | memoryview) -> Camera:
+    """Read what a camera wrote into a photo whose bytes are hashed, in spite of damage; as `read`, without `ValueError`."""
+    return read(descriptor, head, strict=False)
+
+
+def read(descriptor: int, head: bytes | memoryview, *, strict: bool = True) -> Camera:
     """Read what a camera wrote into a photo.
 
     Args:
         descriptor: The open file; its position stays.
         head: Its first bytes, of which most are wanted.
+        strict: It has to be of a type that is known, and well-formed.
 
     Raises:
-        ValueError: It is of no type that is known, or not well-formed.
+        ValueError: It is not.
         OSError: As the system says.
     """
 
@@ -107,27 +115,23 @@ def read(descriptor: int, head: bytes | memoryview) -> Camera:
             return bytes(head[place : place + count])
         return os.pread(descriptor, count, place)
 
-    return told(*exif.tables(pull, _WANTED))
+    return told(*exif.tables(pull, _WANTED, strict=strict))
 
 
-def told(top: Mapping[int, object], inner: Mapping[int, object]) -> Camera:
+def told(top: Mapping[int, bytes], inner: Mapping[int, bytes]) -> Camera:
     """Return what the two tables of EXIF say.
 
     Args:
         top: IFD0.
         inner: The EXIF IFD.
     """
-    name = _text(top.get(_ARTIST)) or _text(inner.get(_BODY))
-    found = _TIME.match(_text(inner.get(_TAKEN)))
+    name = _text(top.get(_ARTIST, b"")) or _text(inner.get(_BODY, b""))
+    found = _TIME.match(_text(inner.get(_TAKEN, b"")))
     shot_at = "{}-{}-{}T{}:{}:{}".format(*found.groups()) if found else None
     return Camera(name or None, shot_at)
 
 
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        value = value.encode("latin-1", "replace")  # as which Pillow reads what it holds for ASCII
-    if not isinstance(value, bytes):
-        return ""
+def _text(value: bytes) -> str:
     value = value.partition(b"\0")[0]
     try:
         text = value.decode()  # the standard knows ASCII only, cameras and programs write UTF-8

@@ -1,89 +1,119 @@
-"""Finds the EXIF of a picture, and has Pillow read it. Nothing is decoded.
+"""Finds the EXIF of a picture and reads some texts of it. Nothing is decoded.
 
 It is asked for bytes by their place, and asks for as few as it can: of a JPEG those before its first scan, of a PNG or WebP
-the heads of its chunks. So it can look on while a file is copied, where Pillow would open the file once more. Pillow only
-warns of EXIF that is cut off or points nowhere; here it is an error, because whoever reads no more than a head has to know.
+the heads of its chunks, of a table its entries and the texts that are wanted. So it can look on while a file is copied, where
+Pillow would open the file once more, and what else a camera or a program wrote, whole or not, is in nobody's way. Pillow only
+warns of what is cut off or points nowhere; here it is an error unless it is to be forgiven, because whoever reads no more than
+a head has to know.
 """
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable, Collection
-from typing import IO, Final, cast
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Final
 
 Pull = Callable[[int, int], bytes]
 """Place and count → so many bytes of a file, fewer at its end."""
 
-Table = dict[int, object]
-"""Tag → its value, as Pillow has it: text is `str` of Latin-1, or `bytes`."""
+Table = dict[int, bytes]
+"""Tag → its text, as it stands there."""
 
 _POINTER: Final = 0x8769  # in IFD0: where the EXIF IFD stands (EXIF 2.32, 4.6.3)
-_TIFF: Final = frozenset({b"II*\0", b"MM\0*"})
+_TEXTS: Final = frozenset({1, 2, 7, 129})  # BYTE, ASCII, UNDEFINED, and UTF-8 of EXIF 3.0
+_NUMBERS: Final = {3: "H", 4: "L", 13: "L"}  # SHORT, LONG, IFD
+_ORDERS: Final = {b"II": "<", b"MM": ">"}
+_ANSWERS: Final = frozenset(
+    {b"*\0", b"\0*"}
+)  # 42, in the order of its bytes or, as some write it, not
+_TIFF: Final = frozenset(order + answer for order in _ORDERS for answer in _ANSWERS)
 _MARK: Final = b"Exif\0\0"
 _XMP: Final = b"http://ns.adobe.com/"  # what else stands in an APP1 segment, or begins its name
 _MOST: Final = 1000  # segments or chunks before EXIF; more is none that a camera wrote
-_LONGEST: Final = 4 << 20  # bytes of one value, such as what a maker keeps in a raw file
+_LONGEST: Final = 64 << 10  # bytes of a text that are read; more is none
 _ENDLESS: Final = 1 << 62
 
 
-def tables(pull: Pull, wanted: Collection[int]) -> tuple[Table, Table]:
+def tables(pull: Pull, wanted: Collection[int], *, strict: bool = True) -> tuple[Table, Table]:
     """Return what IFD0 and the EXIF IFD say, empty where there is none.
 
     Args:
         pull: The file.
-        wanted: The tags to look for.
+        wanted: The tags to look for; what is no text is none.
+        strict: Damage is an error; else what can be read in spite of it is returned.
 
     Raises:
-        ValueError: It is no JPEG, PNG, WebP or TIFF, or is not well-formed as far as it was read.
+        ValueError: With `strict`: it is no JPEG, PNG, WebP or TIFF, or not well-formed as far as it was read.
     """
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2  # noqa: PLC0415  most commands need none
-
+    forgiving: AbstractContextManager[object] = (
+        nullcontext() if strict else suppress(ValueError, struct.error)
+    )
     try:
-        found = _find(pull)
-        if found is None:
-            return {}, {}
-        part = _Part(pull, *found)
-        head = part.read(8)
-
-        def directory(place: int) -> ImageFileDirectory_v2:
-            read = ImageFileDirectory_v2(head)
-            part.seek(place)
-            read.load(cast("IO[bytes]", part))
-            return read
-
-        top = directory(struct.unpack("<L" if head.startswith(b"II") else ">L", head[4:])[0])
-        pointer = top.get(_POINTER)
-        inner = directory(pointer) if isinstance(pointer, int) and pointer else {}
-        texts = [{tag: one[tag] for tag in wanted if tag in one} for one in (top, inner)]
-        return texts[0], texts[1]
-    except (struct.error, SyntaxError) as error:
+        with forgiving:
+            found = _find(pull)
+            return ({}, {}) if found is None else _Part(pull, *found).tables(wanted, forgiving)
+    except struct.error as error:
         raise ValueError(str(error)) from error
+    return {}, {}
 
 
 class _Part:
-    """Some of a file, as Pillow reads it. Args: the file, where the part begins, and its length in bytes."""
+    """The EXIF of a file. Args: the file, where the part begins, and its length in bytes."""
 
     def __init__(self, pull: Pull, begin: int, size: int) -> None:
         self._pull, self._begin, self._size = pull, begin, size
-        self._place = 0
+        head = self._read(0, 8)
+        if head[:4] not in _TIFF:
+            raise ValueError("EXIF that does not begin as such")
+        self._order = _ORDERS[head[:2]]
+        (self._first,) = self._unpack("L", head[4:])
 
-    def tell(self) -> int:
-        return self._place
+    def tables(
+        self, wanted: Collection[int], forgiving: AbstractContextManager[object]
+    ) -> tuple[Table, Table]:
+        """Return both tables; `forgiving` is what surrounds all that may be damaged."""
+        top, pointer = self._table(self._first, wanted, forgiving)
+        return top, self._table(pointer, wanted, forgiving)[0] if pointer else {}
 
-    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        # Where the end is is not told: of what lies behind it Pillow would only warn.
-        self._place = place + (_ENDLESS if whence == os.SEEK_END else 0)
-        return self._place
+    def _table(
+        self, place: int, wanted: Collection[int], forgiving: AbstractContextManager[object]
+    ) -> tuple[Table, int]:
+        """Return a table, and where it says that the EXIF IFD stands, or 0."""
+        found: Table = {}
+        pointer = 0
+        with forgiving:
+            (count,) = self._unpack("H", self._read(place, 2))
+            for number in range(count):
+                entry = self._read(place + 2 + 12 * number, 12)
+                (tag, kind, length), value = self._unpack("HHL", entry[:8]), entry[8:]
+                if tag == _POINTER and kind in _NUMBERS and length == 1:
+                    form = _NUMBERS[kind]
+                    (pointer,) = self._unpack(form, value[: struct.calcsize("=" + form)])
+                elif tag in wanted and kind in _TEXTS:
+                    with forgiving:
+                        found.setdefault(tag, self._text(length, value))
+        return found, pointer
 
-    def read(self, count: int) -> bytes:
-        """Return so many bytes, no fewer. Raises ValueError."""
-        if count > min(_LONGEST, self._size - self._place):
+    def _text(self, length: int, value: bytes) -> bytes:
+        """Return a text, which stands in its entry where it has four bytes or fewer."""
+        if length <= len(value):
+            return value[:length]
+        (place,) = self._unpack("L", value)
+        if length > self._size - place:
             raise ValueError("EXIF points beyond its end")
-        found = self._pull(self._begin + self._place, count)
+        return self._read(place, min(length, _LONGEST))
+
+    def _unpack(self, form: str, data: bytes) -> tuple[int, ...]:
+        return struct.unpack(self._order + form, data)
+
+    def _read(self, place: int, count: int) -> bytes:
+        """Return so many bytes, no fewer. Raises ValueError."""
+        if count > self._size - place:
+            raise ValueError("EXIF points beyond its end")
+        found = self._pull(self._begin + place, count)
         if len(found) < count:
             raise ValueError("EXIF is cut off")
-        self._place += count
         return found
 
 
@@ -105,7 +135,7 @@ def _find(pull: Pull) -> tuple[int, int] | None:
 
 
 def _in_jpeg(pull: Pull) -> tuple[int, int] | None:
-    place = 2
+    place, odd = 2, False
     for _ in range(_MOST):
         mark, marker, length = struct.unpack(">BBH", pull(place, 4))
         if mark != 0xFF:
@@ -114,14 +144,15 @@ def _in_jpeg(pull: Pull) -> tuple[int, int] | None:
             place += 1
             continue
         if marker in (0xD9, 0xDA):  # the end, or the first scan
-            return None
+            break
         if marker == 0xE1:
             name = pull(place + 4, len(_XMP))
             if name.startswith(_MARK):
                 return place + 4 + len(_MARK), length - 2 - len(_MARK)
-            if name != _XMP:
-                raise ValueError("neither EXIF nor XMP where one of them belongs")
+            odd = odd or name != _XMP  # of a camera for heat, or what was EXIF
         place += 2 + length
+    if odd:
+        raise ValueError("neither EXIF nor XMP where one of them belongs")
     return None
 
 

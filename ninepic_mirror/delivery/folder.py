@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self
 
+from msgspec import structs
+
 from ninepic_mirror.archive.files import FILE_MODE, split, write_all
 from ninepic_mirror.delivery import thumbnails
 from ninepic_mirror.delivery.plan import MADE_THUMBNAIL
@@ -168,7 +170,14 @@ class Folder:
             tree.folder(above, make=True) as to,
         ):
             os.link(old, new, src_dir_fd=from_, dst_dir_fd=to, follow_symlinks=False)
-        return self._source.read(mirror, file, len)
+        # the link, not what has its name in the mirror by now: a repair may have replaced that
+        with writing(tree.name(place)):
+            photo = self._source.opened(tree, structs.replace(file, path=place))
+        try:
+            with photo:
+                return self._source.pour(photo, file, len)
+        except OSError as error:
+            return self._source.fault(error, file)
 
     def _copied(self, mirror: Tree, tree: Tree, file: File, place: str) -> str | None:
         try:

@@ -120,17 +120,15 @@ def _moment(shot: Shot) -> str:
 def _item(shot: Shot, files: Sequence[File], stem: str, name: str | None) -> Item:
     """Return a photo with its places; `name` takes the place of the mirror's."""
     entries = []
+    # a layout may have a "%", which sha256sum does not decode in a manifest, nor bagit.py
+    places = [file.path.replace("%", "_") for file in files]
     # A layout may put the variants of a photo into one folder.
-    crowded = name is not None and len({file.path.rpartition("/")[0] for file in files}) < len(
-        files
-    )
-    for file in files:
-        path = file.path
+    crowded = name is not None and len({path.rpartition("/")[0] for path in places}) < len(files)
+    for file, path in zip(files, places, strict=True):
         if name is not None:
             folder, slash, _ = path.rpartition("/")
-            path = f"{folder}{slash}{name}{f'-{file.variant}' if crowded else ''}{_suffix(path)}"
-        # a layout may have a "%", which sha256sum does not decode in a manifest, nor bagit.py
-        entries.append(Entry(file, f"{PAYLOAD}/{path}".replace("%", "_")))
+            path = f"{folder}{slash}{name}{f'-{file.variant}' if crowded else ''}{_suffix(path)}"  # noqa: PLW2901  its new name
+        entries.append(Entry(file, f"{PAYLOAD}/{path}"))
     for entry in entries:
         if entry.file.variant == "thumbnail" and _is_shown(entry.file):
             return Item(shot, stem, tuple(entries), entry.target)

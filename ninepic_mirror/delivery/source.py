@@ -196,7 +196,7 @@ class Source:
         for chunk in chunks(photo.descriptor, photo.size, self.stop):
             digest.update(chunk)
             if asked and camera is None:
-                camera = _glimpse(photo.descriptor, chunk)
+                camera = artists.glimpse(photo.descriptor, chunk)
             sink(chunk)
         if digest.hexdigest() != file.sha256:
             return "is not what was recorded: its hash differs"
@@ -214,13 +214,6 @@ class Source:
         if text is None:
             raise storage_error(error, self.tree.name(file.path)) from error
         return text
-
-
-def _glimpse(descriptor: int, head: memoryview) -> Camera:
-    """Return what a camera wrote, from the first bytes of a file that are being handed on."""
-    with suppress(ValueError):
-        return artists.read(descriptor, head)
-    return Camera()
 
 
 _own = threading.local()

@@ -74,7 +74,8 @@ def limits(bag: str, tags: dict[str, str]) -> list[str]:
     said = []
     number, _, count = label(bag, "Bag-Count").partition(" of ")
     if count.strip() not in ("", "1", "?"):
-        said.append(f"This is volume {number} of {count}; each of them is checked by itself.")
+        which = show(f"{number} of {count}")
+        said.append(f"This is volume {which}; each of them is checked by itself.")
     if MISSING in tags:
         said.append(f"Photos that were to be in it and could not be had are listed in {MISSING}.")
     return said
@@ -200,7 +201,7 @@ def check_total(bag: str, size: int, count: int) -> list[str]:
     value, here = label(bag, "Payload-Oxum"), f"{size}.{count}"
     if value in ("", here):
         return []
-    return [f"INCOMPLETE  bag-info.txt says {value} bytes.files, here are {here}"]
+    return [f"INCOMPLETE  bag-info.txt says {show(value)} bytes.files, here are {here}"]
 
 
 def label(bag: str, wanted: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import threading
 from typing import TYPE_CHECKING
 
@@ -205,6 +206,21 @@ def test_an_odd_photo_that_is_whole(tmp_path: Path, data: bytes, camera: Camera)
         source = Source(456, tree, lambda _: None, threading.Event(), {"a"})
         file = File("a", "large", "a.jpg", len(data), sha256(data))
         assert artists.find([file], source, tree) == (file, camera)
+
+
+def test_a_whole_photo_with_damaged_exif(mirror: Mirror) -> None:
+    """Once its bytes are known to be right, what a program did to its EXIF hides no name, whether it is copied or not."""
+    artist = struct.pack("<HHL4s", ARTIST, 2, 4, b"Dev\0")
+    beyond = struct.pack("<HHLL", 0x8769, 4, 1, 9999)
+    body = b"Exif\0\0II*\0" + struct.pack("<LH", 8, 2) + artist + beyond + bytes(4)
+    data = struct.pack(">HHH", 0xFFD8, 0xFFE1, 2 + len(body)) + body + b"\xff\xda\0\0"
+    (mirror.folder / "a.jpg").unlink()
+    (mirror.folder / "a.jpg").write_bytes(data)
+    file = File("a", "large", "a.jpg", len(data), sha256(data))
+    assert artists.find([file], mirror.source, mirror.tree) == (file, Camera("Dev"))
+    copied = Source(456, mirror.tree, lambda _: None, threading.Event(), {"a"})
+    assert copied.read(mirror.tree, file, len) is None
+    assert copied.cameras == {file: Camera("Dev")}
 
 
 def test_the_first_file_that_names_somebody(tmp_path: Path) -> None:

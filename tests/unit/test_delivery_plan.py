@@ -78,6 +78,16 @@ def test_variants_in_one_folder_keep_apart() -> None:
     assert names == ["20260119-06-0001-thumbnail.jpg", "20260119-06-0001-large.jpg"]
 
 
+def test_variants_whose_folders_become_one() -> None:
+    """Where a pass that takes a `%` out of the layout was stopped half way, no file takes the other's place."""
+    places = [
+        structs.replace(file("a", "thumbnail"), path="2026%/a-thumbnail.jpg"),
+        structs.replace(file("a", "large"), path="2026_/a-large.jpg"),
+    ]
+    (item,) = items(picked(shot("a", *places)), "time")
+    assert len({entry.target for entry in item.entries}) == 2
+
+
 def test_where_thumbnails_come_from() -> None:
     """From the entries, else from the mirror, else one is made; what no browser shows is none."""
     one = shot("a", file("a", "thumbnail", 7), file("a"))

@@ -219,3 +219,15 @@ def test_what_is_good_and_not_all(package: Path, capsys: pytest.CaptureFixture[s
         True,
         True,
     )
+
+
+def test_a_label_cannot_steer_a_terminal(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What somebody wrote into it is shown as text."""
+    info = package / bag.INFO
+    info.write_text("Bag-Count: 2 of \x1b[2J3\nPayload-Oxum: \x1b]0;ALL GOOD\x07\n")
+    texts = {
+        path: (package / path).read_bytes() for path in (bag.DECLARATION, bag.INFO, bag.MANIFEST)
+    }
+    (package / bag.TAG_MANIFEST).write_bytes(bag.tag_manifest(texts, {}))
+    code, said = run(package, capsys)
+    assert (code, "\x1b" in said, "volume 2 of \\u001b[2J3;" in said) == (1, False, True)
