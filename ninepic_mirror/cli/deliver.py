@@ -131,7 +131,7 @@ def _require_text(place: Path) -> None:
 
 
 @click.command()
-@click.argument("event_id", type=event_number)
+@click.argument("event_id", required=False, type=event_number)
 @click.argument("dest", required=False, type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--variant", "variants", type=click.Choice(VARIANTS), multiple=True,
@@ -181,7 +181,12 @@ def _require_text(place: Path) -> None:
     "--allow-incomplete", is_flag=True, help="Also if photos are missing; lists them in it."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would go in; write nothing.")
-@click.option("--list", "listing", is_flag=True, help="Say what was delivered, where and when.")
+@click.option(
+    "--list",
+    "listing",
+    is_flag=True,
+    help="Say what was delivered, where and when; without EVENT_ID of every event.",
+)
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 @takes(API, PLACE)
 @click.pass_obj
@@ -189,7 +194,7 @@ def deliver(  # noqa: PLR0913  click hands over one argument an option
     run: Run,
     /,
     *,
-    event_id: int,
+    event_id: int | None,
     dest: Path | None,
     variants: tuple[Variant, ...],
     days: tuple[str, ...],
@@ -219,9 +224,10 @@ def deliver(  # noqa: PLR0913  click hands over one argument an option
         from ninepic_mirror.cli.packages import tell  # noqa: PLC0415  what a usage error need not wait for
 
         return tell(run.console, read_config(run.console, flags, local=True), event_id, json=json)
-    if dest is None:
+    if event_id is None or dest is None:
         raise UsageError(
-            "no destination is named", "name the folder or zip to make, or give --list"
+            "no event or no destination is named",
+            "name both, such as: deliver 456 /media/disk/marathon; or give --list",
         )
     if link and form == "zip":
         raise UsageError("--link makes no zip", "leave out one of them")

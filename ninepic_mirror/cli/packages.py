@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli.outcome import Code, fail, worst
 from ninepic_mirror.cli.summary import count
 from ninepic_mirror.delivery import catalogue
+from ninepic_mirror.errors import MirrorError
 from ninepic_mirror.progress import format_size, plain
 
 if TYPE_CHECKING:
@@ -23,26 +25,43 @@ if TYPE_CHECKING:
 SHOWN: Final = 10  # lines of one list
 
 
-def tell(console: Console, config: Config, event_id: int, *, json: bool) -> int:
-    """Print which packages of an event were made.
+def tell(console: Console, config: Config, event_id: int | None, *, json: bool) -> int:
+    """Print which packages were made of an event, or of every event that is mirrored; return the exit code.
 
     Raises:
         NotMirroredError: There is no such mirror.
-        StorageError: Its manifest cannot be read.
+        StorageError: There is no mirror root, or the manifest of the one event cannot be read.
     """
     root = mirrors.root_of(config)
-    mirrors.require_root(root)
-    with mirrors.opened(root, event_id) as (manifest, _):
-        made, name = catalogue.deliveries(manifest), manifest.meta("name")
+    there = mirrors.require_root(root)
+    entries: list[dict[str, object]] = []
+    codes: list[int] = [Code.WHOLE]
+    for number in there if event_id is None else [event_id]:
+        try:
+            with mirrors.opened(root, number) as (manifest, _):
+                made, name = catalogue.deliveries(manifest), manifest.meta("name")
+        except MirrorError as error:
+            if event_id is not None:
+                raise
+            codes.append(fail(console, error))  # it does not hide what the others have
+            continue
+        packages = [as_json(one) for one in made]
+        entries.append({"event_id": number, "name": name, "packages": packages})
+        if not json:
+            for line in _told(number, name, made, alone=event_id is not None):
+                console.print(line)
     if json:
-        entry = {"event_id": event_id, "name": name, "packages": [as_json(one) for one in made]}
-        console.document = {"events": [entry]}
-        return 0
-    for one in made:
-        console.print(_line(one))
+        console.document = {"events": entries}
+    return worst(codes)
+
+
+def _told(number: int, name: object, made: Sequence[Delivery], *, alone: bool) -> Iterator[str]:
     if not made:
-        console.print(f"nothing of event {event_id} was delivered yet")
-    return 0
+        yield f"nothing of event {number} was delivered yet"
+        return
+    if not alone:
+        yield plain(f"{name or 'event'} (event {number}):")
+    yield from map(_line, made)
 
 
 def as_json(made: Delivery) -> dict[str, object]:

@@ -272,6 +272,24 @@ def test_only_what_is_new(mirror: Mirror) -> None:
     assert mirror.deliver("--list").out.count("\n") == 4
 
 
+def test_what_was_delivered_of_every_event(mirror: Mirror) -> None:
+    """Without an event all are told, each by its name; one whose manifest is damaged does not hide the others."""
+    mirror.entry("first")
+    other = mirror.folder.with_name("457-other")
+    shutil.copytree(mirror.folder, other)
+    (other / ".ninepic-mirror/manifest.sqlite3").write_bytes(b"nothing that SQLite knows")
+    done = mirror.commands.run("deliver", "--list", "--root", mirror.root)
+    assert (done.code, "457-other" in done.err) == (6, True)
+    title, line = done.out.splitlines()
+    assert title.endswith("(event 456):")
+    assert str(mirror.place("first")) in line
+    told = mirror.commands.run("deliver", "--list", "--json", "--root", mirror.root)
+    assert [one["event_id"] for one in told.document["events"]] == [456]
+    shutil.rmtree(other)
+    alone = mirror.commands.run("deliver", "--root", mirror.root)
+    assert (alone.code, "name both" in alone.err) == (2, True)
+
+
 def test_a_photo_that_moved_to_another_day(mirror: Mirror) -> None:
     """It is new in the package of its new day, and only it; then nothing is new, on whatever day."""
     mirror.entry("first", "--split-by", "day")
