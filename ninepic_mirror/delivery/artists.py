@@ -118,23 +118,27 @@ def read(descriptor: int, head: bytes | memoryview, *, strict: bool = True) -> C
     return told(*exif.tables(pull, _WANTED, strict=strict))
 
 
-def told(top: Mapping[int, bytes], inner: Mapping[int, bytes]) -> Camera:
+def told(top: Mapping[int, str | bytes], inner: Mapping[int, str | bytes]) -> Camera:
     """Return what the two tables of EXIF say.
 
     Args:
         top: IFD0.
         inner: The EXIF IFD.
     """
-    name = _text(top.get(_ARTIST, b"")) or _text(inner.get(_BODY, b""))
-    found = _TIME.match(_text(inner.get(_TAKEN, b"")))
+    name = _text(top.get(_ARTIST, "")) or _text(inner.get(_BODY, ""))
+    found = _TIME.match(_text(inner.get(_TAKEN, "")))
     shot_at = "{}-{}-{}T{}:{}:{}".format(*found.groups()) if found else None
     return Camera(name or None, shot_at)
 
 
-def _text(value: bytes) -> str:
+def _text(value: str | bytes) -> str:
+    if isinstance(value, str):
+        value = value.encode(
+            "latin-1", "replace"
+        )  # as which Pillow reads what is ASCII by the standard
     value = value.partition(b"\0")[0]
     try:
-        text = value.decode()  # the standard knows ASCII only, cameras and programs write UTF-8
+        text = value.decode()  # cameras and programs write UTF-8
     except UnicodeDecodeError:
         text = value.decode("latin-1")
     return " ".join(text.split())[:_LONGEST]

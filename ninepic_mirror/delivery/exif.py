@@ -1,38 +1,34 @@
-"""Finds the EXIF of a picture and reads some texts of it. Nothing is decoded.
+"""Finds the EXIF of a picture, and has Pillow read it. Nothing is decoded.
 
 It is asked for bytes by their place, and asks for as few as it can: of a JPEG those before its first scan, of a PNG or WebP
-the heads of its chunks, of a table its entries and the texts that are wanted. So it can look on while a file is copied, where
-Pillow would open the file once more, and what else a camera or a program wrote, whole or not, is in nobody's way. Pillow only
-warns of what is cut off or points nowhere; here it is an error unless it is to be forgiven, because whoever reads no more than
-a head has to know.
+the heads of its chunks. So it can look on while a file is copied; Pillow itself would read all of a WebP, and decode a PNG.
+Pillow only warns of what is cut off or points nowhere; here it is an error unless it is to be forgiven, because whoever reads
+no more than a head has to know.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, nullcontext, suppress
+import threading
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 Pull = Callable[[int, int], bytes]
 """Place and count → so many bytes of a file, fewer at its end."""
 
-Table = dict[int, bytes]
-"""Tag → its text, as it stands there."""
+Table = dict[int, str | bytes]
+"""Tag → its text, as Pillow has it: ASCII is read as Latin-1, what is of no character set is bytes."""
 
 _POINTER: Final = 0x8769  # in IFD0: where the EXIF IFD stands (EXIF 2.32, 4.6.3)
-_TEXTS: Final = frozenset({1, 2, 7, 129})  # BYTE, ASCII, UNDEFINED, and UTF-8 of EXIF 3.0
-_NUMBERS: Final = {3: "H", 4: "L", 13: "L"}  # SHORT, LONG, IFD
-_ORDERS: Final = {b"II": "<", b"MM": ">"}
-_ANSWERS: Final = frozenset(
-    {b"*\0", b"\0*"}
-)  # 42, in the order of its bytes or, as some write it, not
-_TIFF: Final = frozenset(order + answer for order in _ORDERS for answer in _ANSWERS)
+_ORDERS: Final = {b"II*\0": "<", b"MM\0*": ">"}
 _MARK: Final = b"Exif\0\0"
 _XMP: Final = b"http://ns.adobe.com/"  # what else stands in an APP1 segment, or begins its name
 _MOST: Final = 1000  # segments or chunks before EXIF; more is none that a camera wrote
-_LONGEST: Final = 64 << 10  # bytes of a text that are read; more is none
+_LONGEST: Final = 256 << 10  # bytes of EXIF that are read; a segment of a JPEG has 64 KiB
+_ENTRIES: Final = 500  # of a table: each may claim to be as long as all of it
 _ENDLESS: Final = 1 << 62
+_turn: Final = threading.Lock()  # what is done about warnings is done for all threads
 
 
 def tables(pull: Pull, wanted: Collection[int], *, strict: bool = True) -> tuple[Table, Table]:
@@ -40,81 +36,61 @@ def tables(pull: Pull, wanted: Collection[int], *, strict: bool = True) -> tuple
 
     Args:
         pull: The file.
-        wanted: The tags to look for; what is no text is none.
+        wanted: The tags to look for.
         strict: Damage is an error; else what can be read in spite of it is returned.
 
     Raises:
         ValueError: With `strict`: it is no JPEG, PNG, WebP or TIFF, or not well-formed as far as it was read.
     """
-    forgiving: AbstractContextManager[object] = (
-        nullcontext() if strict else suppress(ValueError, struct.error)
-    )
     try:
-        with forgiving:
-            found = _find(pull)
-            return ({}, {}) if found is None else _Part(pull, *found).tables(wanted, forgiving)
-    except struct.error as error:
-        raise ValueError(str(error)) from error
-    return {}, {}
+        found = _find(pull)
+        if found is None:
+            return {}, {}
+        begin, size = found
+        body = pull(begin, min(size, _LONGEST))
+        return _read(body, wanted, strict=strict, whole=len(body) == size or size == _ENDLESS)
+    except (struct.error, ValueError) as error:
+        if strict:
+            raise ValueError(str(error)) from error
+        return {}, {}
 
 
-class _Part:
-    """The EXIF of a file. Args: the file, where the part begins, and its length in bytes."""
+def _read(
+    body: bytes, wanted: Collection[int], *, strict: bool, whole: bool
+) -> tuple[Table, Table]:
+    from PIL.Image import Exif  # noqa: PLC0415  most commands need none
 
-    def __init__(self, pull: Pull, begin: int, size: int) -> None:
-        self._pull, self._begin, self._size = pull, begin, size
-        head = self._read(0, 8)
-        if head[:4] not in _TIFF:
-            raise ValueError("EXIF that does not begin as such")
-        self._order = _ORDERS[head[:2]]
-        (self._first,) = self._unpack("L", head[4:])
+    order = _ORDERS.get(body[:4])
+    if order is None or (strict and not whole):
+        raise ValueError("EXIF that does not begin as such, is cut off, or is too long")
+    _require_few(order, body, *struct.unpack_from(order + "L", body, 4))
+    top, inner, odd = Table(), Table(), list[warnings.WarningMessage]()
+    try:
+        with _turn, warnings.catch_warnings(record=True) as odd:
+            warnings.simplefilter("always")
+            exif = Exif()
+            exif.load(body)
+            top = _texts(exif, wanted)
+            pointer = exif.get(_POINTER)
+            if isinstance(pointer, int) and pointer:
+                _require_few(order, body, pointer)
+                inner = _texts(exif.get_ifd(_POINTER), wanted)
+    except Exception as error:  # a reader fed with anything raises anything
+        if strict:
+            raise ValueError(str(error)) from error
+    if strict and odd:
+        raise ValueError(str(odd[0].message))
+    return top, inner
 
-    def tables(
-        self, wanted: Collection[int], forgiving: AbstractContextManager[object]
-    ) -> tuple[Table, Table]:
-        """Return both tables; `forgiving` is what surrounds all that may be damaged."""
-        top, pointer = self._table(self._first, wanted, forgiving)
-        return top, self._table(pointer, wanted, forgiving)[0] if pointer else {}
 
-    def _table(
-        self, place: int, wanted: Collection[int], forgiving: AbstractContextManager[object]
-    ) -> tuple[Table, int]:
-        """Return a table, and where it says that the EXIF IFD stands, or 0."""
-        found: Table = {}
-        pointer = 0
-        with forgiving:
-            (count,) = self._unpack("H", self._read(place, 2))
-            for number in range(count):
-                entry = self._read(place + 2 + 12 * number, 12)
-                (tag, kind, length), value = self._unpack("HHL", entry[:8]), entry[8:]
-                if tag == _POINTER and kind in _NUMBERS and length == 1:
-                    form = _NUMBERS[kind]
-                    (pointer,) = self._unpack(form, value[: struct.calcsize("=" + form)])
-                elif tag in wanted and kind in _TEXTS:
-                    with forgiving:
-                        found.setdefault(tag, self._text(length, value))
-        return found, pointer
+def _require_few(order: str, body: bytes, place: int) -> None:
+    if struct.unpack_from(order + "H", body, place)[0] > _ENTRIES:
+        raise ValueError("too many entries")
 
-    def _text(self, length: int, value: bytes) -> bytes:
-        """Return a text, which stands in its entry where it has four bytes or fewer."""
-        if length <= len(value):
-            return value[:length]
-        (place,) = self._unpack("L", value)
-        if length > self._size - place:
-            raise ValueError("EXIF points beyond its end")
-        return self._read(place, min(length, _LONGEST))
 
-    def _unpack(self, form: str, data: bytes) -> tuple[int, ...]:
-        return struct.unpack(self._order + form, data)
-
-    def _read(self, place: int, count: int) -> bytes:
-        """Return so many bytes, no fewer. Raises ValueError."""
-        if count > self._size - place:
-            raise ValueError("EXIF points beyond its end")
-        found = self._pull(self._begin + place, count)
-        if len(found) < count:
-            raise ValueError("EXIF is cut off")
-        return found
+def _texts(table: Mapping[int, object], wanted: Collection[int]) -> Table:
+    found = ((tag, table[tag]) for tag in wanted if tag in table)
+    return {tag: value for tag, value in found if isinstance(value, str | bytes)}
 
 
 # --- where it stands ---------------------------------------------------------------------------------------------
@@ -129,7 +105,7 @@ def _find(pull: Pull) -> tuple[int, int] | None:
         return _in_png(pull)
     if head.startswith(b"RIFF") and head.endswith(b"WEBP"):
         return _in_webp(pull)
-    if head[:4] in _TIFF:  # a TIFF, as the raw files of many cameras are
+    if head[:4] in _ORDERS:  # a TIFF, as the raw files of many cameras are
         return 0, _ENDLESS
     raise ValueError("of no type that is known here")
 

