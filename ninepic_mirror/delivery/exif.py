@@ -12,7 +12,7 @@ import io
 import struct
 import threading
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from typing import Final
 
 Pull = Callable[[int, int], bytes]
@@ -27,7 +27,10 @@ _MARK: Final = b"Exif\0\0"
 _XMP: Final = b"http://ns.adobe.com/"  # what else stands in an APP1 segment, or begins its name
 _MOST: Final = 1000  # segments or chunks before EXIF; more is none that a camera wrote
 _LONGEST: Final = 256 << 10  # bytes of EXIF that are read; a segment of a JPEG has 64 KiB
-_ENTRIES: Final = 500  # of a table: each may claim to be as long as all of it
+_ENTRY: Final = 12  # bytes of a table's entry
+_TEXTS: Final = frozenset(
+    {1, 2, 7}
+)  # BYTE, ASCII and UNDEFINED: longer than four they stand elsewhere
 _ENDLESS: Final = 1 << 62
 _turn: Final = threading.Lock()  # what is done about warnings is done for all threads
 
@@ -59,20 +62,19 @@ def tables(pull: Pull, wanted: Collection[int], *, strict: bool = True) -> tuple
 def _read(
     body: bytes, wanted: Collection[int], *, strict: bool, whole: bool
 ) -> tuple[Table, Table]:
-    # Not `PIL.Image.Exif`: it makes values of all tags, this of those that are asked for, in half the time.
     from PIL.TiffImagePlugin import ImageFileDirectory_v2  # noqa: PLC0415  most commands need none
 
     order = _ORDERS.get(body[:4])
     if order is None or (strict and not whole):
         raise ValueError("EXIF that does not begin as such, is cut off, or is too long")
     (first,) = struct.unpack_from(order + "L", body, 4)
-    file = io.BytesIO(body)
+    asked = {struct.pack(order + "H", tag) for tag in (*wanted, _POINTER)}
 
     def directory(place: int) -> ImageFileDirectory_v2:
-        if struct.unpack_from(order + "H", body, place)[0] > _ENTRIES:
-            raise ValueError("too many entries")
-        found = ImageFileDirectory_v2(body[:8])
-        file.seek(place)
+        chosen = _chosen(order, body, place, asked, strict=strict)
+        short = struct.pack(order + "H", len(chosen)) + b"".join(chosen) + bytes(4)
+        found, file = ImageFileDirectory_v2(body[:8]), io.BytesIO(body + short)
+        file.seek(len(body))
         found.load(file)
         return found
 
@@ -91,6 +93,29 @@ def _read(
     if strict and odd:
         raise ValueError(str(odd[0].message))
     return top, inner
+
+
+def _chosen(
+    order: str, body: bytes, place: int, asked: Container[bytes], *, strict: bool
+) -> Collection[bytes]:
+    """Return the entries of a table that are asked for: Pillow takes 4 µs for each, and trips over what is odd in others."""
+    (count,) = struct.unpack_from(order + "H", body, place)
+    entries = body[place + 2 : place + 2 + _ENTRY * count]
+    if strict and len(entries) < _ENTRY * count:
+        raise ValueError("EXIF is cut off")
+    found: dict[bytes, bytes] = {}
+    for at in range(0, len(entries) - _ENTRY + 1, _ENTRY):
+        tag = entries[at : at + 2]
+        if tag not in asked or tag in found:
+            continue
+        entry = entries[at : at + _ENTRY]
+        kind, length, begin = struct.unpack(order + "HLL", entry[2:])
+        if kind in _TEXTS and length > 4 and begin + length > len(body):
+            if strict:
+                raise ValueError("EXIF points beyond its end")
+            continue
+        found[tag] = entry
+    return found.values()
 
 
 def _texts(table: Mapping[int, object], wanted: Collection[int]) -> Table:
