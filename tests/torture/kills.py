@@ -47,7 +47,7 @@ EXPERIMENT = Experiment(
     "`kill -9` at random moments of first passes, of passes over photos that move, leave, come and come back, over"
     " changed layouts and zones, trash, duplicates and originals, of repairs and of rebuilds: no row lies, no wrong file"
     " stands under a final name, nothing recorded is fetched again, and the next run ends whole and leaves nothing over.",
-    rounds=50,
+    rounds=60,
     small=1,
     play=play,
 )
