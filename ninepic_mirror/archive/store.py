@@ -301,13 +301,12 @@ class Store:
 
     def _name(self, tree: Tree, one: _Settling, others: Collection[str]) -> None:
         ready = one.ready
-        if ready.source == one.target:
-            return
-        stands = tree.stat(one.target) is not None and self._keep(tree, one.target)
-        self._put(tree, one, over=stands)
+        if ready.source != one.target:  # else a run that was cut off has given the name
+            stands = tree.stat(one.target) is not None and self._keep(tree, one.target)
+            self._put(tree, one, over=stands)
         held = ready.job.held
-        is_ours = held not in others
-        if ready.was_fetched and held is not None and is_ours and not held.startswith(TRASH):
+        is_ours = held not in {*others, ready.source}
+        if held is not None and is_ours and not held.startswith(TRASH):
             self._give_up(tree, held, one.target)
 
     def _keep(self, tree: Tree, target: str) -> bool:

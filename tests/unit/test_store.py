@@ -409,6 +409,24 @@ def test_a_file_is_replaced_in_one_step(
     assert held == target or not held.exists()
 
 
+def test_a_former_file_is_given_up_by_the_run_after_a_crash(shelf: Shelf) -> None:
+    """A file that got its name and no row is found there; what stands at the photo's former place goes, as it would have."""
+    new = jpeg("new")
+    shelf.have(window(SIX), "a")
+    target, held = (shelf.folder / DAY / f"large/{name}.jpg" for name in ("a", "former"))
+    target.rename(held)
+    held.write_bytes(b"damaged")
+    target.write_bytes(new)
+    former = str(held.relative_to(shelf.folder))
+    job = Job(*("a", "large", SIX, None, None, None), *(former, sha256(jpeg("a")), Known()))
+    shelf.holdings.renounce([job])
+    found = shelf.store.find(job, Stray(f"{DAY}/large/a.jpg"))
+    assert found is not None
+    assert shelf.settle([found]) == [f"{DAY}/large/a.jpg"]
+    shelf.check()
+    assert (target.read_bytes(), held.exists(), trash(shelf)) == (new, False, [b"damaged"])
+
+
 def test_room_is_asked_for_first(shelf: Shelf) -> None:
     """Below `min_free` nothing is placed, and the error names both figures (RELIABILITY L3)."""
     job = jobs_of(shelf, "a")["a"]
