@@ -21,7 +21,7 @@ from ninepic_mirror.cli.console import command, is_terminal
 from ninepic_mirror.cli.inspection import locked
 from ninepic_mirror.cli.outcome import Code, code_of, fail, worst
 from ninepic_mirror.cli.status import when
-from ninepic_mirror.cli.summary import SHOWN, count
+from ninepic_mirror.cli.summary import SHOWN, count, titled
 from ninepic_mirror.errors import (
     EventBusyError,
     MirrorError,
@@ -68,7 +68,7 @@ class Holder(Struct, frozen=True):
     @property
     def title(self) -> str:
         """What people call it."""
-        return f"{plain(self.name or f'event {self.event_id}')} (event {self.event_id})"
+        return titled(self.name, self.event_id)
 
 
 class Erasure(Struct):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
-from ninepic_mirror.cli.summary import count, duration
-from ninepic_mirror.progress import format_size, plain
+from ninepic_mirror.cli.summary import count, duration, titled
+from ninepic_mirror.progress import format_size
 from ninepic_mirror.sync.planner import Known, Plan, Remote
 
 if TYPE_CHECKING:
@@ -102,11 +102,10 @@ class Forecast(Struct):
     def lines(self, settings: Mirror) -> Iterator[str]:
         """Yield what it comes to, for people."""
         remote, local = self.remote, self.local
-        name = plain(self.name or f"event {self.event_id}")
         # With the timeline off every photo is undated, and saying so would frighten for nothing.
         dated = remote.hours is not None and remote.undated
         undated = f", {remote.undated:,} of them undated" if dated else ""
-        yield f"{name} (event {self.event_id}): dry run, nothing is changed"
+        yield f"{titled(self.name, self.event_id)}: dry run, nothing is changed"
         there = f"{count(remote.total, 'photo')}{undated}"
         yield f"  the service has {there}; known here: {local.photos:,}; new: {self.new:,}"
         yield f"  to be listed: {self._listings()}"

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.outcome import Code, fail, worst
-from ninepic_mirror.cli.summary import count
+from ninepic_mirror.cli.summary import count, titled
 from ninepic_mirror.delivery import catalogue
 from ninepic_mirror.errors import MirrorError
 from ninepic_mirror.progress import format_size, plain
@@ -44,23 +44,26 @@ def tell(console: Console, config: Config, event_id: int | None, *, json: bool) 
             if event_id is not None:
                 raise
             codes.append(fail(console, error))  # it does not hide what the others have
+            entries.append({"event_id": number, "packages": [], "error": str(error)})
             continue
         packages = [as_json(one) for one in made]
-        entries.append({"event_id": number, "name": name, "packages": packages})
+        entries.append({"event_id": number, "name": name, "packages": packages, "error": None})
         if not json:
-            for line in _told(number, name, made, alone=event_id is not None):
+            for line in _told(
+                number, name if isinstance(name, str) else None, made, alone=event_id is not None
+            ):
                 console.print(line)
     if json:
         console.document = {"events": entries}
     return worst(codes)
 
 
-def _told(number: int, name: object, made: Sequence[Delivery], *, alone: bool) -> Iterator[str]:
+def _told(number: int, name: str | None, made: Sequence[Delivery], *, alone: bool) -> Iterator[str]:
     if not made:
         yield f"nothing of event {number} was delivered yet"
         return
     if not alone:
-        yield plain(f"{name or 'event'} (event {number}):")
+        yield f"{titled(name, number)}:"
     yield from map(_line, made)
 
 

@@ -27,7 +27,7 @@ from ninepic_mirror.cli.ledger import Ledger
 from ninepic_mirror.cli.options import API, PLACE, again
 from ninepic_mirror.cli.order import Stock, parts
 from ninepic_mirror.cli.outcome import Code, fail
-from ninepic_mirror.cli.summary import count
+from ninepic_mirror.cli.summary import count, titled
 from ninepic_mirror.delivery import artists, catalogue, selection
 from ninepic_mirror.delivery.selection import Lack
 from ninepic_mirror.delivery.source import Source
@@ -278,7 +278,7 @@ class Shipment(Struct):
     # --- verdicts ------------------------------------------------------------------------------------------------
 
     def _refuse(self, stock: Stock, lacking: Sequence[Lack]) -> int:
-        title = f"{plain(stock.facts.title)} (event {self.order.event_id})"
+        title = titled(stock.facts.name, self.order.event_id)
         self.entry["error"] = "the mirror is not whole"
         self.console.error(
             f"{title}: nothing was delivered: the mirror is not whole, {_missing(lacking)}",

@@ -12,9 +12,8 @@ from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.options import PLACE, again, event_number, read_config, takes
 from ninepic_mirror.cli.outcome import Code, fail, worst
-from ninepic_mirror.cli.summary import count, describe
+from ninepic_mirror.cli.summary import count, describe, titled
 from ninepic_mirror.errors import MirrorError, StorageError, UsageError
-from ninepic_mirror.progress import plain
 from ninepic_mirror.sync.report import Failure
 
 if TYPE_CHECKING:
@@ -94,8 +93,7 @@ def _lost(root: Root, event_id: int, sync_command: str) -> StorageError:
 
 def _lines(found: Standing, sync_command: str) -> Iterator[str]:
     there = found.there
-    name = plain(found.name or f"event {found.event_id}")
-    title = f"{name} (event {found.event_id})"
+    title = titled(found.name, found.event_id)
     undated = f", {there.undated:,} of them undated" if there.undated else ""
     yield f"{title}: {'whole' if found.whole else 'NOT whole'}"
     yield f"  {count(there.photos, 'photo')}{undated}; {count(there.present, 'file')} present ({' and '.join(found.variants)})"

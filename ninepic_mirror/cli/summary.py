@@ -31,6 +31,11 @@ def count(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
+def titled(name: str | None, event_id: int) -> str:
+    """Return what an event is called in front of people: its name, where it is known, and its number."""
+    return f"{plain(name)} (event {event_id})" if name else f"event {event_id}"
+
+
 def summarize(report: PassReport, variants: Sequence[str], *, next_command: str) -> Iterator[str]:
     """Yield the lines that end a pass.
 
@@ -39,8 +44,7 @@ def summarize(report: PassReport, variants: Sequence[str], *, next_command: str)
         variants: The configured ones.
         next_command: Shows every failure.
     """
-    name = plain(report.name or f"event {report.event_id}")
-    title = f"{name} (event {report.event_id})" + _scope(report.scope)
+    title = titled(report.name, report.event_id) + _scope(report.scope)
     if report.whole:
         yield f"{title}: whole: everything is here: {_contents(report, variants)} in {report.folder}"
     else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
-from ninepic_mirror.cli.summary import SHOWN, count, duration
+from ninepic_mirror.cli.summary import SHOWN, count, duration, titled
 from ninepic_mirror.progress import format_size, plain
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
         everything: One that names every damaged file.
         repairing: A repair was asked for.
     """
-    title = plain(verdict.name or f"event {verdict.event_id}") + f" (event {verdict.event_id})"
+    title = titled(verdict.name, verdict.event_id)
     if verdict.error is not None:
         yield f"{title}: NOT verified: {plain(verdict.error)}"
         return

@@ -32,6 +32,7 @@ class Entry(TypedDict):
 
     event_id: int
     whole: bool
+    error: str | None
     files: dict[str, int]
     scope: dict[str, object] | None
     recheck: dict[str, object] | None

@@ -30,7 +30,7 @@ def test_all_is_well() -> None:
 def test_a_part() -> None:
     """A part is never taken for all of it."""
     said = text(Verdict(456, None, files=90, due=9, checked=4, late=True))
-    assert "event 456 (event 456): no damage in 4 of 90 files" in said
+    assert "event 456: no damage in 4 of 90 files" in said
     assert "the time was over before 5 files; the next run begins with them" in said
     assert "stopped before 5 files" in text(Verdict(456, None, files=9, due=9, checked=4))
 
@@ -108,7 +108,7 @@ def test_what_the_manifest_does_not_know() -> None:
 
 def test_an_error() -> None:
     """What could not be looked at is not called anything else."""
-    assert text(Verdict(456, error="no")) == "event 456 (event 456): NOT verified: no"
+    assert text(Verdict(456, error="no")) == "event 456: NOT verified: no"
     closed = StorageError("m/day", "permission denied", "look")
     beside = text(Verdict(456, files=2, checked=1, closed=[closed]))
     assert "1 place could not be looked into:\n  m/day: permission denied" in beside

@@ -284,7 +284,10 @@ def test_what_was_delivered_of_every_event(mirror: Mirror) -> None:
     assert title.endswith("(event 456):")
     assert str(mirror.place("first")) in line
     told = mirror.commands.run("deliver", "--list", "--json", "--root", mirror.root)
-    assert [one["event_id"] for one in told.document["events"]] == [456]
+    assert [(one["event_id"], bool(one["error"])) for one in told.document["events"]] == [
+        (456, False),
+        (457, True),
+    ]
     shutil.rmtree(other)
     alone = mirror.commands.run("deliver", "--root", mirror.root)
     assert (alone.code, "name both" in alone.err) == (2, True)
