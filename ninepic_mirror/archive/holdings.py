@@ -409,6 +409,13 @@ class Holdings:
                 [(image_id,) for image_id in photos],
             )
 
+    def disbelieve(self, photos: Iterable[str]) -> None:
+        """Bytes of these photos are damaged: what a delivery read there of their cameras is to be read again."""
+        with self._manifest.transaction():
+            self._manifest.change_each(
+                "DELETE FROM cameras WHERE image_id = ?", [(image_id,) for image_id in photos]
+            )
+
     def changed(self, paths: Iterable[str]) -> None:
         """Files came to or left these places: their folders are to be compared."""
         with self._manifest.transaction():

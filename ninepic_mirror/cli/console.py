@@ -139,14 +139,19 @@ class Console:
 
     def error(self, text: str, cure: str = "") -> None:
         """Tell what is wrong and, on a line of its own, what to do next."""
-        lines = [f"error: {text}"] + ([f"  next: {cure}"] if cure else [])
-        self._tell({"level": "error", "message": text, "next": cure}, "\n".join(lines))
+        self._tell(*_fault(text, cure))
 
     def shout(self, text: str) -> None:
         """Say something from a signal handler: past Python's buffers, which are not reentrant."""
-        line = self._line({"level": "warning", "message": text}, text)
+        self._shout({"level": "warning", "message": text}, text)
+
+    def last_words(self, text: str, cure: str) -> None:
+        """Tell from a signal handler what is wrong and what to do next."""
+        self._shout(*_fault(text, cure))
+
+    def _shout(self, fields: dict[str, str], text: str) -> None:
         with suppress(OSError):
-            os.write(2, f"{line}\n".encode())
+            os.write(2, f"{self._line(fields, text)}\n".encode(errors="backslashreplace"))
 
     def show(self, text: str) -> None:
         """Show a text of several lines, such as the help."""
@@ -167,6 +172,12 @@ class Console:
     def _line(self, fields: dict[str, str], text: str) -> str:
         line = json.dumps(fields) if self.json_log else text
         return prefixed(line, fields["level"]) if self.journal else line
+
+
+def _fault(text: str, cure: str) -> tuple[dict[str, str], str]:
+    """Return an error as the fields of a JSON object, and as the lines for people."""
+    lines = [f"error: {text}"] + ([f"  next: {cure}"] if cure else [])
+    return {"level": "error", "message": text, "next": cure}, "\n".join(lines)
 
 
 class _JsonLines(logging.Formatter):

@@ -107,6 +107,7 @@ def program(
     if quiet and verbose:
         raise click.UsageError("-q and -v exclude each other.")
     run.console.settle(config, -1 if quiet else verbose, json_log=log_format == "json")
+    _imported("ninepic_mirror.cli.lostdisk").expect(run.console)  # not for `--version`
 
 
 def _imported(name: str) -> ModuleType:

@@ -55,6 +55,7 @@ def mend(
     _clear(manifest, store)
     damages = _still(manifest, holdings, store, damages, pace)
     holdings.misplace(one.entry.image_id for one in damages if one.fault == "misplaced")
+    holdings.disbelieve(one.entry.image_id for one in damages if one.fault == "content")
     lost = [one for one in damages if one.fault != "misplaced" and not one.entry.is_gone]
     # of what cannot be had again even a damaged copy stays, until whole bytes take its place
     kept = [one for one in damages if one.entry.is_gone and one.found is not None]

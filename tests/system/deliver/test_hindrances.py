@@ -76,6 +76,24 @@ def test_a_damaged_photo_of_a_photographer(mirror: Mirror, fault: str) -> None:
     assert {line["image_id"] for line in table(mirror.place("out"))} == whole
 
 
+def test_a_name_that_was_damaged(mirror: Mirror) -> None:
+    """A head with a letter that is another one is believed, until the file is mended."""
+    mirror.entry("all", "--photographer", "Asha Patil")
+    hers = {line["image_id"] for line in table(mirror.place("all"))}
+    row = next(row for row in mirror.rows() if row.image_id in hers and row.variant == "large")
+    path = mirror.folder / row.path
+    path.write_bytes(path.read_bytes().replace(b"Asha Patil", b"Asha Pavil"))
+    mirror.change("DELETE FROM cameras")
+    mirror.entry("less", "--photographer", "Asha Patil")
+    assert {line["image_id"] for line in table(mirror.place("less"))} == hers - {row.image_id}
+    mended = mirror.commands.run(
+        "verify", 456, "--root", mirror.root, "--repair", *mirror.service.flags
+    )
+    assert mended.code == 0, mended.err
+    mirror.entry("again", "--photographer", "Asha Patil")
+    assert {line["image_id"] for line in table(mirror.place("again"))} == hers
+
+
 def test_a_file_that_a_pass_moved(mirror: Mirror) -> None:
     """Its row is read again while it is delivered; a move under way is followed."""
     row = next(row for row in mirror.rows() if row.variant == "large")
