@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from ninepic_mirror.delivery import plan, selection
-from ninepic_mirror.delivery.package import Package, overhead
+from ninepic_mirror.delivery.package import EVERYTHING, Package, overhead
 from ninepic_mirror.model import Key, Variant  # noqa: TC001  as above
 from ninepic_mirror.sync.selection import span
 
@@ -87,7 +87,7 @@ class Order(Struct, frozen=True):
         parts += [f"from {_said(self.start)}"] if self.start else []
         parts += [f"to {_said(self.end)}"] if self.end else []
         parts += ["as chosen by a list"] if self.ids is not None else []
-        return " ".join(["photos", *parts])
+        return " ".join([EVERYTHING, *parts])
 
     def place(self, name: str | None, volumes: int) -> Path:
         """Return where a package comes to stand.

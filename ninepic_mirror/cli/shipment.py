@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LOG: Final = logging.getLogger(__name__)
+_SILENCE: Final = 5.0  # seconds that the service may think before it is said that it is asked
 _CAMERAS: Final = 500  # photos whose EXIF is read between two words to the progress bar
 _PAGES: Final = 10_000  # of a bib's photos; beyond this a listing does not end by itself
 _EVENT_LIMIT: Final = 16 << 20  # bytes of event.json
@@ -70,6 +71,7 @@ class Shipment(Struct):
         ledger: The event's manifest.
         stop: Set when the run is to end.
         asking: Around what is asked of the service.
+        answered: Set when that has ended.
         entry: What `--json` prints of the event.
     """
 
@@ -79,6 +81,7 @@ class Shipment(Struct):
     ledger: Ledger
     stop: threading.Event = field(default_factory=threading.Event)
     asking: trio.CancelScope = field(default_factory=trio.CancelScope)
+    answered: trio.Event = field(default_factory=trio.Event)
     entry: dict[str, object] = field(default_factory=dict)
 
     @classmethod
@@ -97,6 +100,8 @@ class Shipment(Struct):
             console.document = {"events": [self.entry]}
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, stopping)
+            if order.bibs:
+                nursery.start_soon(self._mention_silence)
             try:
                 code = await self._deliver()
             except Stopped:
@@ -114,6 +119,12 @@ class Shipment(Struct):
         await stopping.wait()
         self.stop.set()
         self.asking.cancel()
+
+    async def _mention_silence(self) -> None:
+        with trio.move_on_after(_SILENCE):
+            await self.answered.wait()
+            return
+        self.console.say("waiting for the service to say which photos show the bibs")
 
     # --- what there is -------------------------------------------------------------------------------------------
 
@@ -238,6 +249,7 @@ class Shipment(Struct):
                         cure = "look at the number; if it is right, leave it out"
                         raise UsageError(f"the service knows no photo of bib {bib}", cure)
                     found |= named
+        self.answered.set()
         if self.stop.is_set():
             raise Stopped
         return found

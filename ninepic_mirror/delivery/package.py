@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.delivery.target import Target
 
 Form = Literal["folder", "zip"]
+EVERYTHING: Final = "photos"  # the contents of a package that is no part of the event
 
 _GROUP: Final = 256  # files copied between two words to the progress bar
 _BYTES: Final = 64 << 20  # bytes likewise
@@ -337,12 +338,11 @@ class _Volume:
         return texts | tags.gallery(package.facts, items, self._lost, about)
 
     def _note(self) -> str | None:
-        parts = (
-            [f"only what is new since {' and '.join(self._package.predecessors)}"]
-            if self._package.predecessors
-            else []
-        )
-        count = len(self._package.volumes)
+        package = self._package
+        parts = [package.contents] if package.contents != EVERYTHING else []
+        if package.predecessors:
+            parts.append(f"only what is new since {' and '.join(package.predecessors)}")
+        count = len(package.volumes)
         parts += [f"volume {self._number} of {count}"] if count > 1 else []
         return "; ".join(parts) or None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -92,6 +93,8 @@ def test_one_package_each(mirror: Mirror) -> None:
         bag = Path(one["destination"])
         check(bag)
         assert {line["photographer"] for line in table(bag)} == {one["label"]}
+        page = html.unescape((bag / "index.html").read_text())
+        assert f"<bdi>photos by {one['label']}</bdi>" in page
         seen += {line["image_id"] for line in table(bag)}
     assert len(seen) == len(set(seen)) == PHOTOS
     shutil.rmtree(out / "asha-patil")
@@ -185,6 +188,15 @@ def test_photos_of_a_bib(mirror: Mirror) -> None:
     off = mirror.deliver("off", "--bib", bib, *flags)
     mirror.service.order("POST", "456/set", {"bib_search": True})
     assert (off.code, off.says_one_line_and_cure()) == (4, True), off.err
+
+
+def test_a_service_that_thinks(mirror: Mirror) -> None:
+    """Somebody who waits for the service is told so, and what came late counts."""
+    mirror.service.fault(kind="stall", origin="api", at="before", seconds=6, count=1)
+    done = mirror.deliver("out", "--bib", "m1000", *mirror.service.flags)
+    assert (done.code, "waiting for the service" in done.err) == (0, True), done.err
+    done = mirror.deliver("again", "--bib", "m1000", *mirror.service.flags)
+    assert (done.code, "waiting" in done.err) == (0, False), done.err
 
 
 def test_ids_from_standard_input(mirror: Mirror) -> None:
