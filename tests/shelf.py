@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import xxhash
 
+from ninepic_mirror.archive.content import content_of
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings
@@ -18,7 +19,7 @@ from ninepic_mirror.archive.partial import Partial, sweep
 from ninepic_mirror.archive.placement import Layout
 from ninepic_mirror.archive.records import Job, Listing
 from ninepic_mirror.archive.root import MARKER, OWN_FOLDER, Root
-from ninepic_mirror.archive.store import Ready, Store
+from ninepic_mirror.archive.store import Fetched, Ready, Store
 from ninepic_mirror.config import DEFAULT_LAYOUT
 from ninepic_mirror.model import HOUR, Photo, Variant, Window
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIX = 1_768_802_400  # 2026-01-19T06:00:00Z
+DAY = "2026-01-19/06"  # its folder
 VARIANTS: tuple[Variant, ...] = ("thumbnail", "large")
 
 
@@ -173,3 +175,27 @@ def open_shelf(path: Path) -> Iterator[Shelf]:
     ):
         sweep(tree)
         yield Shelf(root, tree, manifest)
+
+
+def jobs_of(shelf: Shelf, *ids: str) -> dict[str, Job]:
+    """List photos and return the jobs of their large files."""
+    jobs = shelf.read(window(SIX), [photo(image_id) for image_id in ids])
+    return {job.image_id: job for job in jobs if job.variant == "large"}
+
+
+def trash(shelf: Shelf) -> list[bytes]:
+    """Return what every file in the trash holds."""
+    place = shelf.folder / ".ninepic-mirror/trash"
+    return sorted(path.read_bytes() for path in place.rglob("*") if path.is_file())
+
+
+def came(job: Job, body: bytes, modified: float | None = None) -> Fetched:
+    """Return a body as a download hands it on that came whole."""
+    content = content_of(body, job.variant)
+    return Fetched(job, memoryview(body), content, '"one"', "a date", modified)
+
+
+def in_memory(shelf: Shelf, job: Job, body: bytes, modified: float | None = None) -> Ready:
+    """Write a body that came whole, as the pipeline does."""
+    (ready,) = shelf.store.write([came(job, body, modified)])
+    return ready
