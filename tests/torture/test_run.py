@@ -9,6 +9,7 @@ from tests.torture import run
 from tests.torture.document import BEGIN, END, write_document
 from tests.torture.experiment import Experiment
 from tests.torture.ledger import Ledger, Played, fingerprint
+from tests.torture.planted_bugs import BUGS, PROJECT
 from tests.torture.run import PACKAGE, outstanding, sources_now
 
 if TYPE_CHECKING:
@@ -88,3 +89,13 @@ def test_the_document_says_what_the_newest_sources_went_through(tmp_path: Path) 
     assert "| cuts | 2 | 4 | 1 | 14 kills | 1.0 | 2026-01-19 | new |" in text
     assert "| alone | 0 | 2 |" in text
     assert "not played yet" in text
+
+
+def test_every_bug_can_be_planted() -> None:
+    """The text that it replaces stands there once, and the tests that have to catch it exist."""
+    for bug in BUGS:
+        text = (PACKAGE / bug.file).read_text(encoding="utf-8")
+        assert text.count(bug.right) == 1, bug.name
+        for test in bug.tests:
+            file, _, name = test.partition("::")
+            assert f"def {name}" in (PROJECT / file).read_text(encoding="utf-8"), test
