@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import grimp
 
-from tests.torture.document import write_document
+from tests.torture.document import newest, write_document
 from tests.torture.ledger import Ledger, Played, fingerprint, now
 
 if TYPE_CHECKING:
@@ -161,12 +161,12 @@ def main(  # noqa: D103  the module says it
     play_all(outstanding(able, share, done), ledger, jobs)
     if write:
         write_document(PROJECT / "docs" / "reliability.md", known.values(), ledger)
+    rounds = [played for played in ledger.read() if played.sources == sources]
     broken = [
         played
-        for played in ledger.read()
-        if played.sources == sources
-        and played.fault
-        and played.name in {one.name for one in wanted}
+        for experiment in wanted
+        for played in newest([one for one in rounds if one.name == experiment.name])
+        if played.fault
     ]
     for played in broken:
         print(f"broken: --only {played.name} --seed {played.seed}")
