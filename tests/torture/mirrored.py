@@ -7,6 +7,7 @@ is under way.
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import threading
@@ -20,7 +21,7 @@ import trio
 
 from ninepic_mirror.archive.placement import safe_name
 from ninepic_mirror.sandbox import EventSpec, Sandbox
-from tests.oracle import check_settled, check_truth, final_files, named, rows
+from tests.oracle import OWN, check_settled, check_truth, final_files, named, rows
 from tests.torture.forks import KEY, Fork, Forks, forking
 
 if TYPE_CHECKING:
@@ -260,11 +261,16 @@ class Mirrored:
         self._ids[safe_name(image_id)] = image_id
 
     def spoil(self) -> None:
-        """Damage some files that the service can still give: cut them short, or delete them."""
+        """Damage some files that the service can still give: cut them short, or delete them.
+
+        Those that a file of the trash is a link of are spared: it would be of no use when its photo comes back. The
+        damage is on the disk, so that a power cut undoes none of it.
+        """
         wanted = self.wanted()
         for folder in self.folders:
             inodes = {name: path.stat().st_ino for name, path in final_files(folder).items()}
             lost = {inode for name, inode in inodes.items() if self.file(name) not in wanted}
+            lost |= {path.stat().st_ino for path in (folder / OWN / "trash").rglob("*.jpg*")}
             whole = sorted(name for name, inode in inodes.items() if inode not in lost)
             for name in self.draw.sample(whole, min(4, len(whole))):
                 self.spoilt = True
@@ -272,10 +278,14 @@ class Mirrored:
                 self.safe -= {self.file(other) for other in whole if inodes[other] == inodes[name]}
                 if self.draw.random() < 0.3:
                     path.unlink()
+                    descriptor = os.open(path.parent, os.O_RDONLY)
+                    os.fsync(descriptor)
+                    os.close(descriptor)
                     self._deleted.add(name)
                 else:
                     with path.open("r+b") as file:
                         file.truncate(CUT)
+                        os.fsync(file.fileno())
 
     def begin_anew(self) -> None:
         """Delete the mirror."""
