@@ -39,6 +39,7 @@ class Entry(TypedDict):
     adopted: int
     rebuilt: bool
     fetched: int
+    moved: int
     unreadable: list[dict[str, str]]
     unrecorded: int
     notes: list[dict[str, str]]

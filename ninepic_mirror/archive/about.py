@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
+from ninepic_mirror.archive import sums
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
-from ninepic_mirror.archive.placement import local_time
+from ninepic_mirror.archive.placement import Layout, local_time
+from ninepic_mirror.config import sound
+from ninepic_mirror.config.layout import FORMS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.archive.verify import Fault
-    from ninepic_mirror.config import Mirror
+    from ninepic_mirror.config import EventSettings, Mirror
     from ninepic_mirror.model import Details
 
 NAME: Final = "event.json"
 NOTE: Final = "described"  # in `meta`: what it was written for; null: its counts may be old
 HASH: Final = "described_as"  # in `meta`: its SHA-256; null: it is not known
 _LIMIT: Final = 16 << 20  # bytes
+_SETTLED: Final = ("layout", "timezone", "variants")
 # All less those that are gone, each counted in an index (the sign chooses the second): a row looked up for each of a
 # million photos takes seconds.
 _BY_TIME: Final = """
@@ -122,3 +129,46 @@ def write(tree: Tree, description: dict[str, object]) -> bool:
                 return False
         tree.write_whole(NAME, [text], f"{PARTIAL}/{NAME}")
     return True
+
+
+def settled(tree: Tree, manifest: Manifest | None) -> EventSettings:
+    """Return the settings that a mirror was made with, for whoever is to leave them; None each where nothing tells.
+
+    Args:
+        tree: The event folder.
+        manifest: Open for reading; None: it is lost, damaged or an older copy, so that `event.json` tells.
+    """
+    if manifest is not None:
+        meta = manifest.meta
+        return _sound([meta("layout"), meta("timezone"), meta("wanted")])
+    try:
+        said = json.loads(tree.read(NAME, _LIMIT))
+    except (OSError, ValueError, RecursionError):  # lost, or damaged too
+        said = None
+    return _sound([said.get(key) for key in _SETTLED] if isinstance(said, dict) else [])
+
+
+def _sound(values: Iterable[object]) -> EventSettings:
+    told = zip(_SETTLED, values, strict=False)
+    return sound({key: value for key, value in told if value is not None})
+
+
+def named_variants(tree: Tree, layout: str) -> set[str]:
+    """Return the variants of which SHA256SUMS name a file, by its path.
+
+    Raises:
+        StorageError: One cannot be read.
+    """
+    forms = FORMS | {"{variant}": f"({FORMS['{variant}']})"}
+    parsed = Layout.parse(layout)
+    paths = [
+        "/".join(
+            "".join(forms.get(token, re.escape(token)) for token in component)
+            for component in components
+        )
+        for components in (parsed.dated, parsed.undated)
+    ]
+    place = re.compile(rf"(?:{'|'.join(paths)})(?:\.[^/]*)?", re.ASCII)
+    with translated(tree.name("")):
+        found = (place.fullmatch(path) for path, _ in sums.named_lines(tree))
+        return {one for match in found if match for one in match.groups() if one}

@@ -38,7 +38,6 @@ from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.portions import above, bunch, groups, is_due, some_of
 from ninepic_mirror.cli.verdict import Record
 from ninepic_mirror.errors import StorageError
-from ninepic_mirror.model import VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from ninepic_mirror.cli.verdict import Verdict
     from ninepic_mirror.config import Config
     from ninepic_mirror.model import Key as ApiKey
-    from ninepic_mirror.model import Variant
     from ninepic_mirror.progress import Progress
 
 T = TypeVar("T")
@@ -416,11 +414,6 @@ class Inspection(Struct):
             return True
         with lock.opened(self.tree.root / lock.PATH) as held:
             return not held.try_lock()
-
-    async def variants(self) -> tuple[Variant, ...]:
-        """Return the variants that passes have mirrored; where that is not known, any may be."""
-        had = await self._ask(lambda manifest: manifest.meta("variants"))
-        return tuple(one for one in VARIANTS if not isinstance(had, list) or one in had)
 
     async def see_repaired(self, pace: Pace) -> None:
         """Look which of the damaged files are right by now; those that are not looked at any more are not."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 import sqlite3
 import sys
 import threading
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import trio
 from msgspec import Struct, field, structs
 
-from ninepic_mirror.archive import lock
+from ninepic_mirror.archive import about, lock
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.manifest import Manifest, ManifestError, refuse_other, set_aside
@@ -42,13 +42,11 @@ from ninepic_mirror.model import VARIANTS
 from ninepic_mirror.progress import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.inspection import Asked
     from ninepic_mirror.config import Config
-    from ninepic_mirror.model import Variant
     from ninepic_mirror.progress import Progress
     from ninepic_mirror.sync.context import Options
     from ninepic_mirror.sync.report import PassReport
@@ -269,9 +267,10 @@ class Scrub(Struct):
             await self._set_aside(event_id, folder, path, fault)
         else:
             self.progress.note(f"{path}: {fault}; it is rebuilt from the files")
-        report = await self._pass(event_id)
+        report = await self._pass(event_id, folder)
         verdict.rebuilt = True
         verdict.fetched += report.downloaded
+        verdict.moved += report.moved
         if not report.whole:
             self.codes.append(Code.NOT_WHOLE)
 
@@ -302,17 +301,63 @@ class Scrub(Struct):
         )
 
     async def _pass(
-        self, event_id: int, verdict: Verdict | None = None, had: Collection[Variant] = ()
+        self, event_id: int, folder: Path, verdict: Verdict | None = None
     ) -> PassReport:
-        """Make a pass like that of `sync`, or, with a verdict, one that has again what is damaged."""
+        """Make a pass that has again what is damaged, or, without a verdict, one that rebuilds the manifest.
+
+        It asks also for variants that are not configured, or not any more, where they are damaged; and not for those that
+        never were mirrored: a pass that meets one for the first time fetches all of it.
+        """
         # half of what the command needs to start, and most of its runs repair nothing
         from ninepic_mirror.sync.context import Options  # noqa: PLC0415
         from ninepic_mirror.sync.mirror import sync_event  # noqa: PLC0415
 
-        session, options = await self._open_session(), Options()
+        session = await self._open_session()
+        own, had = await trio.to_thread.run_sync(self._settled, event_id, folder, verdict)
+        usual = own.apply(self.config.mirror).variants
+        damages = [] if verdict is None else verdict.damages
+        meant = {*usual} & had | {one.entry.variant for one in damages} or had or {*usual}
+        variants = tuple(one for one in VARIANTS if one in meant)
+        own = replace(own, variants=variants)
+        config = replace(session.config, event={**self.config.event, event_id: own})
+        options = Options(narrowed=meant != {*usual}, configured=usual)
         if verdict is not None:
-            session, options = self._asking(session, event_id, verdict, had)
-        return await sync_event(session, event_id, options)
+            options = self._asking(verdict, options)
+        return await sync_event(structs.replace(session, config=config), event_id, options)
+
+    def _asking(self, verdict: Verdict, options: Options) -> Options:
+        """Return how to ask for what is damaged."""
+        return replace(
+            options,
+            repair=tuple(verdict.damages),
+            records=bool(verdict.records),
+            adopt=verdict.is_behind,
+            reading=self.pace.until(self.stopped),
+        )
+
+    def _settled(
+        self, event_id: int, folder: Path, verdict: Verdict | None
+    ) -> tuple[EventSettings, set[str]]:
+        """Return what holds for an event, and which variants of it were mirrored, as far as that decides anything.
+
+        Where no config file says it, the mirror itself does: a repair is not to lay out anew what was made with flags.
+        """
+        own, is_told = self.config.event.get(event_id, EventSettings()), self.config.source is None
+        is_lost, is_behind = True, True
+        if verdict is not None:
+            is_lost, is_behind = verdict.older, verdict.is_behind
+        root = mirrors.root_of(self.config)
+        with Tree(folder) as tree, ExitStack() as stack:
+            manifest = None
+            if not is_lost:
+                manifest, _ = stack.enter_context(mirrors.opened(root, event_id, veiled=False))
+            if is_told:
+                own = about.settled(tree, manifest)
+            if manifest is not None and not is_behind:
+                had = manifest.meta("variants")
+                return own, {one for one in VARIANTS if not isinstance(had, list) or one in had}
+            layout = own.apply(self.config.mirror).layout
+            return own, about.named_variants(tree, layout) if is_told else {*VARIANTS}
 
     async def _open_session(self) -> Session:
         from ninepic_mirror.sync.session import open_session  # noqa: PLC0415  as in `_pass`
@@ -329,45 +374,18 @@ class Scrub(Struct):
         if self.hopeless:
             return
         try:
-            had = await event.variants()
-            report = await self._pass(event.event_id, verdict, had)
+            report = await self._pass(event.event_id, event.tree.root, verdict)
         except MirrorError as error:
             fail(self.console, error)
             self.codes.append(code_of(error))
             self.hopeless = not is_of_one_event(error)
         else:
             verdict.fetched += report.downloaded
+            verdict.moved += report.moved
             verdict.tried = True
             if verdict.is_behind and not report.whole:
                 self.codes.append(Code.NOT_WHOLE)
         await event.see_repaired(self.pace.until(self.stopped))
-
-    def _asking(
-        self, session: Session, event_id: int, verdict: Verdict, had: Collection[Variant]
-    ) -> tuple[Session, Options]:
-        """Return how to ask for what is damaged: also of variants that are not configured, or not any more.
-
-        And not of those that never were mirrored (not in `had`): a pass that meets one for the first time fetches all of it.
-        """
-        from ninepic_mirror.sync.context import Options  # noqa: PLC0415  as in `_pass`
-
-        usual = self.config.mirror_for(event_id).variants
-        damaged = {one.entry.variant for one in verdict.damages}
-        meant = {*usual} if verdict.is_behind else {*usual}.intersection(had)
-        variants = tuple(one for one in VARIANTS if one in meant | damaged) or tuple(had)
-        narrowed = set(variants) != set(usual)
-        if narrowed:
-            own = replace(self.config.event.get(event_id, EventSettings()), variants=variants)
-            config = replace(session.config, event={**self.config.event, event_id: own})
-            session = structs.replace(session, config=config)
-        return session, Options(
-            repair=tuple(verdict.damages),
-            narrowed=narrowed,
-            configured=usual,
-            records=bool(verdict.records),
-            adopt=verdict.is_behind,
-            reading=self.pace.until(self.stopped),
-        )
 
 
 def _is_damage(error: StorageError) -> bool:

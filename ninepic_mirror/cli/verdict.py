@@ -64,6 +64,7 @@ class Verdict(Struct):
         unrecorded: How many files that are right the next run reads again, because it could not be recorded.
         gone: Damaged files whose photo has left the event since.
         fetched: Files that came over the network.
+        moved: Files that a repair has moved to where the layout has them.
         rebuilt: The manifest was lost, and made anew.
         unread: The newest of the manifest could not be read.
         late: The time that was given was over.
@@ -90,6 +91,7 @@ class Verdict(Struct):
     unrecorded: int = 0
     gone: set[Key] = field(default_factory=set)
     fetched: int = 0
+    moved: int = 0
     rebuilt: bool = False
     unread: bool = False
     late: bool = False
@@ -165,6 +167,7 @@ class Verdict(Struct):
             "adopted": self.adopted,
             "rebuilt": self.rebuilt,
             "fetched": self.fetched,
+            "moved": self.moved,
             "unreadable": [
                 {"path": one.path, "error": one.text} for one in [*self.closed, *self.errors]
             ],
@@ -276,6 +279,7 @@ def _work(verdict: Verdict) -> Iterator[str]:
     parts += [f"{format_size(verdict.bytes)} read"] if verdict.bytes else []
     parts += [f"{count(verdict.adopted, 'file')} taken in"] if verdict.adopted else []
     parts += [f"{count(verdict.fetched, 'file')} fetched"] if verdict.fetched else []
+    parts += [f"{count(verdict.moved, 'file')} moved"] if verdict.moved else []
     yield f"  {', '.join(parts)}; {duration(verdict.seconds)}"
     due = verdict.due - verdict.checked - len(verdict.errors)
     if due:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from ninepic_mirror.config.key import KEY_VARIABLE, find_key
 from ninepic_mirror.config.layout import DEFAULT_LAYOUT
-from ninepic_mirror.config.reading import CONFIG_VARIABLE, load, places
+from ninepic_mirror.config.reading import CONFIG_VARIABLE, load, places, sound
 from ninepic_mirror.config.settings import (
     Api,
     Bandwidth,
@@ -44,4 +44,5 @@ __all__ = [
     "parse_duration",
     "parse_size",
     "places",
+    "sound",
 ]

@@ -147,6 +147,11 @@ def _compare_intervals(draft: _Draft, where: str) -> None:
         draft.fault(where, "daemon.min_interval", text, cure)
 
 
+def sound(values: Mapping[str, object]) -> EventSettings:
+    """Return what is sound of an event's settings that were written down by a pass, without a word on the rest."""
+    return _build(EventSettings, _Draft().take("", "event", EVENT_RULES, values, Path()))
+
+
 class _Maker(Protocol[T_co]):
     def __call__(self, **values: object) -> T_co: ...
 

@@ -9,6 +9,7 @@ import pytest
 
 from ninepic_mirror.archive.verify import Pace, Stopped
 from ninepic_mirror.cli.verdict import Verdict
+from ninepic_mirror.sync.context import Options
 from tests.case import Case, verify
 from tests.remote import EVENT
 
@@ -38,7 +39,7 @@ def test_a_repair_keeps_to_the_rate(tmp_path: Path) -> None:
         scrub.pace = Pace(1000, scrub.stop, lambda: 0.0)
         scrub.stop.set()  # the time is over
         scrub.stopped = waits = _Waits()
-        reading = scrub._asking(session, EVENT, Verdict(EVENT), ())[1].reading
+        reading = scrub._asking(Verdict(EVENT), Options()).reading
         assert reading is not None
         reading.spend(500)
         assert waits.waited == 0.5

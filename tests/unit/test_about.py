@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ninepic_mirror.archive.about import HASH, NAME, blame, describe, hash_of, write
+from ninepic_mirror.archive.about import (
+    HASH,
+    NAME,
+    blame,
+    describe,
+    hash_of,
+    named_variants,
+    settled,
+    write,
+)
 from ninepic_mirror.archive.records import Listing
-from ninepic_mirror.config import Mirror
+from ninepic_mirror.config import DEFAULT_LAYOUT, EventSettings, Mirror
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import HOUR, Details, Event
 from tests.shelf import SIX, photo, window
@@ -88,3 +97,33 @@ def test_what_is_wrong(shelf: Shelf) -> None:
     assert blame(shelf.tree, shelf.manifest, thorough=False) == "missing"
     place.mkdir()
     assert blame(shelf.tree, shelf.manifest, thorough=True) == "type"
+
+
+def test_what_a_mirror_was_made_with(shelf: Shelf) -> None:
+    """The manifest says it, without one `event.json`; what neither says, or says unsoundly, is not known."""
+    layout, zone = "{variant}/{image_id}{ext}", "Asia/Kolkata"
+    assert settled(shelf.tree, None) == EventSettings()
+    settings = Mirror(shelf.folder, layout=layout, timezone=zone, variants=("large",))
+    write(shelf.tree, describe(DETAILS, settings, shelf.manifest))
+    assert settled(shelf.tree, None) == EventSettings(("large",), layout, zone)
+    assert settled(shelf.tree, shelf.manifest) == EventSettings()
+    shelf.manifest.set_meta({"layout": DEFAULT_LAYOUT, "timezone": "UTC", "wanted": ["original"]})
+    known = EventSettings(("original",), DEFAULT_LAYOUT, "UTC")
+    assert settled(shelf.tree, shelf.manifest) == known
+    place = shelf.folder / NAME
+    place.write_text(json.dumps({"layout": "../{image_id}", "timezone": zone, "variants": ["x"]}))
+    assert settled(shelf.tree, None) == EventSettings(timezone=zone)
+    for text in ("[1]", "{", "[" * 100_000):
+        place.write_text(text)
+        assert settled(shelf.tree, None) == EventSettings()
+
+
+def test_which_variants_were_mirrored(shelf: Shelf) -> None:
+    """SHA256SUMS name their files; what a layout cannot have named does not count."""
+    assert named_variants(shelf.tree, DEFAULT_LAYOUT) == set()
+    (shelf.folder / "undated").mkdir()
+    lines = ("large/original.jpg", "notes/original/a.jpg", "thumbnail", "thumbnail/a.b.jpg")
+    text = "".join(f"{'0' * 64}  {line}\n" for line in lines)
+    (shelf.folder / "undated/SHA256SUMS").write_text(text)
+    assert named_variants(shelf.tree, DEFAULT_LAYOUT) == {"large", "thumbnail"}
+    assert named_variants(shelf.tree, "{date}/notes/{variant}/{image_id}") == {"original"}

@@ -104,6 +104,7 @@ def test_what_the_manifest_does_not_know() -> None:
     named = text(Verdict(456, strays=["a.jpg", "b.jpg"], named=1))
     assert "SHA256SUMS names 1 file of these: mirrored once" in named
     assert "2 files taken in" in text(Verdict(456, adopted=2))
+    assert "3 files moved" in text(Verdict(456, moved=3))
 
 
 def test_an_error() -> None:

@@ -1,0 +1,110 @@
+"""`verify --repair` without a config file: the mirror itself says how it was made, and stays so."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.mirrored import Mirror, entry, mirrored, photo_requests
+from tests.oracle import check_settled
+from tests.torture.bit_rot import flip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.forking import Forking
+    from tests.system.conftest import Commands, Service
+
+LAYOUT = "{variant}/{date}/{hour}-{image_id}{ext}"
+MADE = ("--layout", LAYOUT, "--timezone", "Asia/Kathmandu", "--variant", "large")
+MANIFEST = ".ninepic-mirror/manifest.sqlite3"
+
+
+@pytest.fixture
+def commands(forking: Forking) -> Commands:
+    """Commands in forks."""
+    return forking
+
+
+@pytest.fixture
+def mirror(commands: Commands, service: Service) -> Mirror:
+    """A mirror that was made with flags: its layout, zone and variant are none of the defaults."""
+    return mirrored(commands, service, *MADE)
+
+
+def described(mirror: Mirror) -> tuple[object, object, object]:
+    """Return what `event.json` says of the settings."""
+    said = json.loads((mirror.folder / "event.json").read_text())
+    return said["layout"], said["timezone"], said["variants"]
+
+
+def test_a_repair_leaves_the_settings(mirror: Mirror) -> None:
+    """A damaged file is fetched, and no other file is moved or fetched."""
+    before, said = mirror.hashes(), described(mirror)
+    flip(mirror.folder / mirror.rows()[0].path, random.Random(1))
+    asked = photo_requests(mirror.service)
+    done = mirror.repair()
+    assert (done.code, entry(done)["fetched"], entry(done)["moved"]) == (0, 1, 0)
+    assert photo_requests(mirror.service) - asked == 1
+    assert (mirror.hashes(), described(mirror)) == (before, said)
+    check_settled(mirror.folder)
+
+
+@pytest.mark.parametrize("way", ["lost", "damaged"])
+def test_a_rebuild_leaves_the_settings(mirror: Mirror, way: str) -> None:
+    """`event.json` says layout and zone, SHA256SUMS what was mirrored: no photo is asked for, no file left over."""
+    before, said, path = mirror.hashes(), described(mirror), mirror.folder / MANIFEST
+    if way == "lost":
+        path.unlink()
+    else:
+        path.write_bytes(b"nothing")
+    asked = photo_requests(mirror.service)
+    done = mirror.repair()
+    assert (done.code, entry(done)["rebuilt"], entry(done)["damaged"]) == (0, True, [])
+    assert photo_requests(mirror.service) == asked
+    assert (mirror.hashes(), described(mirror)) == (before, said)
+    check_settled(mirror.folder)
+
+
+def test_a_rebuild_without_event_json(commands: Commands, service: Service) -> None:
+    """The default layout is tried, and what SHA256SUMS name is all that was mirrored."""
+    mirror = mirrored(commands, service, "--variant", "large")
+    before = mirror.hashes()
+    (mirror.folder / MANIFEST).unlink()
+    (mirror.folder / "event.json").unlink()
+    asked = photo_requests(service)
+    assert mirror.repair().code == 0
+    assert photo_requests(service) == asked
+    assert mirror.hashes() == before
+
+
+def test_an_older_manifest_knows_older_settings(commands: Commands, service: Service) -> None:
+    """Where it was put back from a backup, `event.json` knows better."""
+    mirror = mirrored(commands, service)
+    old = (mirror.folder / MANIFEST).read_bytes()
+    relaid = commands.run("sync", 456, *service.flags, "--root", "m", *MADE[:4])
+    assert relaid.code == 0
+    before = mirror.hashes()
+    (mirror.folder / MANIFEST).write_bytes(old)
+    asked = photo_requests(service)
+    done = mirror.repair()
+    assert (done.code, entry(done)["older"]) == (0, False)
+    assert photo_requests(service) == asked
+    assert mirror.hashes() == before
+    check_settled(mirror.folder)
+
+
+def test_a_config_file_decides(mirror: Mirror, tmp_path: Path) -> None:
+    """What it says is followed by a repair, too, which tells how many files it moved."""
+    (tmp_path / "ninepic-mirror.toml").write_text(
+        '[api]\norg_id = 903\n[mirror]\nroot = "m"\nvariants = ["large"]\n'
+    )
+    number = len(mirror.rows())
+    (mirror.folder / mirror.rows()[0].path).unlink()
+    done = mirror.repair()
+    assert (done.code, entry(done)["fetched"], entry(done)["moved"]) == (0, 1, number - 1)
+    assert described(mirror) == ("{date}/{hour}/{variant}/{image_id}{ext}", "UTC", ["large"])
+    check_settled(mirror.folder)
