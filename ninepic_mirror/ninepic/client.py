@@ -198,6 +198,7 @@ class Client:
             first.failed | second.failed,
             first.unmatched + second.unmatched,
             first.strangers + second.strangers,
+            first.aliases | second.aliases,
         )
 
     async def _originals(self, event_id: int, ids: tuple[str, ...]) -> Originals:

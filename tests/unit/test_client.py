@@ -262,6 +262,7 @@ async def test_originals_are_halved() -> None:
                 await client.original_photos(4, wrong)
     assert sorted(found.urls) == ["a", "c", "d", "e"]
     assert list(found.failed) == ["bad"]
+    assert found.aliases == {one: {f"{one}.jpg"} for one in "acde"}
     assert service.heads[0].startswith(
         "POST /api/v1/ext/9/event/4/original-photos?page=1&page_size=60 "
     )
