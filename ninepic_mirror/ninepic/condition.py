@@ -29,6 +29,22 @@ def condition(known: Known | None) -> tuple[str, str] | None:
     return None
 
 
+def is_confirmed(field: tuple[str, str], etag: str | None) -> bool:
+    """Say whether a 304 speaks of the photo that is here; else the photo is to be asked for without a condition.
+
+    Args:
+        field: The condition, as `condition` returns it.
+        etag: Of the 304, None without. A cache may answer for another photo, or for another time's.
+    """
+    name, value = field
+    # compared as the origin compares them: weakly (RFC 9110 §13.1.2)
+    return (
+        name != "If-None-Match"
+        or etag is None
+        or etag.removeprefix("W/") == value.removeprefix("W/")
+    )
+
+
 def _is_date(text: str) -> bool:
     if _DATE.fullmatch(text) is None:
         return False

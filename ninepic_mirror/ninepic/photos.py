@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from ninepic_mirror.errors import CertificateError, PassingError, PhotoError, UnchangedError
 from ninepic_mirror.ninepic.body import Chunks, drain
-from ninepic_mirror.ninepic.condition import condition
+from ninepic_mirror.ninepic.condition import condition, is_confirmed
 from ninepic_mirror.ninepic.guard import is_private_host, is_public, numeric
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.session import (
@@ -176,11 +176,15 @@ class PhotoClient:
         if unless is not None:
             headers[unless[0]] = unless[1]
         response = await self._open("GET", url, headers)
-        chunks = None
-        try:
-            if unless is not None and response.status_code == 304:
+        if unless is not None and response.status_code == 304:
+            with trio.CancelScope(shield=True):
+                await response.aclose()
+            if is_confirmed(unless, response.headers.get("etag")):
                 self.pacer.note_life()
                 raise UnchangedError("304 from the photo origin")
+            response = await self._open("GET", url, {})
+        chunks = None
+        try:
             start = await self._examine(response, offset if part else 0, validator)
             _check_framing(response)
             _check_size(response, start, cap)

@@ -25,7 +25,7 @@ import httpx
 
 from ninepic_mirror.errors import PassingError, PhotoError, UnchangedError
 from ninepic_mirror.ninepic.address import split_url
-from ninepic_mirror.ninepic.condition import condition
+from ninepic_mirror.ninepic.condition import condition, is_confirmed
 from ninepic_mirror.ninepic.connection import BROKEN, READ
 from ninepic_mirror.ninepic.head import OddAnswerError, body_length, is_rest
 from ninepic_mirror.ninepic.photos import (
@@ -280,8 +280,8 @@ class FastLane:
             self._statuses[0] += 1
             raise
         self._statuses[head.status] += 1
-        if unless and head.status == 304:
-            raise self._unchanged(connection, head, first)
+        if field is not None and head.status == 304:
+            raise self._unchanged(connection, head, first, field)
         if head.status != 200 and not (part and head.status == 206):
             signed = "?" in target
             raise await self._refusal(connection, head, first, is_part=bool(part), signed=signed)
@@ -350,13 +350,16 @@ class FastLane:
         return SlowLane(why)
 
     def _unchanged(
-        self, connection: Connection, head: Head, first: bytes
+        self, connection: Connection, head: Head, first: bytes, field: tuple[str, str]
     ) -> MirrorError | SlowLane:
-        """Return what a 304 means that was asked for; let the connection go.
+        """Return what a 304 means that was asked for by this field; let the connection go.
 
-        It has no body whatever its fields say (RFC 9112 §6.3), and one whose fields speak of one is not ours to judge.
+        It has no body whatever its fields say (RFC 9112 §6.3), and one whose fields speak of one, or of another photo,
+        is not ours to judge.
         """
         fields = head.fields
+        if not is_confirmed(field, fields.get(b"etag")):
+            return self._leave(connection, "a 304 for another photo")
         if first or b"transfer-encoding" in fields or fields.get(b"content-length", "0") != "0":
             return self._leave(connection, "a 304 that speaks of a body")
         FastBody(self._pool, connection, head, 0, 0, first).close()

@@ -12,7 +12,8 @@ import pytest
 import trio
 
 from ninepic_mirror.config import Api
-from ninepic_mirror.errors import MirrorError, PassingError, PhotoError, UsageError
+from ninepic_mirror.errors import MirrorError, PassingError, PhotoError, UnchangedError, UsageError
+from ninepic_mirror.model import Known
 from ninepic_mirror.ninepic.lanes import Lanes, watched
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.pacing import Pacer, photos_pace
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OK = b"HTTP/1.1 200 OK\r\n"
+VALIDATOR = '"v"'
+TAG = f"ETag: {VALIDATOR}"
 IMPATIENT = Limits(
     silence=0.1, head=0.2
 )  # only where nothing more will come: a busy machine is slow, too
@@ -75,6 +78,16 @@ class Origin:
             async with open_photos(Api(org_id=1, base_url=self.url), pacer, self.limits) as client:
                 yield client
             nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def lanes_to(origin: Origin, *, quick: bool) -> AsyncIterator[Lanes]:
+    """Serve on loopback; give both lanes, or the slow one alone."""
+    async with origin.running() as client:
+        pool = Pool(tls_context(Api(1, origin.url)), client._limits, allow_private=True)
+        async with watched(pool):
+            fast = FastLane(pool, client.pacer, client._limits, relaxed=True) if quick else None
+            yield Lanes(fast, client)
 
 
 def body(content: bytes, *headers: str, status: str = "200 OK") -> bytes:
@@ -210,13 +223,10 @@ async def test_a_refusal_that_says_that_the_address_has_expired(name: str, quick
     """Both lanes read what a refusal of a signed address says, and neither repeats any of it."""
     answer, expired = REFUSED[name]
     origin = Origin(answer, answer)
-    async with origin.running() as client:
-        pool = Pool(tls_context(Api(1, origin.url)), client._limits, allow_private=True)
-        async with watched(pool):
-            fast = FastLane(pool, client.pacer, client._limits, relaxed=True) if quick else None
-            with pytest.raises(PhotoError) as caught:
-                async with Lanes(fast, client).stream(f"{origin.url}/a.jpg?sig=secret", cap=1000):
-                    pass
+    async with lanes_to(origin, quick=quick) as lanes:
+        with pytest.raises(PhotoError) as caught:
+            async with lanes.stream(f"{origin.url}/a.jpg?sig=secret", cap=1000):
+                pass
     assert caught.value.expired == expired
     assert caught.value.status == int(answer.split(b" ")[1])
     assert str(caught.value) == f"{caught.value.status} from the photo origin"
@@ -236,6 +246,35 @@ async def test_refusals() -> None:
         assert (fault.refused, fault.retry_after) == (refused, wait)
 
 
+# --- conditions
+
+NOT_MODIFIED = b'HTTP/1.1 304 N\r\nETag: "%s"\r\n\r\n'
+
+
+@pytest.mark.parametrize("quick", [False, True])
+async def test_a_304_for_another_photo(quick: bool) -> None:
+    """A 304 whose tag is not the one that was asked with tells nothing: the photo comes without a condition."""
+    other = NOT_MODIFIED % b"w"
+    origin = Origin(*[other] * (1 + quick), body(b"photo"))
+    async with lanes_to(origin, quick=quick) as lanes:
+        async with lanes.stream(f"{origin.url}/a.jpg", cap=1000, known=Known(VALIDATOR)) as answer:
+            assert b"".join([chunk async for chunk in answer.chunks()]) == b"photo"
+        assert lanes.pacer._alive > 0
+    conditions = ['if-none-match: "v"' in request for request in origin.requests]
+    assert conditions == [*[True] * (1 + quick), False]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+async def test_a_304_for_the_photo(quick: bool) -> None:
+    """One with the same tag is believed by both lanes; one that nobody asked for is not, though it comes instead."""
+    origin = Origin(NOT_MODIFIED % b"v")
+    async with lanes_to(origin, quick=quick) as lanes:
+        for known, kind in ((Known(VALIDATOR), UnchangedError), (Known('"u"'), PhotoError)):
+            with pytest.raises(kind, match="304 from the photo origin"):
+                async with lanes.stream(f"{origin.url}/a.jpg", cap=1000, known=known):
+                    pass
+
+
 # --- ranges
 
 
@@ -246,7 +285,7 @@ def part(content: bytes, span: str, *headers: str) -> bytes:
 
 async def test_rest_of_a_photo() -> None:
     """With a strong tag the rest is asked for, on the condition that the file is still the same."""
-    origin = Origin(part(b"to", "bytes 3-4/5", 'ETag: "v"'))
+    origin = Origin(part(b"to", "bytes 3-4/5", TAG))
     assert await fetch(origin, offset=3, validator='"v"') == (3, b"to")
     assert "range: bytes=3-" in origin.requests[0]
     assert 'if-range: "v"' in origin.requests[0]
@@ -270,13 +309,13 @@ async def test_whole_photo_for_a_range() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        part(b"ot", "bytes 2-3/5"),
-        part(b"t", "bytes 3-3/5"),
-        part(b"to", "bytes 3-4/*"),
-        part(b"to", "junk"),
+        part(b"ot", "bytes 2-3/5", TAG),
+        part(b"t", "bytes 3-3/5", TAG),
+        part(b"to", "bytes 3-4/*", TAG),
+        part(b"to", "junk", TAG),
         part(b"to", "bytes 3-4/5", 'ETag: "w"'),
-        part(b"too", "bytes 3-4/5"),
-        body(b"to", status="206 Partial Content"),
+        part(b"too", "bytes 3-4/5", TAG),
+        body(b"to", TAG, status="206 Partial Content"),
         body(b"", status="416 Range Not Satisfiable"),
     ],
 )
@@ -290,7 +329,7 @@ async def test_wrong_part(answer: bytes) -> None:
 async def test_rest_beyond_the_cap() -> None:
     """The cap counts the whole file, not the part."""
     with pytest.raises(PhotoError, match="more than the 4"):
-        await fetch(Origin(part(b"to", "bytes 3-4/5")), cap=4, offset=3, validator='"v"')
+        await fetch(Origin(part(b"to", "bytes 3-4/5", TAG)), cap=4, offset=3, validator='"v"')
 
 
 # --- addresses

@@ -58,6 +58,8 @@ async def test_accepted_answers(name: str) -> None:
 
 NOT_MODIFIED = {
     "plain": (b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n\r\n', UnchangedError),
+    "weak": (b'HTTP/1.1 304 x\r\nETag: W/"a"\r\n\r\n', UnchangedError),
+    "another tag": (b'HTTP/1.1 304 x\r\nETag: "b"\r\n\r\n', SlowLane),
     "no length": (b"HTTP/1.1 304 x\r\nContent-Length: 0\r\n\r\n", UnchangedError),
     "a length": (b"HTTP/1.1 304 x\r\nContent-Length: 3000\r\n\r\n", SlowLane),
     "chunks": (b"HTTP/1.1 304 x\r\nTransfer-Encoding: chunked\r\n\r\n", SlowLane),
