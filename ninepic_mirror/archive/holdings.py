@@ -331,17 +331,14 @@ class Holdings:
             )
             self._manifest.change("UPDATE sums SET stale = 1 WHERE folder = ?", [top_of(folder)])
 
-    def correct(self, key: tuple[str, str], path: str, xxh3_128: str, sha256: str) -> bool:
-        """Correct a row that has one hash of its file right and the other wrong; return whether that is so."""
+    def correct(self, key: tuple[str, str], path: str, xxh3_128: str, sha256: str) -> None:
+        """Correct the hashes of a row that is known to be wrong where its file is right."""
         with self._manifest.transaction():
-            changed = self._manifest.change(
-                "UPDATE files SET sha256 = ?, xxh3_128 = ? WHERE image_id = ? AND variant = ? AND path = ?"
-                " AND (sha256 = ? OR xxh3_128 = ?)",
-                [sha256, xxh3_128, *key, path, sha256, xxh3_128],
+            self._manifest.change(
+                "UPDATE files SET sha256 = ?, xxh3_128 = ? WHERE image_id = ? AND variant = ? AND path = ?",
+                [sha256, xxh3_128, *key, path],
             )
-            if changed:
-                touch(self._manifest, [path])
-        return changed > 0
+            touch(self._manifest, [path])
 
     def stray(self, stem: str) -> Stray | None:
         """Return a file without a row that stands where `stem` belongs, with whatever extension."""

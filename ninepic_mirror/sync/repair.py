@@ -20,6 +20,7 @@ from ninepic_mirror.archive import about, inventory, sums
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
+from ninepic_mirror.archive.placement import top_folder
 from ninepic_mirror.archive.verify import Damage, Eye, Look, Stopped, barrier, feed, hash_of, look
 
 if TYPE_CHECKING:
@@ -82,12 +83,23 @@ def _clear(manifest: Manifest, store: Store) -> None:
 
 
 def _is_the_row(holdings: Holdings, store: Store, entry: Entry, pace: Pace) -> bool:
-    """Whether it is the row that was damaged: the file has one of its hashes. Then the row is corrected."""
+    """Whether it is the row that was damaged: the file has its SHA-256, or that of SHA256SUMS. Then it is corrected.
+
+    The other hash vouches for nothing alone: a file that has it is easily forged.
+    """
     sha256, xxh3 = hashlib.sha256(), xxhash.xxh3_128()
     path = entry.path or ""
-    return feed(store.tree, path, pace, sha256.update, xxh3.update) and holdings.correct(
-        entry.key, path, xxh3.hexdigest(), sha256.hexdigest()
-    )
+    if not feed(store.tree, path, pace, sha256.update, xxh3.update):
+        return False
+    found, other = sha256.hexdigest(), xxh3.hexdigest()
+    if found != entry.sha256:
+        if other != entry.xxh3_128:
+            return False
+        with translated(store.tree.name(sums.sums_path(top_folder(path)))):
+            if (path, found) not in sums.lines_of(store.tree, top_folder(path)):
+                return False
+    holdings.correct(entry.key, path, other, found)
+    return True
 
 
 def _still(

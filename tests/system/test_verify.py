@@ -17,6 +17,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+import xxhash
 
 from tests.mirrored import Mirror, entry, faults, mirrored, photo_requests
 from tests.oracle import check_settled
@@ -217,7 +218,7 @@ def test_what_the_manifest_does_not_know(mirror: Mirror, way: str) -> None:
 
 @pytest.mark.parametrize("column", ["sha256", "xxh3_128"])
 def test_a_row_that_lies_about_a_hash(mirror: Mirror, column: str) -> None:
-    """Where size and the other hash agree it is the row that is corrected, and nothing is fetched."""
+    """Where the file has the row's SHA-256, or that of SHA256SUMS, the row is corrected, and nothing is fetched."""
     row, sums = mirror.rows()[0], mirror.hashes()
     with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
         before = [*manifest.execute("SELECT path, xxh3_128 FROM files")]
@@ -231,6 +232,24 @@ def test_a_row_that_lies_about_a_hash(mirror: Mirror, column: str) -> None:
         assert [*manifest.execute("SELECT path, xxh3_128 FROM files")] == before
     assert photo_requests(mirror.service) == asked
     assert {one.path: one.sha256 for one in mirror.rows()} == sums
+    check_settled(mirror.folder)
+
+
+@pytest.mark.parametrize("record", ["whole", "lost"])
+def test_a_file_that_has_only_the_other_hash(mirror: Mirror, record: str) -> None:
+    """XXH3 is forged in no time: what has it, but no SHA-256 that was recorded, is fetched."""
+    row, before = mirror.rows()[0], mirror.hashes()
+    flip(mirror.folder / row.path, random.Random(1))
+    forged = xxhash.xxh3_128_hexdigest((mirror.folder / row.path).read_bytes())
+    with closing(sqlite3.connect(mirror.folder / ".ninepic-mirror/manifest.sqlite3")) as manifest:
+        manifest.execute("UPDATE files SET xxh3_128 = ? WHERE path = ?", [forged, row.path])
+        manifest.commit()
+    if record == "lost":
+        (mirror.folder / row.path.partition("/")[0] / "SHA256SUMS").unlink()
+    done = mirror.repair()
+    assert (done.code, entry(done)["fetched"]) == (0, 1)
+    assert mirror.hashes() == before
+    assert {one.path: one.sha256 for one in mirror.rows()} == before
     check_settled(mirror.folder)
 
 
