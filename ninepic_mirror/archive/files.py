@@ -42,6 +42,39 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def open_regular(
+    path: Path | str, flags: int = os.O_RDONLY, *, above: int | None = None
+) -> tuple[int, int]:
+    """Open a regular file, and nothing else: a link is not followed, and a named pipe does not hold us up.
+
+    Args:
+        path: Where it is due.
+        flags: As for open(2).
+        above: The descriptor of the folder that `path` is relative to.
+
+    Returns:
+        The descriptor, which the caller gives back, and the file's size.
+
+    Raises:
+        OSError: As the system says; ELOOP for a link, EINVAL for what is no regular file.
+    """
+    # O_NONBLOCK: opening a named pipe would wait for somebody to write into it
+    extra = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags | extra, FILE_MODE, dir_fd=above)
+    try:
+        return descriptor, _size_of_file(descriptor, path)
+    except OSError:
+        release(descriptor)
+        raise
+
+
+def _size_of_file(descriptor: int, path: Path | str) -> int:
+    seen = os.fstat(descriptor)
+    if not stat.S_ISREG(seen.st_mode):
+        raise OSError(errno.EINVAL, NO_FILE, str(path))
+    return seen.st_size
+
+
 def release(descriptor: int) -> None:
     """Give back a descriptor of a folder, a lock or a file that was synced or only read.
 
@@ -220,20 +253,7 @@ class Tree:
         """As `opened`, but it is the caller who gives the descriptor back; return it, and the file's size."""
         parent, name = split(path)
         with self.folder(parent) as above:
-            # O_NONBLOCK: a named pipe put in a photo's place must not hang us
-            extra = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            descriptor = os.open(name, flags | extra, FILE_MODE, dir_fd=above)
-        try:
-            return descriptor, self._size_of_file(descriptor, path)
-        except OSError:
-            release(descriptor)
-            raise
-
-    def _size_of_file(self, descriptor: int, path: str) -> int:
-        seen = os.fstat(descriptor)
-        if not stat.S_ISREG(seen.st_mode):
-            raise OSError(errno.EINVAL, NO_FILE, self.name(path))
-        return seen.st_size
+            return open_regular(name, flags, above=above)
 
     def stat(self, path: str) -> Found | None:
         """Look at an entry without following a link; None when nothing is there. Raises OSError."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.faults import translated
-from ninepic_mirror.archive.files import FILE_MODE, release
+from ninepic_mirror.archive.files import open_regular, release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,16 +36,14 @@ class Lock:
         last_pass: The number of the last pass that held the lock, once it is held; 0: none.
 
     Raises:
-        StorageError: It cannot be opened.
+        StorageError: It cannot be opened, or what stands there is no file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.last_pass = 0
         with translated(str(path)):
-            self._descriptor = os.open(
-                path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE
-            )
+            self._descriptor, _ = open_regular(path, os.O_RDWR | os.O_CREAT)
 
     def try_lock(self) -> bool:
         """Take the lock if it is free, and write who holds it; never waits.

@@ -13,13 +13,14 @@ import json
 import os
 import re
 import sqlite3
+import stat
 import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from ninepic_mirror.archive.faults import storage_error, translated
-from ninepic_mirror.archive.files import release
+from ninepic_mirror.archive.files import open_regular, release
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.errors import StorageError
 
@@ -43,6 +44,13 @@ _STEPS: Final = (
     100_000  # of SQLite's machine between two questions whether to go on: some milliseconds
 )
 
+LOGS: Final = (
+    "-journal",
+    "-wal",
+    "-shm",
+)  # what SQLite keeps beside a file, by the ends of their names
+_KINDS: Final = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link"}
+_REBUILT: Final = ": it rebuilds the manifest from the files"
 _REBUILD: Final = "run sync again: it sets the file aside and adopts what is on disk"
 
 Value = str | int | float | None
@@ -158,6 +166,7 @@ class Manifest:
     def _back_up(self, version: int) -> None:
         """Keep a copy of the file as it was, for a downgrade (RELIABILITY L15)."""
         place = Path(f"{self.path}.version-{version}")
+        refuse_other(place)
         with _translated(place), closing(sqlite3.connect(place)) as target:
             self._connection.backup(target)
 
@@ -284,20 +293,26 @@ def set_aside(path: Path) -> Path:
 
 
 def refuse_other(path: Path) -> None:
-    """Refuse what stands in a manifest's place and is no file: nothing is read from it, and it keeps a new one out.
+    """Refuse what stands in a manifest's place, or in that of its logs, and is no file: SQLite follows links and waits for pipes.
+
+    Nothing is read from it, and it keeps a new one out.
 
     Raises:
         StorageError: Such a thing stands there.
     """
-    with translated(str(path)):
-        if path.is_file() or not path.exists():
-            return
-        what = "a folder" if path.is_dir() else "a named pipe, a socket or a device"
-    raise StorageError(
-        str(path),
-        f"{what} stands where the manifest is due",
-        "move it away, then run sync again: it rebuilds the manifest from the files",
-    )
+    for suffix in ("", *LOGS):
+        place = Path(f"{path}{suffix}")
+        with translated(str(place)):
+            try:
+                mode = place.lstat().st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        if stat.S_ISREG(mode):
+            continue
+        what = _KINDS.get(stat.S_IFMT(mode), "a named pipe, a socket or a device")
+        due, end = ("a log of the manifest", "") if suffix else ("the manifest", _REBUILT)
+        cure = f"move it away, then run sync again{end}"
+        raise StorageError(str(place), f"{what} stands where {due} is due", cure)
 
 
 @contextmanager
@@ -316,8 +331,9 @@ def reading(path: Path, lock: Path) -> Iterator[tuple[Manifest, bool]]:
         The manifest, and whether a log that is not empty was left unread.
 
     Raises:
-        StorageError: It cannot be read.
+        StorageError: It cannot be read, or what stands there is no file.
     """
+    refuse_other(path)
     manifest = _beside_a_pass(path)
     if manifest is not None:
         with manifest:
@@ -367,7 +383,7 @@ def _to_read(path: Path, how: str) -> Manifest:
 def _shared(path: Path, lock: Path) -> Iterator[None]:
     """Keep passes off for the length of the block; several readers may."""
     with translated(str(lock)):
-        held = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+        held, _ = open_regular(lock)
     try:
         try:
             fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -433,8 +449,12 @@ def _makes_no_sense(path: Path, error: sqlite3.DatabaseError) -> bool:
 
 def _is_of_another_format(path: Path) -> bool:
     """Whether the file says that only a newer SQLite may write to it (fileformat2.html §1.3.3); there is no such one."""
-    with translated(str(path)), path.open("rb") as file:
-        return file.read(20)[18:19] > b"\x02"
+    with translated(str(path)):
+        descriptor, _ = open_regular(path)
+        try:
+            return os.pread(descriptor, 1, 18) > b"\x02"
+        finally:
+            release(descriptor)
 
 
 def _code(error: BaseException | None) -> str:

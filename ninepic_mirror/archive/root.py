@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from ninepic_mirror.archive.faults import translated
-from ninepic_mirror.archive.files import Tree, release
+from ninepic_mirror.archive.files import Tree, open_regular, release
 from ninepic_mirror.archive.manifest import NAME
 from ninepic_mirror.archive.placement import event_folder, is_folder_of
 from ninepic_mirror.errors import RootBusyError, StorageError, UsageError
@@ -184,7 +184,7 @@ class Root:
     def _locked(self) -> int:
         """Return the marker's descriptor, locked; -1 where another process has the lock, or put a new marker there."""
         marker = self.path / MARKER
-        descriptor = os.open(marker, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor, _ = open_regular(marker, os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), marker.stat()):
@@ -208,7 +208,9 @@ class Root:
     def _content(self) -> dict[str, object]:
         """Return what the marker says; nothing where that cannot be read."""
         try:
-            found: object = json.loads((self.path / MARKER).read_bytes()[:_MARKER_LIMIT])
+            descriptor, _ = open_regular(self.path / MARKER)
+            with os.fdopen(descriptor, "rb") as file:
+                found: object = json.loads(file.read(_MARKER_LIMIT))
         except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from ninepic_mirror.archive.faults import ABSENT
+from ninepic_mirror.archive.files import open_regular
 from ninepic_mirror.archive.placement import Layout, safe_name
 from ninepic_mirror.model import VARIANTS
 
@@ -58,8 +61,12 @@ def whole(name: str) -> re.Pattern[str]:
 
 
 def holds(path: Path, ids: Sequence[str]) -> bool:
-    """Whether there is a file that holds one of these ids. Its size does not matter for memory. Raises OSError."""
-    if not path.is_file():
+    """Whether there is a file that holds one of these ids; a link is none. Its size does not matter for memory. Raises OSError."""
+    try:
+        descriptor, _ = open_regular(path)
+    except OSError as error:
+        if error.errno not in ABSENT:
+            raise
         return False
     written = {form for one in ids for form in (one, json.dumps(one)[1:-1])}
     # SQLite keeps a long text in several pages, of which one holds at least one piece as a whole.
@@ -71,7 +78,7 @@ def holds(path: Path, ids: Sequence[str]) -> bool:
         if len(piece) == _PIECE or piece == data
     }
     kept = b""
-    with path.open("rb") as file:
+    with os.fdopen(descriptor, "rb") as file:
         while sought and (chunk := file.read(_CHUNK)):
             data = kept + chunk
             if any(one in data for one in sought):

@@ -325,11 +325,14 @@ class Inspection(Struct):
 
     def _is_older(self, manifest: Manifest) -> bool:
         """Say whether the manifest is an older copy: passes were made that it does not know."""
+        noted = 0  # nothing is known of earlier passes
         try:
-            with (self.tree.root / lock.PATH).open("rb") as file:
-                noted = lock.noted(file.fileno())  # before the manifest, which is ahead of it
-        except OSError:
-            noted = 0  # nothing is known of earlier passes
+            with self.tree.opened(lock.PATH) as descriptor:
+                noted = lock.noted(descriptor)  # before the manifest, which is ahead of it
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self._close(lock.PATH, error)
         known = manifest.count("SELECT max(id) FROM passes")
         return noted > known or manifest.meta(lock.RESTORED) is True
 

@@ -720,3 +720,23 @@ def test_something_else_in_the_place_of_the_manifest(mirror: Mirror, what: str) 
     place.rename(mirror.folder.parent.parent / "elsewhere")
     done = mirror.commands.run("verify", "--repair", *flags, "456", "--root", "m", "--json")
     assert (done.code, entry(done)["rebuilt"], entry(done)["fetched"]) == (0, True, 0)
+
+
+@pytest.mark.parametrize("what", ["pipe", "link"])
+def test_something_else_in_the_place_of_the_lock(mirror: Mirror, what: str) -> None:
+    """Nobody waits for it for ever, nor follows it: the files are verified, and it is told with its cure."""
+    place = mirror.folder / ".ninepic-mirror/lock"
+    place.unlink()
+    if what == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(mirror.folder / "canary")
+    for words in (("verify", "456"), ("forget", "any", "--event", "456", "--yes")):
+        done = mirror.commands.run(*words, "--root", "m")
+        assert (words[0], done.code) == (words[0], 6)
+        assert (
+            f"lock: {'is no regular file' if what == 'pipe' else 'a symbolic link stands'}"
+            in done.err
+        )
+        assert "move it away" in done.err or "remove the link" in done.err
+    assert not (mirror.folder / "canary").exists()

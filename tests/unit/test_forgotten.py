@@ -103,6 +103,18 @@ def counted_rows(shelf: Shelf) -> dict[object, object]:
     return dict(shelf.manifest.rows("SELECT state, count(*) FROM files GROUP BY state"))  # type: ignore[arg-type]  # pairs
 
 
+def test_a_link_in_the_place_of_an_older_manifest_is_not_followed(shelf: Shelf) -> None:
+    """What it leads to is somebody else's: it is neither read nor told as a copy that was removed."""
+    shelf.have(window(SIX), NAME)
+    (shelf.folder.parent / "canary").write_text(NAME)
+    link = shelf.folder / ".ninepic-mirror/manifest.sqlite3.bak"
+    link.symlink_to(shelf.folder.parent / "canary")
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    assert forget.finish([NAME]).copies == []
+    assert link.is_symlink()
+
+
 def test_every_trace_goes(shelf: Shelf) -> None:
     """Places, parts, trash, sums, older manifests, reports, rows; a photo with a longer name keeps everything."""
     fill(shelf)

@@ -68,6 +68,16 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "canary").read_text() == "canary"
 
 
+@pytest.mark.parametrize("what", ["pipe", "folder"])
+def test_what_is_no_file_is_to_be_moved_away(tmp_path: Path, what: str) -> None:
+    """Nothing is written into what is no file, and it does not hold us up."""
+    path = tmp_path / "lock"
+    os.mkfifo(path) if what == "pipe" else path.mkdir()
+    with pytest.raises(StorageError, match=r"is no regular file|a folder stands") as caught:
+        Lock(path)
+    assert "move it away" in caught.value.cure
+
+
 def test_a_file_system_without_locks_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,7 +29,6 @@ from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from ninepic_mirror.archive.manifest import Value
 
@@ -123,17 +123,66 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 # --- damage -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["a folder", "a named pipe"])
+def plant(what: str, place: Path) -> None:
+    """Put something that is no file in a file's place."""
+    if what == "a folder":
+        place.mkdir()
+    elif what == "a named pipe":
+        os.mkfifo(place)
+    else:
+        place.with_name("canary").write_text("canary")
+        place.symlink_to("canary")
+
+
+@pytest.mark.parametrize("what", ["a folder", "a named pipe", "a symbolic link"])
 def test_what_is_no_file_is_to_be_moved_away(path: Path, what: str) -> None:
     """It is left as it is, and told apart from a manifest that is lost."""
-    if what == "a folder":
-        path.mkdir()
-    else:
-        os.mkfifo(path)
-    with pytest.raises(StorageError, match=f"{what}.* stands where the manifest is due") as caught:
+    plant(what, path)
+    for opening in (Manifest.open, lambda path: reading(path, path.with_name("lock")).__enter__()):
+        with pytest.raises(StorageError, match=f"{what}.* stands where the manifest is due") as got:
+            opening(path)
+        assert "move it away" in got.value.cure
+        assert "rebuilds" in got.value.cure
+    assert {one.name for one in path.parent.iterdir()} <= {path.name, "canary"}
+
+
+@pytest.mark.parametrize("what", ["a folder", "a named pipe", "a symbolic link"])
+@pytest.mark.parametrize("suffix", ["-journal", "-wal", "-shm"])
+def test_a_log_that_is_no_file_is_to_be_moved_away(path: Path, what: str, suffix: str) -> None:
+    """SQLite would wait for a pipe for ever, and write its log wherever a link leads."""
+    Manifest.open(path).close()
+    before = path.read_bytes()
+    plant(what, Path(f"{path}{suffix}"))
+    with pytest.raises(StorageError, match=f"{what}.* stands where a log of the man") as caught:
         Manifest.open(path)
-    assert "move it away" in caught.value.cure
-    assert not path.is_file()
+    assert caught.value.path == f"{path}{suffix}"
+    assert path.read_bytes() == before
+
+
+def test_a_backup_is_not_written_through_a_link(path: Path) -> None:
+    """What stands where the copy of an older manifest is due stays as it is, and the manifest is not brought forward."""
+    Manifest.open(path, migrations=MIGRATIONS[:1]).close()
+    place = Path(f"{path}.version-1")
+    plant("a symbolic link", place)
+    with pytest.raises(StorageError, match="a symbolic link stands") as caught:
+        Manifest.open(path)
+    assert caught.value.path == str(place)
+    assert place.read_text() == "canary"
+
+
+@pytest.mark.parametrize("what", ["a folder", "a named pipe", "a symbolic link"])
+def test_no_reader_waits_for_what_stands_in_the_place_of_the_lock(
+    path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without permission to write a manifest is read under the lock, which must be a file."""
+    Manifest.open(path).close()
+    plant(what, path.with_name("lock"))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with (
+        pytest.raises(StorageError, match=r"is no regular file|a symbolic link stands"),
+        reading(path, path.with_name("lock")),
+    ):
+        pytest.fail("it was read")
 
 
 def filled(path: Path) -> None:

@@ -289,6 +289,20 @@ def test_parents_on_other_file_systems_are_not_synced(tmp_path: Path) -> None:
 # --- what the pacers learned ------------------------------------------------------------------------------------
 
 
+def test_a_marker_that_is_no_file_says_nothing(root: Root, tmp_path: Path) -> None:
+    """Nobody waits for a pipe, nor reads what a link leads to; a daemon does not take it for its own."""
+    marker = root.path / MARKER
+    marker.rename(tmp_path / "aside")
+    os.mkfifo(marker)
+    assert root.learned() == {}
+    with pytest.raises(StorageError, match="is no regular file"):
+        root.hold()
+    marker.unlink()
+    (tmp_path / "canary").write_text('{"pacers": {"api": 1}}')
+    marker.symlink_to(tmp_path / "canary")
+    assert root.learned() == {}
+
+
 def test_what_was_learned_is_remembered(root: Root) -> None:
     """The marker carries what the pacers knew; a damaged one is as good as new."""
     assert root.learned() == {}
