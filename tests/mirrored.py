@@ -36,6 +36,7 @@ class Entry(TypedDict):
     damaged: list[Damaged]
     older: bool
     unknown: int
+    unwanted: dict[str, int]
     adopted: int
     rebuilt: bool
     fetched: int

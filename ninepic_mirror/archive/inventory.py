@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.files import Kind, Tree
     from ninepic_mirror.archive.manifest import Manifest, Value
     from ninepic_mirror.archive.verify import Key
+    from ninepic_mirror.model import Variant
 
 CHUNK: Final = 500  # names a query
 _LIST: Final = 2000  # rows a query
@@ -144,6 +145,18 @@ def again(manifest: Manifest, key: Key, *, found: bool = False) -> Entry | None:
         [*key, *wanted],
     )
     return _entry(rows[0]) if rows else None
+
+
+def unwanted(manifest: Manifest) -> dict[Variant, int]:
+    """Return how many files were lost of each variant that is not wanted, or not any more: nobody misses them."""
+    wanted = _wanted(manifest)
+    found = manifest.rows(
+        "SELECT variant, count(*) FROM files JOIN photos USING (image_id)"
+        f" WHERE {_LOST} AND variant NOT IN ({_marks(wanted)}) GROUP BY variant",
+        wanted,
+    )
+    lost = {str(variant): int(number or 0) for variant, number in found}
+    return {variant: lost[variant] for variant in VARIANTS if variant in lost}
 
 
 def record(manifest: Manifest, entries: Iterable[Entry], stamp: int) -> None:

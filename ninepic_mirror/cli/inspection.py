@@ -322,6 +322,7 @@ class Inspection(Struct):
         verdict.records = await self._still_wrong()
         verdict.older = await self._ask(self._is_older)
         verdict.unknown = await self._unknown()
+        verdict.unwanted = await self._ask(inventory.unwanted)
 
     def _is_older(self, manifest: Manifest) -> bool:
         """Say whether the manifest is an older copy: passes were made that it does not know."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ninepic_mirror.archive.verify import Damage, Entry, Fault, Key
     from ninepic_mirror.errors import StorageError
+    from ninepic_mirror.model import Variant
 
 _WORDS: Final = {
     "missing": "missing",
@@ -56,6 +57,7 @@ class Verdict(Struct):
         older: The manifest is an older copy than the files.
         unknown: How many of the strays are this mirror's own, which its manifest does not know.
         named: How many of the strays SHA256SUMS names.
+        unwanted: How many files were lost of variants that are not wanted, which is no damage.
         adopted: Files that a repair has taken in.
         tried: A repair has asked for what is damaged.
         notes: What else is worth telling of files that are as they were.
@@ -84,6 +86,7 @@ class Verdict(Struct):
     older: bool = False
     unknown: int = 0
     named: int = 0
+    unwanted: dict[Variant, int] = field(default_factory=dict)
     adopted: int = 0
     tried: bool = False
     errors: list[StorageError] = field(default_factory=list)
@@ -105,6 +108,7 @@ class Verdict(Struct):
         self.damages, self.strays, self.notes = [], [], []
         self.errors, self.closed, self.unrecorded, self.records = [], [], 0, []
         self.older, self.unknown, self.named, self.adopted = False, 0, 0, 0
+        self.unwanted = {}
 
     @property
     def is_behind(self) -> bool:
@@ -164,6 +168,7 @@ class Verdict(Struct):
             "damaged": damaged,
             "older": self.older,
             "unknown": self.unknown,
+            "unwanted": self.unwanted,
             "adopted": self.adopted,
             "rebuilt": self.rebuilt,
             "fetched": self.fetched,
@@ -200,6 +205,8 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
         yield from _bounded([f"  {plain(str(one))}" for one in verdict.errors], everything)
     yield from _damages(verdict, title, everything)
     yield from _strays(verdict, everything)
+    for variant, number in verdict.unwanted.items():
+        yield f"  {count(number, variant)} lost, which is not wanted (sync --variant {variant} has it again)"
     notes = [f"  {plain(str(entry.path))}: {plain(text)}" for entry, text in verdict.notes]
     yield from _bounded(notes, everything)
     yield from _work(verdict)

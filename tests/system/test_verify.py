@@ -122,6 +122,25 @@ def test_a_variant_that_is_not_configured_is_repaired_too(commands: Commands, se
     assert mirror.commands.run("status", "--root", "m").code == 0
 
 
+def test_what_is_lost_of_a_variant_that_is_not_wanted(mirror: Mirror) -> None:
+    """A pass knows that it is not there, and that nobody wants it: it is no damage then, but told, with the way back."""
+    (mirror.commands.folder / "ninepic-mirror.toml").write_text(
+        '[api]\norg_id = 903\n[mirror]\nroot = "m"\nvariants = ["thumbnail"]\n'
+    )
+    large = next(row for row in mirror.rows() if row.variant == "large")
+    (mirror.folder / large.path).unlink()
+    assert faults(mirror.verify()) == {large.path: "missing"}
+    sync = ("sync", 456, *mirror.service.flags)
+    assert mirror.commands.run(*sync).code == 0
+    done = mirror.verify()
+    assert (done.code, entry(done)["unwanted"], faults(done)) == (0, {"large": 1}, {})
+    text = mirror.commands.run("verify", 456, *mirror.service.flags).out
+    assert "1 large lost, which is not wanted" in text
+    assert mirror.commands.run(*sync, "--variant", "large").code == 0
+    assert entry(mirror.verify())["unwanted"] == {}
+    check_settled(mirror.folder)
+
+
 def test_a_variant_that_was_never_mirrored_is_not_fetched(
     commands: Commands, service: Service
 ) -> None:

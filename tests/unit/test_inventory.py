@@ -65,15 +65,18 @@ def test_longest_ago_first(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, chunk:
 
 
 def test_what_is_lost_of_a_variant_that_is_not_wanted(shelf: Shelf) -> None:
-    """Nobody misses it; nor what left the event, nor what was never had."""
+    """It is counted, but nobody misses it; nor what left the event, nor what was never had."""
+    assert inventory.unwanted(shelf.manifest) == {}
     shelf.holdings.lost("2026-01-19/06/large", [("a", "large"), ("a", "thumbnail")])
     shelf.manifest.set_meta({"wanted": ["large"]})
     lost = [one for one in listed(shelf.manifest, 10) if one.state == "pending"]
     assert [one.key for one in lost] == [("a", "large")]
+    assert inventory.unwanted(shelf.manifest) == {"thumbnail": 1}
     assert inventory.again(shelf.manifest, ("a", "thumbnail")) is None
     assert inventory.again(shelf.manifest, ("a", "large")) == lost[0]
     shelf.manifest.change("UPDATE photos SET gone_since = 1 WHERE image_id = 'a'")
     assert inventory.again(shelf.manifest, ("a", "large")) is None
+    assert inventory.unwanted(shelf.manifest) == {}
 
 
 def test_what_left_is_read_like_any_other(shelf: Shelf) -> None:

@@ -104,6 +104,8 @@ def test_what_the_manifest_does_not_know() -> None:
     named = text(Verdict(456, strays=["a.jpg", "b.jpg"], named=1))
     assert "SHA256SUMS names 1 file of these: mirrored once" in named
     assert "2 files taken in" in text(Verdict(456, adopted=2))
+    lost = text(Verdict(456, unwanted={"original": 2}))
+    assert "2 originals lost, which is not wanted (sync --variant original has it again)" in lost
     assert "3 files moved" in text(Verdict(456, moved=3))
 
 
