@@ -9,7 +9,8 @@ The order, so that a crash anywhere is finished by the next pass (`Oblivion.fini
     1. the hash goes to the file, durably: from here on the photo cannot come back
     2. one transaction: the rows get the pseudonym, so that none is `present`; the hash goes into the table, and what
        is to be removed is written down (`meta`, `leaving`)
-    3. its files go: final places, parts, the trash, second names; their folders are synced
+    3. its files go: final places, parts, whatever a killed run left in `partial/`, the trash, second names; their
+       folders are synced
     4. copies of older manifests that name it go
     5. what was written down is deleted; VACUUM and an empty log: nothing of the id is left in free pages. Where that
        cannot be had now, `erased` stays 0, and the next pass tries again; deleted rows were overwritten all the same
@@ -36,7 +37,7 @@ from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.manifest import NAME, now
 from ninepic_mirror.archive.moves import touch
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
-from ninepic_mirror.archive.partial import place
+from ninepic_mirror.archive.partial import note_of, place, sweep
 from ninepic_mirror.archive.placement import Layout, safe_name
 from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.traces import holds, names_of, whole
@@ -188,6 +189,7 @@ class Gone(Struct):
         bytes: What they held; second names of one file count once.
         copies: Copies of older manifests that were taken away.
         twins: Other files with equal bytes, which stay.
+        other_names: Hard links to what was removed that are none of ours, wherever they are: the bytes stand there still.
         packages: That hold one of the photos.
         unfinished: Why something of the id may be left in the manifest's free pages or its log, in words; None: nothing
             is. The next pass tries again.
@@ -198,6 +200,7 @@ class Gone(Struct):
     bytes: int = 0
     copies: list[str] = field(default_factory=list)
     twins: list[Twin] = field(default_factory=list)
+    other_names: int = 0
     packages: list[Package] = field(default_factory=list)
     unfinished: str | None = None
 
@@ -330,7 +333,7 @@ class Oblivion:
                 recorded |= {str(path) for path in row if path is not None}
             for variant in VARIANTS:
                 part = place(image_id, variant)
-                recorded |= {part, f"{part}.resume", f"{part}.resume.new"}
+                recorded |= {part, note_of(part)}
         yield from recorded
         names = names_of(ids, self._layouts)
         with translated(self._tree.name("")):
@@ -368,8 +371,9 @@ class Oblivion:
         return any(row[0] not in ids for row in rows)
 
     def _unlink(self, places: Iterable[str], gone: Gone) -> None:
-        seen: set[int] = set()
-        folders: set[str] = set()
+        left: dict[int, int] = {}  # by inode, how many names a file has still
+        folders = {PARTIAL}
+        sweep(self._tree)  # what a killed run left there may be the photo under any name
         with translated(self._tree.name("")):
             for path in places:
                 there = self._tree.stat(path)
@@ -378,8 +382,13 @@ class Oblivion:
                 self._tree.remove(path)
                 folders.add(split(path)[0])
                 gone.files += 1
-                gone.bytes += 0 if there.inode in seen else there.size
-                seen.add(there.inode)
+                gone.bytes += 0 if there.inode in left else there.size
+                left[there.inode] = there.links - 1
+            inodes = [found.inode for one in gone.twins if (found := self._tree.stat(one.path))]
+            # FUSE may count no names at all
+            gone.other_names = sum(
+                max(0, count - inodes.count(inode)) for inode, count in left.items()
+            )
             for folder in sorted(folders):
                 self._tree.sync_folder(folder)
                 if folder != PARTIAL:

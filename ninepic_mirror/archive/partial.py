@@ -1,4 +1,9 @@
-"""A file under way: written below `partial/`, hashed and checked in the same pass over its bytes."""
+"""A file under way: written below `partial/`, hashed and checked in the same pass over its bytes.
+
+Of what a killed run leaves there only two names mean anything later, `place` and its `note_of`. Whatever else anybody
+writes there on the way to its place (a second name that is renamed over a file, a copy, a list) is told by not being
+one of these, and `sweep` removes it.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
 
 FOLDER: Final = ".ninepic-mirror/partial"
 RESUMABLE: Final = 64 * 1024  # bytes from which a file is continued, not begun anew (DESIGN §7)
+_NOTE: Final = ".resume"
 _CHUNK: Final = 1 << 20
 _NOTE_LIMIT: Final = 4096
 _MARKED: Final = 8 << 20  # bytes that a kill -9 or a power cut may cost of one file under way
@@ -109,7 +115,7 @@ class Partial:
 
     def __init__(self, tree: Tree, image_id: str, variant: Variant) -> None:
         self.path = place(image_id, variant)
-        self._note = f"{self.path}.resume"
+        self._note = note_of(self.path)
         self._tree, self._variant = tree, variant
         self._hashes = Hashes(variant)
         self._marked = 0  # bytes that a note vouches for
@@ -250,18 +256,18 @@ def sweep(tree: Tree, wanted: Iterable[tuple[str, Variant]] | None = None) -> se
         found = dict(tree.entries(FOLDER))
         files = {name for name, kind in found.items() if kind == "file"}
         for name, kind in found.items():
-            stem = name.removesuffix(".resume")
+            stem = name.removesuffix(_NOTE)
             if kind == "folder":  # not ours, and it would stand in a photo's way
                 tree.remove_folder(f"{FOLDER}/{name}")
-            elif not {stem, f"{stem}.resume"} <= files:
+            elif not {stem, note_of(stem)} <= files:
                 tree.remove(f"{FOLDER}/{name}")
-        notes = {name.removesuffix(".resume") for name in files if name.endswith(".resume")}
+        notes = {name.removesuffix(_NOTE) for name in files if name.endswith(_NOTE)}
         kept = {f"{FOLDER}/{name}" for name in notes & files}
         if kept and wanted is not None:
             useful = {path for one in wanted if (path := place(*one)) in kept}
             for path in kept - useful:
                 tree.remove(path)
-                tree.remove(f"{path}.resume")
+                tree.remove(note_of(path))
             kept = useful
         return kept
 
@@ -269,3 +275,8 @@ def sweep(tree: Tree, wanted: Iterable[tuple[str, Variant]] | None = None) -> se
 def place(image_id: str, variant: Variant) -> str:
     """Return where a file under way stands, relative to the event folder."""
     return f"{FOLDER}/{variant}-{safe_name(image_id)}"
+
+
+def note_of(path: str) -> str:
+    """Return where the note stands that lets a file under way be continued."""
+    return path + _NOTE

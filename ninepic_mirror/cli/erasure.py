@@ -278,6 +278,11 @@ class Erasure(Struct):
             yield f"  the same bytes stand in {plain(twin.path)}, {whose}"
         if len(gone.twins) > SHOWN:
             yield f"  … and in {len(gone.twins) - SHOWN:,} more files; --json names them"
+        if gone.other_names:
+            yield (
+                f"  what was removed has {count(gone.other_names, 'other name')} still, not this mirror's and not removed:"
+                " hard links on the same file system, as cp -l or deliver --link make them"
+            )
         for package in gone.packages:
             yield (
                 f"  the package {plain(package.bag_id)}, made {when(package.made_at)} at {plain(package.destination)},"
@@ -357,6 +362,7 @@ def _entry(holder: Holder, gone: Gone, error: str | None = None) -> dict[str, ob
         "unfinished": gone.unfinished,
         "manifest_copies": gone.copies,
         "same_bytes": [structs.asdict(one) for one in gone.twins],
+        "other_names": gone.other_names,
         "packages": [structs.asdict(one) for one in gone.packages],
         "error": error,
     }

@@ -39,6 +39,7 @@ class Erased(TypedDict):
     erased: bool
     manifest_copies: list[str]
     same_bytes: list[dict[str, str]]
+    other_names: int
     packages: list[dict[str, str]]
     error: str | None
 
@@ -170,6 +171,23 @@ def test_hard_links_of_other_photos_stay(commands: Commands, serve: Serve) -> No
     assert other.is_file()
     assert not one.exists()
     assert commands.run("verify", "--root", "m").code == 0
+
+
+def test_a_hard_link_of_somebody_else(commands: Commands, service: Service) -> None:
+    """It is none of ours and stays, but it is told: the bytes stand there still. What a kill left of the photo goes."""
+    sync(commands, service)
+    name = victim(commands)
+    large = next(folder_of(commands).rglob(f"large/{name}.jpg"))
+    left = folder_of(commands) / f".ninepic-mirror/partial/large-{name}.twin"
+    left.hardlink_to(large)
+    thumbnail = next(folder_of(commands).rglob(f"thumbnail/{name}.jpg"))
+    (commands.folder / "mine.jpg").hardlink_to(large)
+    (commands.folder / "small.jpg").hardlink_to(thumbnail)
+    said = commands.run("forget", name, "--yes", "--root", "m")
+    assert said.code == 0
+    assert "has 2 other names still" in said.out
+    assert not left.exists()
+    assert erased(forget(commands, name, "--event", 456))["other_names"] == 0
 
 
 def test_an_unknown_id(commands: Commands, service: Service) -> None:

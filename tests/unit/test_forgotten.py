@@ -227,6 +227,37 @@ def test_equal_bytes_of_another_photo_stay(shelf: Shelf) -> None:
     assert counted_rows(shelf) == {"forgotten": 2, "present": 2}
 
 
+def test_nothing_of_it_is_left_in_partial(shelf: Shelf) -> None:
+    """A kill leaves a second name there between link and rename, and a repair a copy: they go, and are no other names."""
+    shelf.have(window(SIX), NAME, "other")
+    partial = shelf.folder / ".ninepic-mirror/partial"
+    large = next(shelf.folder.rglob(f"large/{NAME}.jpg"))
+    for name in (f"large-{NAME}.twin", "copy"):
+        (partial / name).hardlink_to(large)
+    (partial / f"large-{NAME}.resume.new").write_bytes(b"x")
+    kept = [partial / "large-other", partial / "large-other.resume"]
+    for one in kept:
+        one.write_bytes(b"x")
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    gone = forget.finish([NAME])
+    assert sorted(partial.iterdir()) == kept
+    assert (gone.files, gone.other_names) == (2, 0)
+
+
+def test_names_of_somebody_else_are_counted(shelf: Shelf, tmp_path: Path) -> None:
+    """A hard link that nobody of us made keeps the bytes: each such name is told, those of other photos apart."""
+    shelf.have(window(SIX), NAME, "other", body=jpeg("equal"))
+    large = next(shelf.folder.rglob(f"large/{NAME}.jpg"))
+    (tmp_path / "mine.jpg").hardlink_to(large)
+    large.with_name("best.jpg").hardlink_to(large)
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    gone = forget.finish([NAME])
+    assert (gone.files, len(gone.twins), gone.other_names) == (2, 2, 2)
+    assert (tmp_path / "mine.jpg").read_bytes() == jpeg("equal")
+
+
 def test_equal_bytes_out_of_sight(shelf: Shelf) -> None:
     """A photo that is gone may have them, and the trash, under whatever name: they stay, and are told."""
     shelf.have(window(SIX), NAME, "left", body=jpeg("equal"))
