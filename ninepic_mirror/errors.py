@@ -230,11 +230,13 @@ class DamagedError(StopEventError):
         event_id: The event.
         path: Relative to its folder.
         text: What is wrong with it.
+        repair: The command that has it again, as whoever started this one would type it; empty: it is not known.
     """
 
     event_id: int
     path: str
     text: str
+    repair: str = ""
 
     def __str__(self) -> str:
         return f"{self.path} in the mirror of event {self.event_id} {self.text}"

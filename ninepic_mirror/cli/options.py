@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 import click
 from msgspec import Struct
 
+from ninepic_mirror.cli.console import command
 from ninepic_mirror.errors import ConfigError
 from ninepic_mirror.model import VARIANTS
 
@@ -133,6 +134,20 @@ def again(flags: dict[str, object], keys: Iterable[str]) -> list[str]:
             if one is not None:
                 words += [known[key].name] + ([] if one is True else [str(one)])
     return words
+
+
+def to_ask(console: Console, config: Config, flags: dict[str, object], *words: str) -> str:
+    """Return a command that asks the service, for people to type next.
+
+    Args:
+        console: For `--config`.
+        config: The settings of this run.
+        flags: Its flags, as click gives them.
+        words: The command, without them.
+    """
+    line = command(*words, *again(flags, API | PLACE), console=console)
+    # nothing names it, and a command that fails is worse than none
+    return line if config.api.org_id else f"{line} --org NUMBER, with your organisation's number"
 
 
 def read_config(

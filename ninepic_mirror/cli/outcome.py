@@ -107,7 +107,8 @@ def cure_of(error: Exception) -> str:
     if isinstance(error, KeyRefusedError):
         return _key_cure(error)
     if isinstance(error, DamagedError):
-        return f"`ninepic-mirror verify {error.event_id} --repair` fetches it again; then run this again, it goes on where it stopped"
+        repair = error.repair or f"ninepic-mirror verify {error.event_id} --repair"
+        return f"fetch it again: {repair}; then run this again, it goes on where it stopped"
     if isinstance(error, UnreachableError):
         return _origin_cure(error)
     return next((cure for kind, cure in _CURES if isinstance(error, kind)), "")

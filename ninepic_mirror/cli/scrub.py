@@ -26,7 +26,7 @@ from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.erasure import erase
 from ninepic_mirror.cli.inspection import Inspection, locked
-from ninepic_mirror.cli.options import PLACE, again
+from ninepic_mirror.cli.options import PLACE, again, to_ask
 from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
 from ninepic_mirror.cli.summary import count
 from ninepic_mirror.cli.verdict import Verdict, describe
@@ -168,15 +168,18 @@ class Scrub(Struct):
         self.codes.append(Code.DAMAGED if verdict.is_damaged else Code.WHOLE)
         self.entries.append(verdict.as_json())
         if not self.asked.json and not (self.console.quiet and not verdict.is_damaged):
-            words = again(self.asked.flags, PLACE)
-            next_ = ("verify", str(event_id), *words)
+            words = ("verify", str(event_id), *again(self.asked.flags, PLACE), "--json")
             for line in describe(
                 verdict,
-                repair=command(*next_, "--repair", console=self.console),
-                everything=command(*next_, "--json", console=self.console),
+                repair=self._repairs(event_id),
+                everything=command(*words, console=self.console),
                 repairing=self.asked.key is not None,
             ):
                 self.console.print(line)
+
+    def _repairs(self, event_id: int) -> str:
+        words = ("verify", str(event_id), "--repair")
+        return to_ask(self.console, self.config, self.asked.flags, *words)
 
     async def _verify(self, event_id: int, verdict: Verdict) -> None:
         began = trio.current_time()
@@ -259,9 +262,9 @@ class Scrub(Struct):
             StorageError: Nothing is to be repaired.
         """
         if self.asked.key is None:
-            words = ("verify", str(event_id), *again(self.asked.flags, PLACE), "--repair")
-            cure = f"rebuild it from the files: {command(*words, console=self.console)}"
-            raise StorageError(str(path), fault, cure)
+            raise StorageError(
+                str(path), fault, f"rebuild it from the files: {self._repairs(event_id)}"
+            )
         folder = await trio.to_thread.run_sync(self._folder, event_id)
         if await trio.to_thread.run_sync(path.is_file):
             await self._set_aside(event_id, folder, path, fault)

@@ -24,7 +24,7 @@ from ninepic_mirror.cli import mirrors, packages
 from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.dispatch import Dispatch, planned
 from ninepic_mirror.cli.ledger import Ledger
-from ninepic_mirror.cli.options import API, PLACE, again
+from ninepic_mirror.cli.options import PLACE, again, to_ask
 from ninepic_mirror.cli.order import Stock, parts
 from ninepic_mirror.cli.outcome import Code, fail
 from ninepic_mirror.cli.summary import count, titled
@@ -33,6 +33,7 @@ from ninepic_mirror.delivery.selection import Lack
 from ninepic_mirror.delivery.source import Source
 from ninepic_mirror.delivery.tags import Facts
 from ninepic_mirror.errors import (
+    DamagedError,
     EventBusyError,
     FeatureOffError,
     MirrorError,
@@ -108,6 +109,8 @@ class Shipment(Struct):
                 code = Code.WHOLE  # the signal's own code is what counts
                 console.say("stopped; the same command goes on from here")
             except MirrorError as error:
+                if isinstance(error, DamagedError):
+                    error.repair = self._to_ask("verify", "--repair")
                 self.entry["error"] = str(error)
                 code = fail(console, error)
             finally:
@@ -299,6 +302,10 @@ class Shipment(Struct):
         self._list(lacking)
         return Code.NOT_WHOLE
 
+    def _to_ask(self, name: str, *words: str) -> str:
+        order = self.order
+        return to_ask(self.console, self.config, order.flags, name, str(order.event_id), *words)
+
     def _list(self, lacking: Sequence[Lack]) -> None:
         if not self.order.json:
             for line in packages.lacks(lacking):
@@ -307,13 +314,8 @@ class Shipment(Struct):
     def _sync(self, stock: Stock) -> str:
         """Return the command that brings what is missing; variants that nobody mirrored have to be named."""
         strange = not set(stock.variants) <= set(stock.wanted)
-        return command(
-            "sync",
-            str(self.order.event_id),
-            *again(self.order.flags, API | PLACE),
-            *(word for one in stock.variants if strange for word in ("--variant", one)),
-            console=self.console,
-        )
+        named = [word for one in stock.variants if strange for word in ("--variant", one)]
+        return self._to_ask("sync", *named)
 
     def _require_something(self, stock: Stock, plan: Parts, lacking: Sequence[Lack]) -> None:
         """Refuse packages without photos.

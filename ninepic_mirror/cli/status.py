@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ninepic_mirror.cli import mirrors
-from ninepic_mirror.cli.console import command
-from ninepic_mirror.cli.options import PLACE, again, event_number, read_config, takes
+from ninepic_mirror.cli.options import PLACE, event_number, read_config, takes, to_ask
 from ninepic_mirror.cli.outcome import Code, fail, worst
 from ninepic_mirror.cli.summary import count, describe, titled
 from ninepic_mirror.errors import MirrorError, StorageError, UsageError
@@ -56,11 +55,7 @@ def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: obje
     if not wanted:
         raise UsageError(f"no event is mirrored in {root.path} yet", "run sync first")
     for event_id in dict.fromkeys(wanted):
-        words = again(flags, PLACE)
-        sync_command = command("sync", str(event_id), *words, console=console)
-        if not config.api.org_id:
-            # no config file names it, and a command that fails is worse than none
-            sync_command += " --org NUMBER, with your organisation's number"
+        sync_command = to_ask(console, config, flags, "sync", str(event_id))
         try:
             if event_id in lost and event_id not in there:
                 raise _lost(root, event_id, sync_command)

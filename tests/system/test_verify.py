@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -70,8 +71,10 @@ def test_damage_for_people(mirror: Mirror) -> None:
     assert "DAMAGED: 2 files:" in done.out
     assert f"  {victim}: missing\n" in done.out
     assert f"  {other}: altered, or unreadable\n" in done.out
-    assert "verify 456 --root m --repair" in done.out
-    repaired = mirror.commands.run("verify", 456, *mirror.service.flags, "--root", "m", "--repair")
+    assert "verify 456 --repair --root m --org NUMBER" in done.out
+    told = mirror.commands.run("verify", 456, *mirror.service.flags, "--root", "m").out
+    words = shlex.split(told.partition("  next: ")[2])
+    repaired = mirror.commands.run(*words[words.index("verify") :])  # as it is printed
     assert repaired.code == 0
     assert "2 damaged files repaired; all is as it was" in repaired.out
     assert "2 files fetched" in repaired.out
@@ -359,7 +362,7 @@ def test_a_copy_without_hidden_names(mirror: Mirror, named: bool) -> None:
         (mirror.folder / "event.json").unlink()
     found = mirror.commands.run("verify", "--root", "m")
     assert (found.code, "456-" in found.err, "the manifest is lost" in found.err) == (6, True, True)
-    assert "verify 456 --root m --repair" in found.err
+    assert "verify 456 --repair --root m --org NUMBER" in found.err
     asked = photo_requests(mirror.service)
     done = mirror.repair(456)
     assert (done.code, entry(done)["rebuilt"], entry(done)["damaged"]) == (0, True, [])

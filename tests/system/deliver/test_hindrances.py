@@ -46,7 +46,8 @@ def test_a_damaged_source(mirror: Mirror, form: str, fault: str) -> None:
     assert done.code == 8, done.err
     assert done.says_one_line_and_cure() or form == "links"  # which are warned of, too
     assert row.path in done.err
-    assert "verify 456 --repair" in done.err
+    assert "fetch it again: " in done.err
+    assert f"verify 456 --repair --root {mirror.root} --org NUMBER" in done.err
     assert nothing_looks_whole(place)
     if fault == "folder":
         path.rmdir()
