@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -14,7 +13,6 @@ from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
 from ninepic_mirror.archive.placement import Layout, local_time
 from ninepic_mirror.config import sound
-from ninepic_mirror.config.layout import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -159,16 +157,7 @@ def named_variants(tree: Tree, layout: str) -> set[str]:
     Raises:
         StorageError: One cannot be read.
     """
-    forms = FORMS | {"{variant}": f"({FORMS['{variant}']})"}
-    parsed = Layout.parse(layout)
-    paths = [
-        "/".join(
-            "".join(forms.get(token, re.escape(token)) for token in component)
-            for component in components
-        )
-        for components in (parsed.dated, parsed.undated)
-    ]
-    place = re.compile(rf"(?:{'|'.join(paths)})(?:\.[^/]*)?", re.ASCII)
+    place = Layout.parse(layout).places()
     with translated(tree.name("")):
         found = (place.fullmatch(path) for path, _ in sums.named_lines(tree))
         return {one for match in found if match for one in match.groups() if one}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from ninepic_mirror.config.layout import DEVICES, OWN_NAMES, parse_layout
+from ninepic_mirror.config.layout import DEVICES, FORMS, OWN_NAMES, parse_layout
 from ninepic_mirror.model import HOUR, Window
 
 if TYPE_CHECKING:
@@ -117,6 +117,18 @@ class Layout(Struct, frozen=True):
         return "/".join(
             "".join(values.get(token, token) for token in component) for component in components
         )
+
+    def places(self) -> re.Pattern[str]:
+        """Return an expression for every path of a photo, with whatever extension; its groups are variants."""
+        forms = FORMS | {"{variant}": f"({FORMS['{variant}']})"}
+        paths = [
+            "/".join(
+                "".join(forms.get(token, re.escape(token)) for token in component)
+                for component in components
+            )
+            for components in (self.dated, self.undated)
+        ]
+        return re.compile(rf"(?:{'|'.join(paths)})(?:\.[^/]*)?", re.ASCII)
 
 
 def _undate(components: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:

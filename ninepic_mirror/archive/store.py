@@ -141,6 +141,10 @@ class Store:
         """Return where a file belongs, without its extension."""
         return self._layout.stem(taken, self._zone, variant, image_id)
 
+    def is_place(self, path: str) -> bool:
+        """Whether the layout could have given this place to a photo."""
+        return self._layout.places().fullmatch(path) is not None
+
     def check_room(self, needed: int = 0) -> None:
         """See that the root stands and has room.
 

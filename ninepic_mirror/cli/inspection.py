@@ -438,11 +438,13 @@ class Inspection(Struct):
         wrong = await self._still_wrong()
         for record in self.verdict.records:
             record.repaired = record not in wrong
-        verdict, before = self.verdict, len(self.verdict.strays)
+        verdict, before = self.verdict, {*self.verdict.strays}
         verdict.strays = await self._without_row(verdict.strays)
+        found = sorted(before - {*verdict.strays})
+        # not what went to the trash with a folder that stood in a file's place
+        verdict.adopted = len(await trio.to_thread.run_sync(self._standing, found))
         verdict.older = verdict.older and await self._ask(self._is_older)
         verdict.unknown = await self._unknown()
-        verdict.adopted = before - len(verdict.strays)
 
 
 async def locked(held: lock.Lock, until: float | None = None) -> bool:

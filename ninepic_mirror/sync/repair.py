@@ -148,9 +148,12 @@ def _bring(holdings: Holdings, store: Store, lost: Sequence[Damage], pace: Pace)
                 changed.append(row.path)
                 continue
             tree.move(one.found, place)
-            tree.prune(split(one.found)[0])
+            if store.is_place(one.found):  # else a person made the folder
+                tree.prune(split(one.found)[0])
             aside.append((place, row.path))
-            changed += [one.found, row.path]
+            changed.append(row.path)
+            if tree.stat(sums.sums_path(top_folder(one.found))) is not None:
+                changed.append(one.found)  # which may be named there
     for place, target in aside:
         if tree.stat(target) is not None:
             tree.move(target, store.trash_place(target))

@@ -514,6 +514,31 @@ def test_a_folder_in_the_way(mirror: Mirror) -> None:
     check_settled(mirror.folder)
 
 
+def test_a_folder_in_the_place_of_a_file(mirror: Mirror) -> None:
+    """It goes to the trash with what is in it, which is not called taken in."""
+    row = mirror.rows()[0]
+    (mirror.folder / row.path).unlink()
+    (mirror.folder / row.path).mkdir()
+    (mirror.folder / row.path / "mine.txt").write_text("mine")
+    assert faults(mirror.verify()) == {row.path: "type", f"{row.path}/mine.txt": "stray"}
+    done = mirror.repair()
+    assert (done.code, faults(done), entry(done)["adopted"]) == (0, {row.path: "type"}, 0)
+    assert [*(mirror.folder / ".ninepic-mirror/trash").rglob("mine.txt")]
+    check_settled(mirror.folder)
+
+
+def test_a_copy_of_a_persons_own(mirror: Mirror) -> None:
+    """It is moved to where its photo is missing, instead of a fetch; the folder that the person made stays."""
+    row, before = mirror.rows()[0], mirror.hashes()
+    (mirror.folder / "best").mkdir()
+    (mirror.folder / row.path).rename(mirror.folder / "best/winner.jpg")
+    asked = photo_requests(mirror.service)
+    done = mirror.repair()
+    assert (done.code, entry(done)["fetched"], photo_requests(mirror.service)) == (0, 0, asked)
+    assert mirror.hashes() == before
+    assert [*(mirror.folder / "best").iterdir()] == []
+
+
 def test_a_row_that_names_a_wrong_place(mirror: Mirror) -> None:
     """A whole file whose row and place agree, but not with its photo's hour, is moved where it belongs."""
     row = next(row for row in mirror.rows() if row.variant == "large")

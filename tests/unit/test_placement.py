@@ -334,6 +334,21 @@ def test_two_photos_never_meet(
     assert not f"{second}/".startswith(f"{first}/")
 
 
+@STEADY
+@given(templates, identifiers, variants, zones, moments)
+def test_a_place_is_known_again(
+    template: str, image_id: str, variant: Variant, zone: ZoneInfo, moment: int | None
+) -> None:
+    """Every path of a layout is one of its places, which tells the variant; one beside it is none."""
+    layout = Layout.parse(template)
+    stem = layout.stem(moment, zone, variant, image_id)
+    for path in (stem, f"{stem}.jpg"):
+        found = layout.places().fullmatch(path)
+        assert found is not None
+        assert {*found.groups()} - {None} == {variant}
+        assert layout.places().fullmatch(f"best/{path}") is None
+
+
 def test_undated_files_never_meet_dated_folders() -> None:
     """Dropping the hour must not put a file where the id of another photo makes a folder."""
     layout = Layout.parse("{hour}/{image_id}/{variant}")
