@@ -9,11 +9,14 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
+from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.schema import MIGRATIONS
+from ninepic_mirror.archive.store import TRASH
 
 if TYPE_CHECKING:
     from ninepic_mirror.archive.manifest import Manifest
 
+CONTRADICTION: Final = "a file's row contradicts itself"
 _COLUMNS: Final = (
     "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns"
     " WHERE tables.type = 'table'"
@@ -21,7 +24,7 @@ _COLUMNS: Final = (
 _ORPHAN: Final = "SELECT 1 FROM files WHERE image_id NOT IN (SELECT image_id FROM photos) LIMIT 1"
 
 # Rows that contradict themselves: present without a place or hash, or at a place that is not in the folder that the row
-# names, or not below the event's.
+# names.
 _SENSELESS: Final = """
 SELECT 1 FROM (
     SELECT *, CASE folder WHEN '' THEN '' ELSE folder || '/' END AS above FROM files
@@ -30,8 +33,27 @@ SELECT 1 FROM (
         folder IS NULL
         OR substr(path, 1, length(above)) <> above
         OR instr(substr(path, length(above) + 1), '/') > 0
-        OR instr('/' || path, '/../') > 0
-        OR substr(path, 1, 1) = '/'
+    )
+LIMIT 1
+"""
+
+# Rows whose file stands, or is on its way, where none of a photo's may: not below the event's folder, or in our own, in
+# which a repair or a removal would take the manifest itself. In the trash may lie what is gone, or was and is wanted
+# again; and what is present only while it makes room for another (`reconcile.relocate`).
+_ASTRAY: Final = f"""
+SELECT 1 FROM (
+    SELECT image_id, state, path AS place FROM files WHERE path IS NOT NULL
+    UNION ALL SELECT image_id, state, moving_to FROM files WHERE moving_to IS NOT NULL
+) AS standing WHERE substr(place, 1, 1) = '/'
+    OR instr('/' || place || '/', '/../') > 0
+    -- in capitals, too: some file systems do not tell them apart
+    OR instr(lower('/' || place || '/'), '/{OWN_FOLDER}/') > 0 AND NOT (
+        substr(place, 1, {len(TRASH)}) = '{TRASH}' AND (
+            state IN ('pending', 'failed', 'gone')
+            OR state = 'present' AND EXISTS (
+                SELECT 1 FROM photos WHERE image_id = standing.image_id AND misplaced
+            )
+        )
     )
 LIMIT 1
 """
@@ -42,7 +64,7 @@ def complaint(manifest: Manifest, *, thorough: bool) -> str | None:
 
     Args:
         manifest: Open for reading, also one of an older version.
-        thorough: Look at every row.
+        thorough: Read every row of every table, not only where files stand.
 
     Raises:
         ManifestError: SQLite itself cannot read it, or a text is none.
@@ -60,9 +82,12 @@ def complaint(manifest: Manifest, *, thorough: bool) -> str | None:
                 pass  # each text is decoded
         if manifest.rows(_ORPHAN):
             return "the manifest is damaged: it has files of photos that it does not know"
-        if manifest.rows(_SENSELESS):
-            return "the manifest is damaged: a file's row contradicts itself"
-    return None
+    return f"the manifest is damaged: {CONTRADICTION}" if contradicts(manifest) else None
+
+
+def contradicts(manifest: Manifest) -> bool:
+    """Whether a file's row contradicts itself, or says a place that none may have: nothing may be removed by it."""
+    return bool(manifest.rows(_SENSELESS) or manifest.rows(_ASTRAY))
 
 
 def _expected(version: int) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from ninepic_mirror.archive.forgotten import Gone, Oblivion, remembered
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.manifest import Manifest, ManifestError
 from ninepic_mirror.archive.root import Root
+from ninepic_mirror.archive.sanity import CONTRADICTION, contradicts
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command, is_terminal
 from ninepic_mirror.cli.inspection import locked
@@ -169,6 +170,10 @@ class Erasure(Struct):
     def _holder(self, event_id: int) -> Holder:
         root = mirrors.root_of(self.config)
         with mirrors.opened(root, event_id, veiled=False) as (manifest, _):
+            if contradicts(manifest):  # what it calls the photo's file may be anything
+                cure = "run verify --repair, which rebuilds it from the files"
+                text = f"the manifest is damaged: {CONTRADICTION}"
+                raise ManifestError(str(manifest.path), text, cure)
             with Tree(root.folder_of(event_id) or root.path) as tree:
                 veil = remembered(manifest, tree)
             for one in filter(veil.stands_in, self.ids):

@@ -190,6 +190,31 @@ def test_a_hard_link_of_somebody_else(commands: Commands, service: Service) -> N
     assert erased(forget(commands, name, "--event", 456))["other_names"] == 0
 
 
+def test_a_row_that_points_at_the_manifest(commands: Commands, service: Service) -> None:
+    """Nothing is removed by it; a repair sets the manifest aside, which keeps it, and then the photo is forgotten."""
+    sync(commands, service)
+    name = victim(commands)
+    manifest = folder_of(commands) / ".ninepic-mirror/manifest.sqlite3"
+    with closing(sqlite3.connect(manifest)) as opened:
+        opened.execute(
+            "UPDATE files SET path = '.ninepic-mirror/manifest.sqlite3', folder = '.ninepic-mirror'"
+            " WHERE image_id = ? AND variant = 'large'",
+            [name],
+        )
+        opened.commit()
+    refused = forget(commands, name)
+    assert refused.code == 6
+    assert "contradicts itself" in refused.err
+    assert "verify --repair" in refused.err
+    assert manifest.is_file()
+    assert list(folder_of(commands).rglob(f"{name}*"))
+    repaired = commands.run("verify", 456, *service.flags, "--root", "m", "--repair", "--json")
+    assert (repaired.code, repaired.err.count("is kept as")) == (0, 1)
+    assert '"fetched": 0' in repaired.out
+    assert forget(commands, name).code == 0
+    assert traces(commands, name) == []
+
+
 def test_an_unknown_id(commands: Commands, service: Service) -> None:
     """A mistyped id ends with 2 and touches nothing; with --event it is kept from coming."""
     sync(commands, service)

@@ -70,12 +70,22 @@ def test_whose_rows(shelf: Shelf) -> None:
         "path = '/etc/passwd', folder = '/etc'",
         "path = '../passwd', folder = '..'",
         "path = 'a/../passwd', folder = 'a/..'",
+        "path = '.ninepic-mirror/manifest.sqlite3', folder = '.ninepic-mirror'",
+        "path = './.Ninepic-Mirror/lock', folder = './.Ninepic-Mirror'",
+        "path = '.ninepic-mirror', folder = ''",
+        "path = '.ninepic-mirror/trash/a.jpg', folder = '.ninepic-mirror/trash'",
+        "state = 'gone', path = '.ninepic-mirror/forgotten', folder = '.ninepic-mirror'",
+        "state = 'forgotten', path = '.ninepic-mirror/trash/a', folder = '.ninepic-mirror/trash'",
+        "moving_to = '.ninepic-mirror/manifest.sqlite3'",
+        "state = 'gone', moving_to = '.ninepic-mirror/trash/../lock'",
+        "moving_to = '/etc/passwd'",
     ],
 )
-def test_rows_that_contradict_themselves(shelf: Shelf, change: str) -> None:
-    """A file without a place is looked at by nobody, and one outside the folder must not be."""
+@pytest.mark.parametrize("thorough", [True, False])
+def test_rows_that_contradict_themselves(shelf: Shelf, change: str, thorough: bool) -> None:
+    """A file without a place is looked at by nobody, one outside the folder or among what is ours must not be."""
     shelf.manifest.change(f"UPDATE files SET {change} WHERE image_id = 'a'")
-    assert "contradicts itself" in str(complaint(shelf.manifest, thorough=True))
+    assert "contradicts itself" in str(complaint(shelf.manifest, thorough=thorough))
 
 
 @pytest.mark.parametrize(
@@ -84,10 +94,20 @@ def test_rows_that_contradict_themselves(shelf: Shelf, change: str) -> None:
         "state = 'pending', path = NULL, folder = NULL, sha256 = NULL",
         "path = 'a.jpg', folder = ''",
         "state = 'gone', path = '.ninepic-mirror/trash/a.jpg', folder = '.ninepic-mirror/trash'",
+        "state = 'pending', path = '.ninepic-mirror/trash/a.jpg', folder = '.ninepic-mirror/trash'",
+        "state = 'gone', moving_to = '.ninepic-mirror/trash/2026-01-19/a.jpg'",
     ],
 )
 def test_rows_that_are_right(shelf: Shelf, change: str) -> None:
     """What is to be had, what stands in the event's folder itself, what lies in the trash."""
+    shelf.manifest.change(f"UPDATE files SET {change} WHERE image_id = 'a'")
+    assert complaint(shelf.manifest, thorough=True) is None
+
+
+def test_a_file_that_makes_room_for_another(shelf: Shelf) -> None:
+    """Of files in a ring one steps aside into the trash, and is present there until the others have moved."""
+    change = "path = '.ninepic-mirror/trash/a.jpg', folder = '.ninepic-mirror/trash'"
+    shelf.manifest.change("UPDATE photos SET misplaced = 1 WHERE image_id = 'a'")
     shelf.manifest.change(f"UPDATE files SET {change} WHERE image_id = 'a'")
     assert complaint(shelf.manifest, thorough=True) is None
 
