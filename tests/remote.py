@@ -276,6 +276,10 @@ class _Answer:
     def length(self) -> int:
         return len(self.content)
 
+    @property
+    def total(self) -> int:
+        return len(self.content)
+
     async def chunks(self) -> AsyncIterator[bytes]:
         remote, half = self.remote, len(self.content) // 2
         yield self.content[:half]

@@ -103,8 +103,8 @@ class Partial:
     """One download's file. Its methods block; every OSError leaves as a StorageError.
 
     The bytes stand under a name made of variant and id. Beside them, when a transfer was cut off with enough on disk to
-    be worth it, and now and then while a large one is under way, a note with the validator, which makes the rest usable to `If-Range`, and the number of bytes
-    that were synced before the note was. What was written later is not continued: in a power cut it may have become
+    be worth it, and now and then while a large one is under way, a note with the validator, which makes the rest usable to `If-Range`,
+    the length of the whole body, which the rest must agree with, and the number of bytes that were synced before the note was. What was written later is not continued: in a power cut it may have become
     zeros, and zeros inside a scan look like a picture.
 
     Args:
@@ -120,6 +120,7 @@ class Partial:
         self._hashes = Hashes(variant)
         self._marked = 0  # bytes that a note vouches for
         self.validator: str | None = None
+        self.total: int | None = None  # bytes of the whole body, where that is known
 
     @property
     def size(self) -> int:
@@ -131,6 +132,8 @@ class Partial:
         try:
             note = json.loads(self._tree.read(self._note, _NOTE_LIMIT))
             validator, size = str(note["validator"]), int(note["size"])
+            total = note.get("total")  # earlier versions wrote none
+            total = None if total is None else int(total)
             with self._tree.opened(self.path, os.O_RDWR) as descriptor:
                 while chunk := os.read(descriptor, min(_CHUNK, size - self.size)):
                     self._hashes.update(chunk)
@@ -146,7 +149,7 @@ class Partial:
         ):
             self.restart()
             return 0
-        self.validator = validator
+        self.validator, self.total = validator, total
         self._marked = size
         if self.size < max(size, RESUMABLE):
             self.restart()
@@ -159,7 +162,7 @@ class Partial:
             self._tree.remove(self.path)
         self._hashes = Hashes(self._variant)
         self._marked = 0
-        self.validator = None
+        self.validator = self.total = None
 
     def write(self, data: bytes) -> None:
         """Append bytes.
@@ -207,29 +210,31 @@ class Partial:
             self._tree.remove(self._note)
         return digest
 
-    def mark(self, validator: str | None) -> None:
+    def mark(self, validator: str | None, total: int | None = None) -> None:
         """The transfer goes on: note from time to time what can be continued should nobody be there to `keep` it.
 
         Args:
             validator: As in `keep`.
+            total: As in `keep`.
         """
         if validator is not None and self.size - self._marked >= _MARKED:
-            self._vouch(validator)
+            self._vouch(validator, total)
 
-    def keep(self, validator: str | None) -> None:
+    def keep(self, validator: str | None, total: int | None = None) -> None:
         """The transfer was cut off: leave what can be continued, remove the rest.
 
         Args:
             validator: A strong `ETag` of the body that these bytes belong to, None where it has none.
+            total: The length of that body, None where it is not known.
         """
         if validator is None or self.size < RESUMABLE:
             self.restart()
         else:
-            self._vouch(validator)
+            self._vouch(validator, total)
 
-    def _vouch(self, validator: str) -> None:
-        self.validator, self._marked = validator, self.size
-        note = json.dumps({"validator": validator, "size": self.size}).encode()
+    def _vouch(self, validator: str, total: int | None) -> None:
+        self.validator, self.total, self._marked = validator, total, self.size
+        note = json.dumps({"validator": validator, "size": self.size, "total": total}).encode()
         with translated(self._tree.name(self.path)):
             # the bytes first: a note that outlives them in a power cut would vouch for zeros
             self._tree.sync_file(self.path)

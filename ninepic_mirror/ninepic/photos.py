@@ -341,7 +341,7 @@ def _check_range(response: httpx.Response, offset: int, validator: str | None) -
     first, last, total = (int(number) for number in match.groups()) if match else (-1, -1, -1)
     length = content_length(headers)
     is_rest = first == offset and last == total - 1 and length == total - offset
-    if not is_rest or headers.get("etag", validator) != validator:
+    if not is_rest or headers.get("etag") != validator:
         raise PassingError(
             "the part sent is not the rest of what is on disk: start again", restart=True
         )

@@ -66,6 +66,11 @@ class PhotoBody(Protocol):
         ...
 
     @property
+    def total(self) -> int | None:
+        """The length of the whole file, None when only its end tells."""
+        ...
+
+    @property
     def etag(self) -> str | None:
         """As sent."""
         ...

@@ -206,29 +206,39 @@ class _Transfer:
         return 0 if self._file is None else self._file.size
 
     async def attempt(self) -> Ready | Fetched:
-        """Make one request; continue what is on disk when the origin still has the same body."""
+        """Continue what is on disk when the origin still has the same body; else begin again, at once.
+
+        A part that does not fit is no failure of the photo: the whole of it was not asked for yet.
+        """
+        try:
+            return await self._request()
+        except PassingError as error:
+            if not error.restart:
+                raise
+        await trio.to_thread.run_sync(self.file.restart)
+        return await self._request()
+
+    async def _request(self) -> Ready | Fetched:
+        """Make one request, for what is not on disk yet."""
         limits, offset = self._context.limits, self.size
         cap = limits.thumbnail if self.job.variant == "thumbnail" else limits.photo
         validator = self.file.validator if offset else None
-        try:
-            async with self._context.photos.stream(
-                self.url,
-                cap=cap,
-                offset=offset,
-                validator=validator,
-                known=None if offset else self.job.known,
-            ) as body:
-                if isinstance(body, FastBody) and not offset and self._fits(body):
-                    return await self._whole(body)
-                if body.offset != offset:
-                    await trio.to_thread.run_sync(self.file.restart)
-                if body.length is None or body.length >= _ROOM:
-                    self._context.store.check_room(body.length or 0)
-                digest = await self._receive(body)
-        except PassingError as error:
-            if error.restart:
+        async with self._context.photos.stream(
+            self.url,
+            cap=cap,
+            offset=offset,
+            validator=validator,
+            known=None if offset else self.job.known,
+        ) as body:
+            if isinstance(body, FastBody) and not offset and self._fits(body):
+                return await self._whole(body)
+            if body.offset != offset:
                 await trio.to_thread.run_sync(self.file.restart)
-            raise
+            elif offset and self.file.total not in {None, body.total}:
+                raise PassingError("the part sent is of a photo of another length", restart=True)
+            if body.length is None or body.length >= _ROOM:
+                self._context.store.check_room(body.length or 0)
+            digest = await self._receive(body)
         self._compare(digest.content)
         told = self._told
         return Ready(self.job, self.file.path, digest, body.etag, body.last_modified, told)
@@ -269,11 +279,11 @@ class _Transfer:
         try:
             return await body.read(room)
         except BaseException:
-            came, validator = body.partial(), _validator(body)
+            came = body.partial()
             self._context.tally.bytes_downloaded += len(came)
-            if len(came) >= RESUMABLE and validator is not None:
+            if len(came) >= RESUMABLE and _validator(body) is not None:
                 with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(self._cut_off, bytes(came), validator)
+                    await trio.to_thread.run_sync(self._cut_off, bytes(came), body)
             raise
 
     async def _receive(self, body: PhotoBody) -> Digest:
@@ -288,7 +298,7 @@ class _Transfer:
                 size += len(chunk)
                 if size >= _GATHER:
                     data, gathered, size = b"".join(gathered), [], 0
-                    await trio.to_thread.run_sync(self._append, data, _validator(body))
+                    await trio.to_thread.run_sync(self._append, data, body)
                     self._tell()
             # Handed over before the call: where the end turns out bad the file starts anew, and `_cut_off` must not
             # write the tail of a body as the beginning of the next attempt's.
@@ -298,23 +308,23 @@ class _Transfer:
             with trio.CancelScope(
                 shield=True
             ):  # a few milliseconds of disk, also when we are to stop
-                await trio.to_thread.run_sync(self._cut_off, b"".join(gathered), _validator(body))
+                await trio.to_thread.run_sync(self._cut_off, b"".join(gathered), body)
             raise
 
-    def _append(self, data: bytes, validator: str | None) -> None:
+    def _append(self, data: bytes, body: PhotoBody) -> None:
         self.file.write(data)
-        self.file.mark(validator)
+        self.file.mark(_validator(body), body.total)
 
     def _end(self, data: bytes, modified: float | None) -> Digest:
         if data:
             self.file.write(data)
         return self.file.finish(modified)
 
-    def _cut_off(self, data: bytes, validator: str | None) -> None:
+    def _cut_off(self, data: bytes, body: PhotoBody) -> None:
         try:
             if data and self.file.size + len(data) >= RESUMABLE:
                 self.file.write(data)
-            self.file.keep(validator)
+            self.file.keep(_validator(body), body.total)
         except (PassingError, PhotoError):
             pass  # these bytes are no photo: the file has started anew, and the error under way says why
 

@@ -93,6 +93,7 @@ async def test_ranges(photos: Photos, given: str, start: int, end: int | None) -
     first = start if start >= 0 else len(photos.body) + start
     span = f"bytes {first}-{first + len(expected) - 1}/{len(photos.body)}"
     assert (answer.status_code, answer.headers["content-range"]) == (206, span)
+    assert answer.headers["etag"] == (await photos.get()).headers["etag"]
     assert answer.content == expected
 
 

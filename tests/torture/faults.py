@@ -252,6 +252,18 @@ FINAL_ACTS: Final[Mapping[str, Act]] = {
     "410": status("410 Gone"),
     **{f"redirect-{name}": _redirect(to) for name, to in PRIVATE.items()},
 }
+
+
+def _longer(asked: Asked) -> Reply:
+    """The rest of another version, whose tag a cache has not noticed."""
+    (line,) = (line for line in asked.fields if line.lower().startswith("content-range:"))
+    start, content = int(line.partition("bytes ")[2].partition("-")[0]), asked.body + b"longer"
+    end = start + len(content)
+    span = f"Content-Range: bytes {start}-{end - 1}/{end}"
+    head = _without(asked, "content-range").head(span, f"Content-Length: {len(content)}")
+    return Reply([head + content])
+
+
 RANGES: Final[Mapping[str, Act]] = {
     "range-right": lambda _: None,
     "range-answered-200": lambda asked: Reply(
@@ -263,6 +275,10 @@ RANGES: Final[Mapping[str, Act]] = {
     "range-changed-etag": lambda asked: Reply(
         [_without(asked, "etag").head('ETag: "another"', _length(asked)) + asked.body]
     ),
+    "range-without-etag": lambda asked: Reply(
+        [_without(asked, "etag").head(_length(asked)) + asked.body]
+    ),
+    "range-of-a-longer-one": _longer,
     "range-416": status("416 Range Not Satisfiable"),
     "range-cut-again": lambda asked: Reply([asked.head(_length(asked)) + _half(asked)], "close"),
 }  # fmt: skip

@@ -67,6 +67,11 @@ class Answer:
         """Bytes that are promised."""
         return len(self.content) - self.offset
 
+    @property
+    def total(self) -> int:
+        """Bytes of the whole."""
+        return len(self.content)
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes in pieces, as a socket does."""
         end = len(self.content) if self.sent is None else self.sent
@@ -592,6 +597,55 @@ async def test_another_body_takes_the_place_of_the_part(context: Context) -> Non
         assert case.asked_from() == [None, 200_000]
         assert case.left() == {"large-p0"}
         assert case.has_all_rooms()
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Content-Range: bytes 200000-349999/350000",),
+        ("Content-Range: bytes 200000-349999/350000", 'ETag: "two"'),
+        ("Content-Range: bytes 200000-349999/350000", TAG),
+        ("Content-Range: bytes 190000-339999/340000", TAG),
+    ],
+    ids=["no tag", "another tag", "another length", "another place"],
+)
+async def test_a_part_that_does_not_fit_is_never_appended(
+    context: Context, lines: tuple[str, ...], later: bool
+) -> None:
+    """In the same process, and by the note that an earlier one left: the whole is asked for at once, as no failure."""
+    other = large(350_000)
+    part = Reply([answer(other[200_000:], *lines, status="206 Partial Content")])
+    whole = Reply([answer(other, 'ETag: "two"')])
+    gone = [Reply([answer(b"", status="404 Not Found")])] if later else []
+    async with fast(context, cut(200_000), *gone, part, whole) as case:
+        if later:
+            assert isinstance(await case.have(), Failed)
+        failures: list[None] = []
+        downloader = case.again()
+        result = await downloader.have(job(url=case.server.url), lambda: failures.append(None))
+        assert len(failures) == (not later)  # the cut itself
+        assert case.bytes_of(result) == other
+        assert case.asked_from() == [None, *[200_000] * (1 + later), None]
+        assert not {name for name in case.left() if name.endswith(".resume")}
+        assert case.has_all_rooms()
+
+
+async def test_a_body_in_chunks_is_continued(context: Context) -> None:
+    """Where the first answer did not tell the length, the tag alone vouches; then the length of the rest is known."""
+    begun = Partial(context.store.tree, "p0", "large")
+    begun.write(WHOLE[:100_000])
+    begun.keep('"one"', None)
+
+    def cut_rest(request: str) -> Reply:
+        (data,) = rest(request).pieces
+        return Reply([data[:-50_000]], "cut")
+
+    longer = "Content-Range: bytes 250000-300000/300001"
+    part = Reply([answer(WHOLE[250_000:] + b"x", TAG, longer, status="206 P")])
+    async with fast(context, cut_rest, part, Reply([answer(WHOLE, TAG)])) as case:
+        assert case.bytes_of(await case.have()) == WHOLE
+        assert case.asked_from() == [100_000, 250_000, None]
 
 
 @pytest.mark.parametrize("damage", ["note", "part"])

@@ -116,8 +116,9 @@ def test_continuation(option: str | None, expected: bool) -> None:
     ("head", "length", "expected"),
     [
         (rest_head("bytes 10-19/20"), 10, True),
-        (rest_head("bytes 10-19/20", None), 10, True),
+        (rest_head("bytes 10-19/20", None), 10, False),
         (rest_head("bytes 10-19/20", '"w"'), 10, False),
+        (rest_head("bytes 10-19/20", 'W/"v"'), 10, False),
         (rest_head("bytes 9-19/20"), 11, False),
         (rest_head("bytes 11-19/20"), 9, False),
         (rest_head("bytes 10-18/20"), 9, False),

@@ -30,12 +30,14 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
         yield tree
 
 
-def begun(tree: Tree, size: int, validator: str | None = '"v1"') -> Partial:
+def begun(
+    tree: Tree, size: int, validator: str | None = '"v1"', total: int | None = None
+) -> Partial:
     """Return a transfer that was cut off after so many bytes."""
     file = Partial(tree, "a", "large")
     file.restart()
     file.write(BODY[:size])
-    file.keep(validator)
+    file.keep(validator, total)
     return file
 
 
@@ -61,13 +63,22 @@ def test_a_body_is_hashed_as_it_comes(tree: Tree) -> None:
 
 def test_a_cut_transfer_is_continued(tree: Tree) -> None:
     """With enough on disk, and a validator, the next run goes on where this one stopped."""
-    begun(tree, RESUMABLE + 10)
+    begun(tree, RESUMABLE + 10, total=len(BODY))
     file = Partial(tree, "a", "large")
     assert file.resume() == RESUMABLE + 10
-    assert file.validator == '"v1"'
+    assert (file.validator, file.total) == ('"v1"', len(BODY))
     file.write(BODY[RESUMABLE + 10 :])
     assert file.finish(None).sha256 == sha256(BODY)
     assert names(tree) == {"large-a"}
+
+
+def test_a_note_of_an_earlier_version_is_taken_up(tree: Tree) -> None:
+    """It does not say how long the whole is; then the validator alone vouches for the rest."""
+    file = begun(tree, RESUMABLE)
+    note = json.dumps({"validator": '"v1"', "size": RESUMABLE})
+    (tree.root / f"{file.path}.resume").write_text(note)
+    again = Partial(tree, "a", "large")
+    assert (again.resume(), again.validator, again.total) == (RESUMABLE, '"v1"', None)
 
 
 def test_a_large_file_is_noted_while_it_is_under_way(
@@ -80,11 +91,11 @@ def test_a_large_file_is_noted_while_it_is_under_way(
     for end, noted in ((20_000, 0), (70_000, 70_000), (90_000, 70_000), (100_000, 100_000)):
         file.write(BODY[file.size : end])
         file.mark(None)
-        file.mark('"v1"')
+        file.mark('"v1"', len(BODY))
         found = tree.root / f"{file.path}.resume"
         assert (json.loads(found.read_bytes())["size"] if found.exists() else 0) == noted
     again = Partial(tree, "a", "large")
-    assert (again.resume(), again.validator) == (100_000, '"v1"')
+    assert (again.resume(), again.validator, again.total) == (100_000, '"v1"', len(BODY))
     again.write(BODY[100_000:])
     again.mark('"v1"')
     assert again.finish(None).sha256 == sha256(BODY)
@@ -128,6 +139,7 @@ def test_little_or_unnamed_is_begun_anew(tree: Tree, size: int, validator: str |
         json.dumps({"validator": "v", "size": -5}).encode(),
         json.dumps({"validator": "v", "size": 10}).encode(),
         json.dumps({"validator": "v", "size": None}).encode(),
+        json.dumps({"validator": "v", "size": RESUMABLE, "total": "x"}).encode(),
     ],
 )  # fmt: skip
 def test_notes_that_do_not_fit_are_not_believed(tree: Tree, note: bytes) -> None:

@@ -24,7 +24,7 @@ FOLDER: Final = ROOT / "456"
 HASH: Final = b"0123456789abcdef" * 4
 FRAGMENTS: Final = (
     HASH, HASH + b"  06/large/a.jpg\n", b"salt " + HASH[:32] + b"\n", b"# a\n", b"  ", b"\n", b" *", b"../", b"/", b".", b"a.jpg", b"\0", b"\r", b"\\", b"\xff", b".ninepic-mirror/",
-    b'{"pacers":{"api":{"rate":', b'"photos":', b'"width":', b'{"validator":"v","size":', b'"size":', b"65536", b"-1", b"1e999", b"NaN",
+    b'{"pacers":{"api":{"rate":', b'"photos":', b'"width":', b'{"validator":"v","size":', b'"size":', b',"total":', b"65536", b"-1", b"1e999", b"NaN",
     b"9" * 30, b"null", b"[" * 2000, b"{", b"}", b'"', b":", b",", b"}}}", b"x" * 300,
 )  # fmt: skip
 for folder in (FOLDER / "2026-01-19", (FOLDER / place("a", "large")).parent):
