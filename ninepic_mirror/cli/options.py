@@ -147,7 +147,7 @@ def to_ask(console: Console, config: Config, flags: dict[str, object], *words: s
     """
     line = command(*words, *again(flags, API | PLACE), console=console)
     # nothing names it, and a command that fails is worse than none
-    return line if config.api.org_id else f"{line} --org NUMBER, with your organisation's number"
+    return line if config.api.org_id else f"{line} --org NUMBER (your organisation's number)"
 
 
 def read_config(

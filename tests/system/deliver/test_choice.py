@@ -51,7 +51,10 @@ def test_hours_are_the_events(mirror: Mirror) -> None:
         (("--since", "ninepic-1"), "deliver everything first"),
         (("--since", "last"), "deliver everything first"),
         (("--ids", "ids.txt"), "for example: "),
-        (("--variant", "original", "--allow-incomplete"), "--variant original; or"),
+        (
+            ("--variant", "original", "--allow-incomplete"),
+            "sync 456 --variant original --root",
+        ),
         (("--to", "noon"), ""),
         (("--day", "19.1.2026"), ""),
         (("--volume-size", "4"), ""),
