@@ -129,16 +129,14 @@ def write(tree: Tree, description: dict[str, object]) -> bool:
     return True
 
 
-def settled(tree: Tree, manifest: Manifest | None) -> EventSettings:
-    """Return the settings that a mirror was made with, for whoever is to leave them; None each where nothing tells.
+def settled(manifest: Manifest) -> EventSettings:
+    """Return the settings that a mirror was made with, by its manifest; None each where that does not tell."""
+    meta = manifest.meta
+    return _sound([meta("layout"), meta("timezone"), meta("wanted")])
 
-    Args:
-        tree: The event folder.
-        manifest: Open for reading; None: it is lost, damaged or an older copy, so that `event.json` tells.
-    """
-    if manifest is not None:
-        meta = manifest.meta
-        return _sound([meta("layout"), meta("timezone"), meta("wanted")])
+
+def described(tree: Tree) -> EventSettings:
+    """Return the settings that a mirror was made with, by its `event.json`; None each where that does not tell."""
     try:
         said = json.loads(tree.read(NAME, _LIMIT))
     except (OSError, ValueError, RecursionError):  # lost, or damaged too

@@ -256,9 +256,12 @@ class Oblivion:
         if _listed(self._tree) != (veil, True):
             self._write(veil)  # somebody took the file away, or it is damaged
         new = veil.digests - Veil.of(self._manifest).digests
+        is_resumed = self._manifest.meta(LEAVING) is not None
         if new or ids:
             self._take_out(veil, self._sought(Veil(veil.salt, new), ids), gone)
         self._remove(gone)
+        if is_resumed:
+            gone.other_names = 0  # the rows do not tell any more which of them are other photos'
         if self._manifest.count("SELECT count(*) FROM forgotten WHERE NOT erased"):
             gone.unfinished = wipe(self._manifest)
         return gone

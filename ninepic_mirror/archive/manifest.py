@@ -312,6 +312,8 @@ def refuse_other(path: Path) -> None:
         what = _KINDS.get(stat.S_IFMT(mode), "a named pipe, a socket or a device")
         due, end = ("a log of the manifest", "") if suffix else ("the manifest", _REBUILT)
         cure = f"move it away, then run sync again{end}"
+        if stat.S_ISLNK(mode) and not suffix:
+            cure = "put the file itself there; [mirror] state_dir keeps manifests on another disk"
         raise StorageError(str(place), f"{what} stands where {due} is due", cure)
 
 

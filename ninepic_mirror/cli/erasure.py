@@ -20,6 +20,7 @@ from ninepic_mirror.archive.sanity import CONTRADICTION, contradicts
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command, is_terminal
 from ninepic_mirror.cli.inspection import locked
+from ninepic_mirror.cli.options import PLACE, again, repairs
 from ninepic_mirror.cli.outcome import Code, code_of, fail, worst
 from ninepic_mirror.cli.status import when
 from ninepic_mirror.cli.summary import SHOWN, count, titled
@@ -81,7 +82,7 @@ class Erasure(Struct):
         ids: The photos.
         event_id: The only event, None for all that hold one of them.
         json: Print one object instead of text.
-        words: Flags for commands that people are to type next.
+        flags: Of the settings, as click gives them.
         holders: The events, once `look` has found them.
         entries: What `--json` prints of each.
         codes: How each ended.
@@ -92,7 +93,7 @@ class Erasure(Struct):
     ids: tuple[str, ...]
     event_id: int | None
     json: bool
-    words: Sequence[str] = ()
+    flags: dict[str, object] = field(default_factory=dict)
     holders: list[Holder] = field(default_factory=list)
     entries: list[object] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
@@ -162,8 +163,8 @@ class Erasure(Struct):
                 raise StorageError(
                     str(folder),
                     "its manifest is lost, so that nothing tells whether it holds the photo; nothing was removed",
-                    f"run {command('sync', number, *self.words, console=self.console)}, which rebuilds the manifest,"
-                    " then forget again; or move the folder out of the mirror root"
+                    f"rebuild it: {repairs(self.console, self.config, self.flags, int(number))}; then forget again;"
+                    " or move the folder out of the mirror root"
                     + ("" if self.event_id else f"; {_ONE}"),
                 )
 
@@ -293,7 +294,7 @@ class Erasure(Struct):
                 f"  the package {plain(package.bag_id)}, made {when(package.made_at)} at {plain(package.destination)},"
                 " holds them: whoever has it is to be told"
             )
-        yield f"  check it: {command('verify', str(holder.event_id), *self.words, console=self.console)}"
+        yield f"  check it: {command('verify', str(holder.event_id), *again(self.flags, PLACE), console=self.console)}"
 
 
 def erase(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ninepic_mirror.cli.options import PLACE, again, event_number, read_config, takes
+from ninepic_mirror.cli.options import PLACE, event_number, read_config, takes
 
 if TYPE_CHECKING:
     from ninepic_mirror.cli.signals import Run
@@ -57,7 +57,7 @@ def forget(
     from ninepic_mirror.cli.erasure import Erasure  # noqa: PLC0415  what a usage error need not wait for
 
     config = read_config(run.console, flags, local=True)
-    erasure = Erasure(run.console, config, image_ids, event_id, json, again(flags, PLACE))
+    erasure = Erasure(run.console, config, image_ids, event_id, json, flags)
     if not erasure.look():
         return erasure.code
     if not yes:

@@ -416,8 +416,11 @@ class Inspection(Struct):
     async def _is_held(self) -> bool:
         if not self._may_record():
             return True
-        with lock.opened(self.tree.root / lock.PATH) as held:
-            return not held.try_lock()
+        try:
+            with lock.opened(self.tree.root / lock.PATH) as held:
+                return not held.try_lock()
+        except StorageError:  # nobody knows; `_is_older` tells of it
+            return True
 
     async def see_repaired(self, pace: Pace) -> None:
         """Look which of the damaged files are right by now; those that are not looked at any more are not."""

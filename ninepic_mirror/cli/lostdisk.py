@@ -37,12 +37,14 @@ def expect(console: Console) -> None:
 
 
 def _end(console: Console, _number: int) -> None:
-    console.last_words(
-        f"{_mapped() or 'a file in use'}: its disk went away (SIGBUS)",
-        "look at the kernel log and the disk's health, mount it again, then run this again; it goes on from there",
-    )
-    console.end_at_once(Code.STORAGE)
-    os._exit(Code.STORAGE)
+    try:
+        console.last_words(
+            f"{_mapped() or 'a file in use'}: its disk went away (SIGBUS)",
+            "look at the kernel log and the disk's health, mount it again, then run this again; it goes on from there",
+        )
+        console.end_at_once(Code.STORAGE)
+    finally:
+        os._exit(Code.STORAGE)
 
 
 def _mapped() -> str:

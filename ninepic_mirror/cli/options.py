@@ -150,6 +150,11 @@ def to_ask(console: Console, config: Config, flags: dict[str, object], *words: s
     return line if config.api.org_id else f"{line} --org NUMBER (your organisation's number)"
 
 
+def repairs(console: Console, config: Config, flags: dict[str, object], event_id: int) -> str:
+    """Return the command that has again what is damaged, and rebuilds a lost manifest with the settings as they were."""
+    return to_ask(console, config, flags, "verify", str(event_id), "--repair")
+
+
 def read_config(
     console: Console, flags: dict[str, object], *, local: bool = False, rootless: bool = False
 ) -> Config:

@@ -26,7 +26,7 @@ from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.erasure import erase
 from ninepic_mirror.cli.inspection import Inspection, locked
-from ninepic_mirror.cli.options import PLACE, again, to_ask
+from ninepic_mirror.cli.options import PLACE, again, repairs, to_ask
 from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
 from ninepic_mirror.cli.summary import count
 from ninepic_mirror.cli.verdict import Verdict, describe
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.inspection import Asked
     from ninepic_mirror.config import Config
+    from ninepic_mirror.model import Variant
     from ninepic_mirror.progress import Progress
     from ninepic_mirror.sync.context import Options
     from ninepic_mirror.sync.report import PassReport
@@ -171,15 +172,11 @@ class Scrub(Struct):
             words = ("verify", str(event_id), *again(self.asked.flags, PLACE), "--json")
             for line in describe(
                 verdict,
-                repair=self._repairs(event_id),
+                repair=repairs(self.console, self.config, self.asked.flags, event_id),
                 everything=command(*words, console=self.console),
                 repairing=self.asked.key is not None,
             ):
                 self.console.print(line)
-
-    def _repairs(self, event_id: int) -> str:
-        words = ("verify", str(event_id), "--repair")
-        return to_ask(self.console, self.config, self.asked.flags, *words)
 
     async def _verify(self, event_id: int, verdict: Verdict) -> None:
         began = trio.current_time()
@@ -262,15 +259,23 @@ class Scrub(Struct):
             StorageError: Nothing is to be repaired.
         """
         if self.asked.key is None:
-            raise StorageError(
-                str(path), fault, f"rebuild it from the files: {self._repairs(event_id)}"
-            )
+            repair = repairs(self.console, self.config, self.asked.flags, event_id)
+            raise StorageError(str(path), fault, f"rebuild it from the files: {repair}")
         folder = await trio.to_thread.run_sync(self._folder, event_id)
+        said = EventSettings()
         if await trio.to_thread.run_sync(path.is_file):
+            said = await trio.to_thread.run_sync(self._said, event_id)
             await self._set_aside(event_id, folder, path, fault)
         else:
             self.progress.note(f"{path}: {fault}; it is rebuilt from the files")
-        report = await self._pass(event_id, folder)
+        report, left = await self._pass(event_id, folder, said=said)
+        if left:
+            self.codes.append(Code.NOT_WHOLE)
+            words = to_ask(self.console, self.config, self.asked.flags, "sync", str(event_id))
+            self.console.warn(
+                f"event {event_id}: {' and '.join(left)} files are wanted and were not asked for, because no SHA256SUMS"
+                f" names any; all of them come with: {words}"
+            )
         verdict.rebuilt = True
         verdict.fetched += report.downloaded
         verdict.moved += report.moved
@@ -304,29 +309,49 @@ class Scrub(Struct):
         )
 
     async def _pass(
-        self, event_id: int, folder: Path, verdict: Verdict | None = None
-    ) -> PassReport:
+        self,
+        event_id: int,
+        folder: Path,
+        verdict: Verdict | None = None,
+        said: EventSettings | None = None,
+    ) -> tuple[PassReport, list[Variant]]:
         """Make a pass that has again what is damaged, or, without a verdict, one that rebuilds the manifest.
 
         It asks also for variants that are not configured, or not any more, where they are damaged; and not for those that
-        never were mirrored: a pass that meets one for the first time fetches all of it.
+        never were mirrored: a pass that meets one for the first time fetches all of it. These are returned, too.
+
+        Args:
+            event_id: Of the event.
+            folder: Its folder.
+            verdict: What is damaged.
+            said: The settings that a manifest told before it was set aside.
         """
         # half of what the command needs to start, and most of its runs repair nothing
         from ninepic_mirror.sync.context import Options  # noqa: PLC0415
         from ninepic_mirror.sync.mirror import sync_event  # noqa: PLC0415
 
         session = await self._open_session()
-        own, had = await trio.to_thread.run_sync(self._settled, event_id, folder, verdict)
+        own, had = await trio.to_thread.run_sync(self._settled, event_id, folder, verdict, said)
         usual = own.apply(self.config.mirror).variants
         damages = [] if verdict is None else verdict.damages
         meant = {*usual} & had | {one.entry.variant for one in damages} or had or {*usual}
-        variants = tuple(one for one in VARIANTS if one in meant)
+        variants = usual if meant == {*usual} else tuple(one for one in VARIANTS if one in meant)
         own = replace(own, variants=variants)
         config = replace(session.config, event={**self.config.event, event_id: own})
         options = Options(narrowed=meant != {*usual}, configured=usual)
         if verdict is not None:
             options = self._asking(verdict, options)
-        return await sync_event(structs.replace(session, config=config), event_id, options)
+        report = await sync_event(structs.replace(session, config=config), event_id, options)
+        return report, [one for one in usual if one not in meant]
+
+    def _said(self, event_id: int) -> EventSettings:
+        """Return the settings that can still be read from a damaged manifest."""
+        root = mirrors.root_of(self.config)
+        try:
+            with mirrors.opened(root, event_id, veiled=False) as (manifest, _):
+                return about.settled(manifest)
+        except (MirrorError, sqlite3.Error):
+            return EventSettings()
 
     def _asking(self, verdict: Verdict, options: Options) -> Options:
         """Return how to ask for what is damaged."""
@@ -339,24 +364,28 @@ class Scrub(Struct):
         )
 
     def _settled(
-        self, event_id: int, folder: Path, verdict: Verdict | None
+        self,
+        event_id: int,
+        folder: Path,
+        verdict: Verdict | None,
+        said: EventSettings | None,
     ) -> tuple[EventSettings, set[str]]:
         """Return what holds for an event, and which variants of it were mirrored, as far as that decides anything.
 
         Where no config file says it, the mirror itself does: a repair is not to lay out anew what was made with flags.
         """
         own, is_told = self.config.event.get(event_id, EventSettings()), self.config.source is None
-        is_lost, is_behind = True, True
-        if verdict is not None:
-            is_lost, is_behind = verdict.older, verdict.is_behind
-        root = mirrors.root_of(self.config)
+        root, manifest = mirrors.root_of(self.config), None
         with Tree(folder) as tree, ExitStack() as stack:
-            manifest = None
-            if not is_lost:
+            if verdict is not None:
                 manifest, _ = stack.enter_context(mirrors.opened(root, event_id, veiled=False))
+                said = about.settled(manifest)
             if is_told:
-                own = about.settled(tree, manifest)
-            if manifest is not None and not is_behind:
+                own, said = about.described(tree), said or EventSettings()
+                # of a manifest that is no older copy only it knows the last word
+                is_last = verdict is not None and not verdict.older
+                own = said.over(own) if is_last else own.over(said)
+            if verdict is not None and manifest is not None and not verdict.is_behind:
                 had = manifest.meta("variants")
                 return own, {one for one in VARIANTS if not isinstance(had, list) or one in had}
             layout = own.apply(self.config.mirror).layout
@@ -377,7 +406,7 @@ class Scrub(Struct):
         if self.hopeless:
             return
         try:
-            report = await self._pass(event.event_id, event.tree.root, verdict)
+            report, _ = await self._pass(event.event_id, event.tree.root, verdict)
         except MirrorError as error:
             fail(self.console, error)
             self.codes.append(code_of(error))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ninepic_mirror.cli import mirrors
-from ninepic_mirror.cli.options import PLACE, event_number, read_config, takes, to_ask
+from ninepic_mirror.cli.options import PLACE, event_number, read_config, repairs, takes, to_ask
 from ninepic_mirror.cli.outcome import Code, fail, worst
 from ninepic_mirror.cli.summary import count, describe, titled
 from ninepic_mirror.errors import MirrorError, StorageError, UsageError
@@ -58,7 +58,7 @@ def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: obje
         sync_command = to_ask(console, config, flags, "sync", str(event_id))
         try:
             if event_id in lost and event_id not in there:
-                raise _lost(root, event_id, sync_command)
+                raise _lost(root, event_id, repairs(console, config, flags, event_id))
             found = mirrors.stand(config, event_id)
         except MirrorError as error:
             codes.append(fail(console, error))
@@ -78,11 +78,11 @@ def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: obje
     return worst(codes)
 
 
-def _lost(root: Root, event_id: int, sync_command: str) -> StorageError:
+def _lost(root: Root, event_id: int, repair: str) -> StorageError:
     return StorageError(
         str(root.folder_of(event_id) or root.path),
         "its manifest is lost, so that nothing tells what is here",
-        f"rebuild it from the files, which are kept: {sync_command}",
+        f"rebuild it from the files, which are kept: {repair}",
     )
 
 

@@ -57,7 +57,7 @@ class Verdict(Struct):
         older: The manifest is an older copy than the files.
         unknown: How many of the strays are this mirror's own, which its manifest does not know.
         named: How many of the strays SHA256SUMS names.
-        unwanted: How many files were lost of variants that are not wanted, which is no damage.
+        unwanted: How many files a pass missed of variants that are not wanted, which is no damage.
         adopted: Files that a repair has taken in.
         tried: A repair has asked for what is damaged.
         notes: What else is worth telling of files that are as they were.
@@ -206,7 +206,7 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
     yield from _damages(verdict, title, everything)
     yield from _strays(verdict, everything)
     for variant, number in verdict.unwanted.items():
-        yield f"  {count(number, variant)} lost, which is not wanted (sync --variant {variant} has it again)"
+        yield f"  {count(number, variant)} missed by an earlier sync, not wanted (sync --variant {variant} has it again)"
     notes = [f"  {plain(str(entry.path))}: {plain(text)}" for entry, text in verdict.notes]
     yield from _bounded(notes, everything)
     yield from _work(verdict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -209,6 +209,11 @@ class EventSettings:
     on_remote_removal: Literal["keep", "trash"] | None = None
     trash_keep: int | None = None
     duplicates: Literal["hardlink", "copy"] | None = None
+
+    def over(self, others: EventSettings) -> EventSettings:
+        """Return these, and where they say nothing, the others."""
+        said = {one.name: getattr(self, one.name) for one in fields(self)}
+        return replace(others, **{name: value for name, value in said.items() if value is not None})
 
     def apply(self, mirror: Mirror) -> Mirror:
         """Return `mirror` with what differs for this event."""

@@ -264,7 +264,7 @@ def test_status_of_a_lost_manifest(commands: Commands, service: Service) -> None
         done = commands.run(*words, "--root", "m")
         assert (done.code, done.out, done.says_one_line_and_cure()) == (6, "", True)
         assert "its manifest is lost" in done.err
-        assert "sync 456 --root m --org NUMBER" in done.err
+        assert "verify 456 --repair --root m --org NUMBER" in done.err
     document = commands.run("status", "--root", "m", "--json").document
     assert [(one["event_id"], one["whole"]) for one in document["events"]] == [(456, False)]
     commands.run("sync", 456, *service.flags, "--root", "m")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,7 +66,8 @@ def test_a_rebuild_leaves_the_settings(mirror: Mirror, way: str) -> None:
         path.write_bytes(b"nothing")
     asked = photo_requests(mirror.service)
     done = mirror.repair()
-    assert (done.code, entry(done)["rebuilt"], entry(done)["damaged"]) == (0, True, [])
+    assert (done.code, entry(done)["rebuilt"], entry(done)["damaged"]) == (4, True, [])
+    assert "thumbnail files are wanted and were not asked for" in done.err
     assert photo_requests(mirror.service) == asked
     assert (mirror.hashes(), described(mirror)) == (before, said)
     check_settled(mirror.folder)
@@ -76,8 +80,44 @@ def test_a_rebuild_without_event_json(commands: Commands, service: Service) -> N
     (mirror.folder / MANIFEST).unlink()
     (mirror.folder / "event.json").unlink()
     asked = photo_requests(service)
-    assert mirror.repair().code == 0
+    assert mirror.repair().code == 4, "thumbnails are wanted, as `status` says"
     assert photo_requests(service) == asked
+    assert mirror.hashes() == before
+
+
+def test_a_variant_that_is_lost_as_a_whole(commands: Commands, service: Service) -> None:
+    """No SHA256SUMS is left that names it: the rebuilt mirror is not called whole."""
+    mirror = mirrored(commands, service, "--layout", LAYOUT)
+    shutil.rmtree(mirror.folder / "large")
+    (mirror.folder / MANIFEST).unlink()
+    done = mirror.repair()
+    assert (done.code, "large files are wanted and were not asked for" in done.err) == (4, True)
+    assert commands.run("status", "--root", "m").code == 4
+
+
+@pytest.mark.parametrize(("state", "code"), [("contradictory", 4), ("older", 0)])
+def test_what_a_manifest_says_counts_where_nothing_else_does(
+    mirror: Mirror, state: str, code: int
+) -> None:
+    """One that is damaged or an older copy knows the layout still, when there is no `event.json`."""
+    path = mirror.folder / MANIFEST
+    old = path.read_bytes()
+    if state == "older":
+        again = mirror.commands.run(
+            "sync", 456, *mirror.service.flags, "--root", "m", "--full", *MADE
+        )
+        assert again.code == 0
+        path.write_bytes(old)
+    else:
+        with closing(sqlite3.connect(path)) as manifest, manifest:
+            manifest.execute(
+                "UPDATE files SET folder = 'elsewhere' WHERE path = ?", [mirror.rows()[0].path]
+            )
+    (mirror.folder / "event.json").unlink()
+    before, asked = mirror.hashes(), photo_requests(mirror.service)
+    done = mirror.repair()
+    assert (done.code, entry(done)["moved"], entry(done)["fetched"]) == (code, 0, 0), done.err
+    assert photo_requests(mirror.service) == asked
     assert mirror.hashes() == before
 
 

@@ -138,7 +138,7 @@ def test_what_is_lost_of_a_variant_that_is_not_wanted(mirror: Mirror) -> None:
     done = mirror.verify()
     assert (done.code, entry(done)["unwanted"], faults(done)) == (0, {"large": 1}, {})
     text = mirror.commands.run("verify", 456, *mirror.service.flags).out
-    assert "1 large lost, which is not wanted" in text
+    assert "1 large missed by an earlier sync, not wanted" in text
     assert mirror.commands.run(*sync, "--variant", "large").code == 0
     assert entry(mirror.verify())["unwanted"] == {}
     check_settled(mirror.folder)
@@ -786,4 +786,8 @@ def test_something_else_in_the_place_of_the_lock(mirror: Mirror, what: str) -> N
             in done.err
         )
         assert "move it away" in done.err or "remove the link" in done.err
+    flip(mirror.folder / mirror.rows()[0].path, random.Random(1))
+    (mirror.folder / "stray.txt").write_text("mine")
+    found = mirror.verify()
+    assert (found.code, [*faults(found).values()]) == (6, ["content", "stray"]), found.err
     assert not (mirror.folder / "canary").exists()

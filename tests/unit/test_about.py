@@ -12,6 +12,7 @@ from ninepic_mirror.archive.about import (
     NAME,
     blame,
     describe,
+    described,
     hash_of,
     named_variants,
     settled,
@@ -102,20 +103,20 @@ def test_what_is_wrong(shelf: Shelf) -> None:
 def test_what_a_mirror_was_made_with(shelf: Shelf) -> None:
     """The manifest says it, without one `event.json`; what neither says, or says unsoundly, is not known."""
     layout, zone = "{variant}/{image_id}{ext}", "Asia/Kolkata"
-    assert settled(shelf.tree, None) == EventSettings()
+    assert described(shelf.tree) == EventSettings()
     settings = Mirror(shelf.folder, layout=layout, timezone=zone, variants=("large",))
     write(shelf.tree, describe(DETAILS, settings, shelf.manifest))
-    assert settled(shelf.tree, None) == EventSettings(("large",), layout, zone)
-    assert settled(shelf.tree, shelf.manifest) == EventSettings()
+    assert described(shelf.tree) == EventSettings(("large",), layout, zone)
+    assert settled(shelf.manifest) == EventSettings()
     shelf.manifest.set_meta({"layout": DEFAULT_LAYOUT, "timezone": "UTC", "wanted": ["original"]})
     known = EventSettings(("original",), DEFAULT_LAYOUT, "UTC")
-    assert settled(shelf.tree, shelf.manifest) == known
+    assert settled(shelf.manifest) == known
     place = shelf.folder / NAME
     place.write_text(json.dumps({"layout": "../{image_id}", "timezone": zone, "variants": ["x"]}))
-    assert settled(shelf.tree, None) == EventSettings(timezone=zone)
+    assert described(shelf.tree) == EventSettings(timezone=zone)
     for text in ("[1]", "{", "[" * 100_000):
         place.write_text(text)
-        assert settled(shelf.tree, None) == EventSettings()
+        assert described(shelf.tree) == EventSettings()
 
 
 def test_which_variants_were_mirrored(shelf: Shelf) -> None:

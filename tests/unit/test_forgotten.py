@@ -258,6 +258,22 @@ def test_names_of_somebody_else_are_counted(shelf: Shelf, tmp_path: Path) -> Non
     assert (tmp_path / "mine.jpg").read_bytes() == jpeg("equal")
 
 
+def test_names_are_not_counted_by_who_finishes(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill nothing tells any more which names are those of other photos: none is called somebody else's."""
+    shelf.have(window(SIX), NAME, "other", body=jpeg("equal"))
+    forget = oblivion(shelf)
+    forget.remember([NAME])
+    with monkeypatch.context() as patch:
+        patch.setattr(Oblivion, "_unlink", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            forget.finish([NAME])
+    gone = oblivion(shelf).finish([NAME])
+    assert (gone.files, gone.other_names) == (2, 0)
+    shelf.check()
+
+
 def test_equal_bytes_out_of_sight(shelf: Shelf) -> None:
     """A photo that is gone may have them, and the trash, under whatever name: they stay, and are told."""
     shelf.have(window(SIX), NAME, "left", body=jpeg("equal"))

@@ -105,7 +105,10 @@ def test_what_the_manifest_does_not_know() -> None:
     assert "SHA256SUMS names 1 file of these: mirrored once" in named
     assert "2 files taken in" in text(Verdict(456, adopted=2))
     lost = text(Verdict(456, unwanted={"original": 2}))
-    assert "2 originals lost, which is not wanted (sync --variant original has it again)" in lost
+    assert (
+        "2 originals missed by an earlier sync, not wanted (sync --variant original has it again)"
+        in lost
+    )
     assert "3 files moved" in text(Verdict(456, moved=3))
 
 
