@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ninepic_mirror.archive.faults import translated
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,12 +40,15 @@ class Flush:
 
     Args:
         tree: The event folder. Opened before anything was written: what it reports begins there.
+
+    Raises:
+        StorageError: It cannot be looked at.
     """
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._rest = 0
-        with tree.folder("") as descriptor:
+        with translated(tree.name("")), tree.folder("") as descriptor:
             self._can_sync_all = can_sync_all(os.fstat(descriptor).st_dev)
 
     def files(self, tree: Tree, paths: Sequence[str], size: int) -> None:

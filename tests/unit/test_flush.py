@@ -15,6 +15,7 @@ from ninepic_mirror.archive import flush
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.flush import Flush, can_sync_all
 from ninepic_mirror.archive.syncfs import syncfs
+from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -318,3 +319,17 @@ def test_a_bad_descriptor_is_told(place: Path) -> None:
             syncfs(bad)
         assert caught.value.errno == errno.EBADF
     os.close(path_only)
+
+
+def test_a_disk_that_is_gone_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the very moment between two calls it may be lost: that is the disk's fault, and no bug."""
+
+    def lost(_descriptor: int) -> os.stat_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Tree(place) as tree:
+        monkeypatch.setattr(os, "fstat", lost)
+        with pytest.raises(StorageError, match="I/O error") as caught:
+            Flush(tree)
+        monkeypatch.undo()
+    assert caught.value.path == str(place)
