@@ -29,20 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.forking import Forking
     from tests.system.conftest import Commands, Serve, Service
-
-
-@pytest.fixture
-def commands(forking: Forking) -> Commands:
-    """Commands in forks: there are hundreds of them here."""
-    return forking
-
-
-@pytest.fixture
-def mirror(commands: Commands, service: Service) -> Mirror:
-    """A whole mirror of 60 photos."""
-    return mirrored(commands, service)
 
 
 def test_nothing_is_wrong(mirror: Mirror) -> None:

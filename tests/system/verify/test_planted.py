@@ -4,28 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.mirrored import Mirror, entry, faults, mirrored
+from tests.mirrored import Mirror, entry, faults
 from tests.torture.bit_rot import flip
-
-if TYPE_CHECKING:
-    from tests.forking import Forking
-    from tests.system.conftest import Commands, Service
-
-
-@pytest.fixture
-def commands(forking: Forking) -> Commands:
-    """Commands in forks: there are hundreds of them here."""
-    return forking
-
-
-@pytest.fixture
-def mirror(commands: Commands, service: Service) -> Mirror:
-    """A whole mirror of 60 photos."""
-    return mirrored(commands, service)
 
 
 @pytest.mark.parametrize("what", ["folder", "pipe"])

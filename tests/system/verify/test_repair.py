@@ -18,18 +18,11 @@ from tests.torture.bit_rot import flip
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.forking import Forking
     from tests.system.conftest import Commands, Service
 
 LAYOUT = "{variant}/{date}/{hour}-{image_id}{ext}"
 MADE = ("--layout", LAYOUT, "--timezone", "Asia/Kathmandu", "--variant", "large")
 MANIFEST = ".ninepic-mirror/manifest.sqlite3"
-
-
-@pytest.fixture
-def commands(forking: Forking) -> Commands:
-    """Commands in forks."""
-    return forking
 
 
 @pytest.fixture
