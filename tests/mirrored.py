@@ -35,6 +35,7 @@ class Entry(TypedDict):
     files: int
     damaged: list[Damaged]
     older: bool
+    unfinished: bool
     unknown: int
     unwanted: dict[str, int]
     adopted: int

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 from ninepic_mirror.archive import about
+from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.manifest import now
 from ninepic_mirror.archive.placement import Layout
 from ninepic_mirror.archive.root import OWN_FOLDER
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.files import Kind, Tree
     from ninepic_mirror.archive.manifest import Manifest, Value
     from ninepic_mirror.archive.verify import Key
-    from ninepic_mirror.model import Variant
 
 CHUNK: Final = 500  # names a query
 _LIST: Final = 2000  # rows a query
@@ -36,7 +36,7 @@ _KEPT: Final = (  # what stands in the trash waits for its end: nobody reads it
     f" AND substr(path, 1, {len(OWN_FOLDER) + 1}) <> '{OWN_FOLDER}/'))"
 )
 _LOST: Final = (  # were had once, and are to be had again
-    "state IN ('pending', 'failed') AND sha256 IS NOT NULL AND gone_since IS NULL AND missed = 0"
+    "state IN ('pending', 'failed') AND sha256 IS NOT NULL AND gone_since IS NULL"
 )
 
 
@@ -51,10 +51,10 @@ def where(manifest: Manifest) -> Where | None:
         return None
 
 
-def _wanted(manifest: Manifest) -> list[str]:
-    """Return the variants that ought to be here; what was lost of another is not missed."""
-    wanted = manifest.meta("wanted")
-    return [str(one) for one in wanted] if isinstance(wanted, list) else list(VARIANTS)
+def wanted(manifest: Manifest) -> list[str]:
+    """Return the variants that ought to be here; what was deleted of another is not missed."""
+    noted = manifest.meta("wanted")
+    return [str(one) for one in noted] if isinstance(noted, list) else list(VARIANTS)
 
 
 def _knows_times(manifest: Manifest) -> bool:
@@ -85,11 +85,8 @@ class List:
 
     def count(self, manifest: Manifest) -> int:
         """Return how many there are."""
-        wanted = _wanted(manifest)
         lost = manifest.count(
-            "SELECT count(*) FROM files JOIN photos USING (image_id)"
-            f" WHERE {_LOST} AND variant IN ({_marks(wanted)})",
-            wanted,
+            f"SELECT count(*) FROM files JOIN photos USING (image_id) WHERE {_LOST}"
         )
         return lost + manifest.count(f"SELECT count(*) FROM files WHERE {_KEPT}")
 
@@ -112,9 +109,8 @@ class List:
             self._after = ()
         return []
 
-    def _lost(self, manifest: Manifest) -> tuple[str, str, list[Value]]:
-        wanted = _wanted(manifest)
-        return f"{_LOST} AND variant IN ({_marks(wanted)})", "image_id, variant", [*wanted]
+    def _lost(self, _manifest: Manifest) -> tuple[str, str, list[Value]]:
+        return _LOST, "image_id, variant", []
 
     def _new(self, manifest: Manifest) -> tuple[str, str, list[Value]]:
         has_times = _knows_times(manifest) and not self._quick
@@ -129,34 +125,29 @@ class List:
         return condition, "verified_at, folder, image_id, variant", [self._stamp]
 
 
-def again(manifest: Manifest, key: Key, *, found: bool = False) -> Entry | None:
-    """Return one file's row as it is now; None where nobody promises the file.
-
-    Args:
-        manifest: The manifest.
-        key: The file.
-        found: It was found damaged: then it was promised, of whatever variant, though a pass may know by now that it
-            is not there.
-    """
-    wanted = list(VARIANTS) if found else _wanted(manifest)
+def again(manifest: Manifest, key: Key) -> Entry | None:
+    """Return one file's row as it is now; None where nobody promises the file."""
     rows = manifest.rows(
-        f"SELECT {_COLUMNS} WHERE image_id = ? AND variant = ?"
-        f" AND ({_KEPT} OR ({_LOST} AND variant IN ({_marks(wanted)})))",
-        [*key, *wanted],
+        f"SELECT {_COLUMNS} WHERE image_id = ? AND variant = ? AND ({_KEPT} OR ({_LOST}))", key
     )
     return _entry(rows[0]) if rows else None
 
 
-def unwanted(manifest: Manifest) -> dict[Variant, int]:
-    """Return how many files were lost of each variant that is not wanted, or not any more: nobody misses them."""
-    wanted = _wanted(manifest)
-    found = manifest.rows(
-        "SELECT variant, count(*) FROM files JOIN photos USING (image_id)"
-        f" WHERE {_LOST} AND variant NOT IN ({_marks(wanted)}) GROUP BY variant",
-        wanted,
+def at(manifest: Manifest, path: str) -> Entry | None:
+    """Return the row of the present file that stands at a place."""
+    rows = manifest.rows(
+        f"SELECT {_COLUMNS} WHERE folder = ? AND path = ? AND state = 'present' LIMIT 1",
+        [split(path)[0], path],
     )
-    lost = {str(variant): int(number or 0) for variant, number in found}
-    return {variant: lost[variant] for variant in VARIANTS if variant in lost}
+    return _entry(rows[0]) if rows else None
+
+
+def unheld(manifest: Manifest, hashes: Iterable[str]) -> set[str]:
+    """Return which of these SHA-256 no present file has. Reads every row."""
+    left = {*hashes}
+    for row in manifest.each("SELECT sha256 FROM files WHERE state = 'present'"):
+        left.discard(str(row[0]))
+    return left
 
 
 def record(manifest: Manifest, entries: Iterable[Entry], stamp: int) -> None:
@@ -241,9 +232,18 @@ def strays(manifest: Manifest, folder: str, names: Sequence[str]) -> list[str]:
     return [*left.values()]
 
 
-def count_named(manifest: Manifest, paths: Sequence[str]) -> int:
-    """Return for how many of these files a pass has found no photo, though SHA256SUMS names them."""
-    return manifest.count(f"SELECT count(*) FROM named WHERE path IN ({_marks(paths)})", paths)
+def named(manifest: Manifest, paths: Sequence[str]) -> dict[str, str]:
+    """Return the SHA-256 of those files for which a pass has found no photo, though SHA256SUMS named them."""
+    found = manifest.rows(f"SELECT path, sha256 FROM named WHERE path IN ({_marks(paths)})", paths)
+    return {str(path): str(sha256) for path, sha256 in found}
+
+
+def is_unfinished(manifest: Manifest) -> bool:
+    """Whether no pass has come to its end yet that took in what stood here before its row.
+
+    A rebuild or a first pass was cut off, or what stands here is being compared with a restored manifest.
+    """
+    return manifest.meta("adopted") is None
 
 
 def _entry(row: Sequence[Value]) -> Entry:

@@ -225,13 +225,18 @@ def named_lines(tree: Tree) -> Iterator[tuple[str, str]]:
     Raises:
         OSError: One stands there and cannot be read: it must not be written anew, either.
     """
+    for top in folders(tree):
+        yield from lines_of(tree, top)
+
+
+def folders(tree: Tree) -> list[str]:
+    """Return where a SHA256SUMS may stand: in the event folder itself, and in those just below. Raises OSError."""
     tops = [
         name
         for name, kind in tree.entries("")
         if kind == "folder" and name != OWN_FOLDER and name.isascii()
     ]
-    for top in ["", *tops]:
-        yield from lines_of(tree, top)
+    return ["", *tops]
 
 
 def lines_of(tree: Tree, top: str) -> Iterator[tuple[str, str]]:

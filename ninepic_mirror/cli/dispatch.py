@@ -236,7 +236,7 @@ class Dispatch(Struct):
             raise ChangedError(self.order.event_id, lost.path)
 
     def _again(self, key: tuple[str, str]) -> Entry | None:
-        return self.ledger.ask_now(lambda manifest: inventory.again(manifest, key, found=True))
+        return self.ledger.ask_now(lambda manifest: inventory.again(manifest, key))
 
 
 def planned(made: Package, place: Path, run: str, made_at: int) -> Delivery:

@@ -34,7 +34,7 @@ from ninepic_mirror.archive.verify import (
     match,
     share,
 )
-from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli import mirrors, named
 from ninepic_mirror.cli.portions import above, bunch, groups, is_due, some_of
 from ninepic_mirror.cli.verdict import Record
 from ninepic_mirror.errors import StorageError
@@ -100,6 +100,8 @@ class Inspection(Struct):
         recorded_at: When such files were recorded last, by the clock of the event loop.
         suspects: Files that seem damaged.
         found: Files that seem to be nobody's.
+        lines: The SHA-256 of those of them that SHA256SUMS names.
+        wanted: The variants that ought to be here.
     """
 
     config: Config
@@ -116,6 +118,8 @@ class Inspection(Struct):
     recorded_at: float = field(default_factory=trio.current_time)
     suspects: list[Damage] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
+    lines: dict[str, str] = field(default_factory=dict)
+    wanted: list[str] = field(default_factory=list)
 
     async def _ask(self, work: Callable[[Manifest], T]) -> T:
         """Ask the manifest something; it is opened for that only."""
@@ -135,7 +139,10 @@ class Inspection(Struct):
             return work(manifest)
 
     def _may_record(self) -> bool:
-        places = (self.path, self.path.parent, self.tree.root / lock.PATH)
+        places = [self.path, self.path.parent]
+        locks = self.tree.root / lock.PATH
+        # one that was lost is made again
+        places.append(locks if locks.exists() else locks.parent)
         return all(os.access(place, os.W_OK) for place in places)
 
     # --- reading -------------------------------------------------------------------------------------------------
@@ -143,7 +150,9 @@ class Inspection(Struct):
     async def read(self) -> None:
         """Look at the files, the longest verified first, and record which are right."""
         asked, verdict = self.asked, self.verdict
-        name, self.stamp = await self._ask(lambda m: (m.meta("name"), inventory.stamp(m)))
+        name, self.stamp, self.wanted = await self._ask(
+            lambda m: (m.meta("name"), inventory.stamp(m), inventory.wanted(m))
+        )
         verdict.name = name if isinstance(name, str) else None
         files = inventory.List(self.stamp, quick=asked.quick)
         verdict.files = await self._ask(files.count)
@@ -173,6 +182,12 @@ class Inspection(Struct):
             if found.error is not None:
                 verdict.errors.append(found.error)
                 continue
+            if found.fault == "missing" and self._is_unwanted(entry):
+                # who takes a variant out of the configuration may delete its files
+                verdict.unwanted[entry.variant] = verdict.unwanted.get(entry.variant, 0) + 1
+                verdict.files -= 1
+                verdict.due -= 1
+                continue
             verdict.checked += 1
             verdict.bytes += found.read
             if found.note is not None:
@@ -189,6 +204,11 @@ class Inspection(Struct):
             self.progress.failed(len(confirmed))
         if is_due(len(self.unrecorded), self.size, trio.current_time() - self.recorded_at):
             await self._record(until=None)
+
+    def _is_unwanted(self, entry: Entry) -> bool:
+        """Whether a pass knows by now that a file is not here, and nobody wants its variant."""
+        is_known = entry.state != "present" and not entry.is_gone
+        return is_known and entry.variant not in self.wanted
 
     async def _confirmed(self, suspects: Sequence[Damage], *, changed: bool) -> list[Damage]:
         """Return which files are damaged on a second look, by their rows as they are now.
@@ -272,7 +292,7 @@ class Inspection(Struct):
 
     async def read_records(self) -> None:
         """Look whether SHA256SUMS and event.json say what the manifest says."""
-        if await self._ask(self._is_older):
+        if await self._ask(lambda m: self._is_older(m) or inventory.is_unfinished(m)):
             return  # they know more
         for top in [None, *await self._ask(partial(sums.tops, stale=True))]:
             if self.pace.stop.is_set():
@@ -320,9 +340,8 @@ class Inspection(Struct):
             strays = sorted({*strays} - {*places.values()} - blocks)
         verdict.strays = strays
         verdict.records = await self._still_wrong()
-        verdict.older = await self._ask(self._is_older)
-        verdict.unknown = await self._unknown()
-        verdict.unwanted = await self._ask(inventory.unwanted)
+        await self._look_behind()
+        await self._read_named()
 
     def _is_older(self, manifest: Manifest) -> bool:
         """Say whether the manifest is an older copy: passes were made that it does not know."""
@@ -337,27 +356,33 @@ class Inspection(Struct):
         known = manifest.count("SELECT max(id) FROM passes")
         return noted > known or manifest.meta(lock.RESTORED) is True
 
-    async def _unknown(self) -> int:
-        """Return how many files without a row are this mirror's own, by SHA256SUMS, and no pass has looked at yet."""
-        strays = {*self.verdict.strays}
+    async def _look_behind(self) -> None:
+        """See what files the manifest ought to know and does not."""
+        verdict = self.verdict
+        verdict.older = await self._ask(self._is_older)
+        verdict.unfinished = await self._ask(inventory.is_unfinished)
+        strays = {*verdict.strays}
+        lines = partial(named.lines_of, self.tree, strays, self._close)
+        self.lines = await trio.to_thread.run_sync(lines) if strays else {}
+        verdict.named = len(self.lines)
+        verdict.unknown = len(self.lines)
+        if not verdict.unfinished:  # else a pass has noted them, and got no further
+            for some in some_of([*self.lines]):
+                verdict.unknown -= len(await self._ask(partial(inventory.named, paths=some)))
 
-        def named() -> list[str]:
-            paths: list[str] = []
-            for top in sorted({path.partition("/")[0] if "/" in path else "" for path in strays}):
-                try:
-                    paths += [path for path, _ in sums.lines_of(self.tree, top) if path in strays]
-                except OSError as error:
-                    self._close(sums.sums_path(top), error)
-            return paths
-
-        found = await trio.to_thread.run_sync(named) if strays else []
-        self.verdict.named = len(found)
-        return sum(
-            [
-                len(some) - await self._ask(partial(inventory.count_named, paths=some))
-                for some in some_of(found)
-            ]
+    async def _read_named(self) -> None:
+        """Judge what SHA256SUMS names and no row knows."""
+        reading = named.Reading(
+            self.asked, self.progress, self.pace, self.tree, self.verdict, self._still_without_row
         )
+        await reading.read(self.lines, self._close)
+        if self.verdict.is_behind and not self.pace.stop.is_set():
+            self.verdict.lines += await self._ask(lambda m: named.lost(self.tree, m, self._close))
+
+    async def _still_without_row(self, paths: Sequence[str]) -> list[str]:
+        if paths and await self._is_held():
+            await trio.sleep(_BATCH)  # as in `settle`
+        return await self._without_row(paths)
 
     async def _without_row(self, found: Sequence[str]) -> list[str]:
         """Return those files that still stand there and have no row."""
@@ -429,12 +454,14 @@ class Inspection(Struct):
         def see(manifest: Manifest) -> None:
             where = inventory.where(manifest)
             for damage in self.verdict.damages:
-                row = inventory.again(manifest, damage.entry.key, found=True)
+                row = inventory.again(manifest, damage.entry.key)
                 if row is None:
                     self.verdict.gone.add(damage.entry.key)
                     continue
                 damage.repaired = look(self.tree, row, eye, where).fault is None
                 damage.entry = row if not damage.repaired else damage.entry
+            for line in self.verdict.lines:
+                line.repaired = named.is_mended(self.tree, manifest, line, eye)
 
         with suppress(Stopped):
             await self._ask(see)
@@ -446,8 +473,7 @@ class Inspection(Struct):
         found = sorted(before - {*verdict.strays})
         # not what went to the trash with a folder that stood in a file's place
         verdict.adopted = len(await trio.to_thread.run_sync(self._standing, found))
-        verdict.older = verdict.older and await self._ask(self._is_older)
-        verdict.unknown = await self._unknown()
+        await self._look_behind()
 
 
 async def locked(held: lock.Lock, until: float | None = None) -> bool:

@@ -71,7 +71,7 @@ class Ledger(Struct, frozen=True):
 
     def again(self, key: tuple[str, str]) -> Entry | None:
         """Return a file's row as it is now, None where nobody promises the file any more."""
-        return self.ask_now(lambda manifest: inventory.again(manifest, key, found=True))
+        return self.ask_now(lambda manifest: inventory.again(manifest, key))
 
     async def record(self, work: Callable[[Manifest], object]) -> None:
         """Change the manifest, in one transaction and only in tables that no pass touches.

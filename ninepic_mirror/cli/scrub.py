@@ -167,6 +167,8 @@ class Scrub(Struct):
                 self.codes.append(fail(self.console, error))
         self.progress.finish()
         self.codes.append(Code.DAMAGED if verdict.is_damaged else Code.WHOLE)
+        if verdict.is_behind:
+            self.codes.append(Code.NOT_WHOLE)
         self.entries.append(verdict.as_json())
         if not self.asked.json and not (self.console.quiet and not verdict.is_damaged):
             words = ("verify", str(event_id), *again(self.asked.flags, PLACE), "--json")
@@ -359,7 +361,7 @@ class Scrub(Struct):
             options,
             repair=tuple(verdict.damages),
             records=bool(verdict.records),
-            adopt=verdict.is_behind,
+            adopt=verdict.is_behind or verdict.has_wrong_lines,
             reading=self.pace.until(self.stopped),
         )
 

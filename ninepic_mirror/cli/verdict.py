@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ninepic_mirror.archive.verify import Damage, Entry, Fault, Key
+    from ninepic_mirror.cli.named import Line
     from ninepic_mirror.errors import StorageError
     from ninepic_mirror.model import Variant
 
@@ -54,7 +55,9 @@ class Verdict(Struct):
         damages: What is not as it was.
         records: What is not right of SHA256SUMS and event.json.
         strays: Files that belong to no photo.
+        lines: Files that are not what SHA256SUMS says, and that no row knows.
         older: The manifest is an older copy than the files.
+        unfinished: No pass has come to its end that took in what stood here before its row.
         unknown: How many of the strays are this mirror's own, which its manifest does not know.
         named: How many of the strays SHA256SUMS names.
         unwanted: How many files a pass missed of variants that are not wanted, which is no damage.
@@ -83,7 +86,9 @@ class Verdict(Struct):
     records: list[Record] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
     notes: list[tuple[Entry, str]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     older: bool = False
+    unfinished: bool = False
     unknown: int = 0
     named: int = 0
     unwanted: dict[Variant, int] = field(default_factory=dict)
@@ -105,21 +110,34 @@ class Verdict(Struct):
     def forget(self) -> None:
         """Begin anew, but for what was done to the manifest."""
         self.checked = self.bytes = 0
-        self.damages, self.strays, self.notes = [], [], []
+        self.damages, self.strays, self.notes, self.lines = [], [], [], []
         self.errors, self.closed, self.unrecorded, self.records = [], [], 0, []
-        self.older, self.unknown, self.named, self.adopted = False, 0, 0, 0
+        self.older, self.unfinished = False, False
+        self.unknown, self.named, self.adopted = 0, 0, 0
         self.unwanted = {}
 
     @property
     def is_behind(self) -> bool:
         """Whether files stand here that the manifest ought to know."""
-        return self.older or self.unknown > 0
+        return self.older or self.unfinished or self.unknown > 0
+
+    @property
+    def beside(self) -> list[Record | Line]:
+        """What is not right and is no row's."""
+        return [*self.records, *self.lines]
+
+    @property
+    def has_wrong_lines(self) -> bool:
+        """Whether a file is not what SHA256SUMS says, and no row knows it."""
+        return any(not one.repaired for one in self.lines)
 
     @property
     def needs_pass(self) -> bool:
         """Whether a pass has something to mend."""
         records = any(not one.repaired for one in self.records)
-        return self.can_be_repaired or records or self.is_behind
+        # the pass of a rebuild has asked for them already
+        lines = self.has_wrong_lines and not self.rebuilt
+        return self.can_be_repaired or records or lines or self.is_behind
 
     @property
     def can_be_repaired(self) -> bool:
@@ -131,8 +149,7 @@ class Verdict(Struct):
     @property
     def is_damaged(self) -> bool:
         """Whether damage remains (exit code 8)."""
-        records = all(one.repaired for one in self.records)
-        return not (records and all(one.repaired for one in self.damages))
+        return not all(one.repaired for one in (*self.damages, *self.beside))
 
     def as_json(self) -> dict[str, object]:
         """Return it as `verify --json` prints it."""
@@ -154,7 +171,7 @@ class Verdict(Struct):
                 "fault": one.fault,
                 "repaired": one.repaired,
             }
-            for one in self.records
+            for one in self.beside
         ]
         damaged += [
             {"path": path, "image_id": None, "variant": None, "fault": "stray", "repaired": False}
@@ -167,6 +184,7 @@ class Verdict(Struct):
             "files": self.files,
             "damaged": damaged,
             "older": self.older,
+            "unfinished": self.unfinished,
             "unknown": self.unknown,
             "unwanted": self.unwanted,
             "adopted": self.adopted,
@@ -196,7 +214,10 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
         yield f"{title}: NOT verified: {plain(verdict.error)}"
         return
     if verdict.rebuilt:
-        yield f"{title}: the manifest was lost or damaged; it was rebuilt from the files"
+        how = (
+            "its rebuild is not finished" if verdict.unfinished else "it was rebuilt from the files"
+        )
+        yield f"{title}: the manifest was lost or damaged; {how}"
     if verdict.closed:
         yield f"{title}: {count(len(verdict.closed), 'place')} could not be looked into:"
         yield from _bounded([f"  {plain(str(one))}" for one in verdict.closed], everything)
@@ -219,6 +240,10 @@ def _damages(verdict: Verdict, title: str, everything: str) -> Iterator[str]:
         (f"  {plain(one.path)}: {_RECORD_WORDS[one.fault]}", one.repaired)
         for one in verdict.records
     ]
+    lines += [
+        (f"  {plain(one.path)}: {_WORDS[one.fault]}; SHA256SUMS names it", one.repaired)
+        for one in verdict.lines
+    ]
     left = [line for line, is_repaired in lines if not is_repaired]
     repaired = [f"{line}: repaired" for line, is_repaired in lines if is_repaired]
     if left:
@@ -226,6 +251,8 @@ def _damages(verdict: Verdict, title: str, everything: str) -> Iterator[str]:
         yield from _bounded(left, everything)
     elif repaired:
         yield f"{title}: {count(len(repaired), 'damaged file')} repaired; all is as it was:"
+    elif not verdict.checked and verdict.is_behind:
+        yield f"{title}: no file was looked at"
     elif verdict.checked < verdict.files:
         yield f"{title}: no damage in {verdict.checked:,} of {count(verdict.files, 'file')}"
     else:
@@ -247,16 +274,20 @@ def _strays(verdict: Verdict, everything: str) -> Iterator[str]:
 
 def _next(verdict: Verdict, repair: str, *, repairing: bool) -> Iterator[str]:
     if verdict.older:
-        yield "  the manifest is older than the files, as one from a backup is: newer ones are not looked at"
+        yield "  the manifest is older than the files, as one from a backup is: for newer ones SHA256SUMS alone vouches"
+    elif verdict.unfinished:
+        yield "  the first sync or a rebuild was cut off: for files without a row SHA256SUMS alone vouches"
     elif verdict.unknown:
         files = count(verdict.unknown, "file")
-        yield f"  the manifest does not know {files} of this mirror's own, which are not looked at"
-    if verdict.is_damaged and not verdict.needs_pass:
+        yield f"  the manifest does not know {files} of this mirror's own: SHA256SUMS alone vouches for them"
+    if verdict.is_damaged and not (verdict.needs_pass or verdict.has_wrong_lines):
         yield "  next: no whole copy is here; put these files back from a backup, where there is one"
     elif verdict.is_damaged or verdict.is_behind:
         what = "" if verdict.is_damaged else "take them in: "
-        if repairing and verdict.tried:
+        if repairing and (verdict.tried or verdict.rebuilt):
             what = "the files above could not be had; try again later: "
+            if verdict.has_wrong_lines:
+                what = "the files above could not be had; put them back from a backup, or try again later: "
         elif repairing:
             what = "nothing could be tried, for the reason told; when that is over: "
         yield f"  next: {what}{repair}"

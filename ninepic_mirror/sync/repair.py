@@ -110,7 +110,7 @@ def _still(
     found = []
     with suppress(Stopped):
         for one in damages:
-            entry = inventory.again(manifest, one.entry.key, found=True)
+            entry = inventory.again(manifest, one.entry.key)
             seen = Look() if entry is None else look(store.tree, entry, eye, where)
             if (
                 entry is not None

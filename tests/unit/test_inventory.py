@@ -64,19 +64,46 @@ def test_longest_ago_first(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, chunk:
     assert names(listed(manifest, 10)) == "bac"
 
 
-def test_what_is_lost_of_a_variant_that_is_not_wanted(shelf: Shelf) -> None:
-    """It is counted, but nobody misses it; nor what left the event, nor what was never had."""
-    assert inventory.unwanted(shelf.manifest) == {}
+def test_what_was_lost_before(shelf: Shelf) -> None:
+    """It stays on the list, also while its photo is missed; not when it left the event, nor what was never had."""
     shelf.holdings.lost("2026-01-19/06/large", [("a", "large"), ("a", "thumbnail")])
-    shelf.manifest.set_meta({"wanted": ["large"]})
+    shelf.manifest.change("UPDATE photos SET missed = 1 WHERE image_id = 'a'")
+    shelf.manifest.change(
+        "UPDATE files SET sha256 = NULL WHERE image_id = 'a' AND variant = 'thumbnail'"
+    )
     lost = [one for one in listed(shelf.manifest, 10) if one.state == "pending"]
     assert [one.key for one in lost] == [("a", "large")]
-    assert inventory.unwanted(shelf.manifest) == {"thumbnail": 1}
     assert inventory.again(shelf.manifest, ("a", "thumbnail")) is None
     assert inventory.again(shelf.manifest, ("a", "large")) == lost[0]
     shelf.manifest.change("UPDATE photos SET gone_since = 1 WHERE image_id = 'a'")
     assert inventory.again(shelf.manifest, ("a", "large")) is None
-    assert inventory.unwanted(shelf.manifest) == {}
+
+
+def test_what_is_wanted(shelf: Shelf) -> None:
+    """As the last pass noted it; before there was one, everything."""
+    assert inventory.wanted(shelf.manifest) == ["thumbnail", "large", "original"]
+    shelf.manifest.set_meta({"wanted": ["large"]})
+    assert inventory.wanted(shelf.manifest) == ["large"]
+
+
+def test_what_a_new_manifest_read_of_the_sums(shelf: Shelf) -> None:
+    """Until a pass has ended, nobody knows whether what it could not place is all that is left over."""
+    shelf.holdings.name([("a/old.jpg", "z")])
+    assert inventory.named(shelf.manifest, ["a/old.jpg", "a/other.jpg"]) == {"a/old.jpg": "z"}
+    assert inventory.is_unfinished(shelf.manifest)
+    shelf.manifest.set_meta({"adopted": True})
+    assert not inventory.is_unfinished(shelf.manifest)
+
+
+def test_who_vouches_for_a_place_or_for_bytes(shelf: Shelf) -> None:
+    """Only what is present does."""
+    row = next(one for one in listed(shelf.manifest, 10) if one.key == ("a", "large"))
+    assert row.path is not None
+    assert inventory.at(shelf.manifest, row.path) == row
+    assert inventory.unheld(shelf.manifest, [str(row.sha256), "other"]) == {"other"}
+    shelf.manifest.change("UPDATE files SET state = 'failed', sha256 = 'z' WHERE image_id = 'a'")
+    assert inventory.at(shelf.manifest, row.path) is None
+    assert inventory.unheld(shelf.manifest, ["z"]) == {"z"}
 
 
 def test_what_left_is_read_like_any_other(shelf: Shelf) -> None:

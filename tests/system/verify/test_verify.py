@@ -193,7 +193,7 @@ def test_damaged_manifest(mirror: Mirror) -> None:
 
 @pytest.mark.parametrize("way", ["older", "emptied", "rows"])
 def test_what_the_manifest_does_not_know(mirror: Mirror, way: str) -> None:
-    """An older copy of the manifest, or one without some rows, is noticed; a repair takes the files in."""
+    """An older copy of the manifest, or one without some rows, is noticed, and its files read; a repair takes them in."""
     path = mirror.folder / ".ninepic-mirror/manifest.sqlite3"
     old = path.read_bytes()
     mirror.service.order("POST", "456/add", {"count": 5})
@@ -209,7 +209,8 @@ def test_what_the_manifest_does_not_know(mirror: Mirror, way: str) -> None:
     lacking = {"older": 10, "emptied": 130, "rows": 2}[way]
     found = mirror.verify()
     document = entry(found)
-    assert (found.code, document["older"], document["unknown"]) == (0, way == "older", lacking)
+    assert (found.code, document["older"], document["unknown"]) == (4, way == "older", lacking)
+    assert (document["checked"], document["files"]) == (130, 130)
     text = mirror.commands.run("verify", 456, "--root", "m").out
     assert ("older than the files" in text) == (way == "older")
     assert "take them in: " in text
