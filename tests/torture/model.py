@@ -245,6 +245,7 @@ class MirrorMachine(RuleBasedStateMachine):
 
         The next quiet pass puts each where it belongs.
         """
+        self._remember()  # what the first requests of the pass see
         self.remote.lags = [self.remote.counted()] * lag
         for which, taken in before:
             self._retime_now(which, taken)
