@@ -1,6 +1,6 @@
 """A soak over real sockets (RELIABILITY T17): 500,000 jobs, a twentieth of the answers wrong, kill -9 each minute.
 
-A round is 50,000 jobs. One process lives through all of it and makes first passes one after the other; its memory, files,
+A round is 100,000 jobs. One process lives through all of it and makes first passes one after the other; its memory, files,
 threads and tasks are watched. Beside it passes over another event are killed and go on.
 """
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 LIVES, DIES = 456, 457  # the events of the long-lived process and of the killed ones
 KEY: Final = "test-key"
 PHOTOS: Final = 2_000  # of each event; two jobs each
-PASSES: Final = 11  # of the long-lived process
+PASSES: Final = 22  # of the long-lived process
 KILLS: Final = 60.0  # seconds between two, in the mean
 MOST: Final = 150 << 20  # bytes of memory
 GROWS: Final = 1.02  # the last third against the first
@@ -49,7 +49,7 @@ PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def play(seed: int, folder: Path) -> dict[str, int]:
-    """Play 50,000 jobs."""
+    """Play 100,000 jobs."""
     return trio.run(_play, seed, folder)
 
 
@@ -186,7 +186,7 @@ EXPERIMENT = Experiment(
     f"{PASSES} first passes over {PHOTOS:,} photos, one after the other in one process, over sockets at full speed, with a"
     " twentieth of the answers wrong; beside them passes over another event are killed about each minute and go on. Memory"
     " stays below 150 MiB and in its last third within 2 % of the first; no file, thread or task is left; nothing lies.",
-    rounds=10,
+    rounds=5,
     small=0,
     play=play,
     alone=True,
