@@ -6,6 +6,7 @@ found in the journal when a pass starts, a crash left there.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -15,12 +16,19 @@ from ninepic_mirror.archive.manifest import Manifest, now
 from ninepic_mirror.archive.placement import top_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ninepic_mirror.model import Variant
 
 _CHUNK: Final = 500  # rows a query, where a result is worked on while the manifest changes
 _OWN: Final = ".ninepic-mirror/"  # no photos are looked for there, and no sums are written
+# What is not there, or perhaps not: of photos that left only what was kept in its place. Each half has its index;
+# CROSS keeps SQLite from reading all files instead (a million rows: 0.01 s for 0.3).
+_LACKING: Final = f"""(
+    SELECT size, sha256, path, 0 AS is_gone FROM files WHERE state IN ('pending', 'failed') AND sha256 IS NOT NULL
+    UNION ALL SELECT size, sha256, path, 1 FROM photos CROSS JOIN files USING (image_id)
+        WHERE gone_since IS NOT NULL AND state = 'gone' AND sha256 IS NOT NULL AND substr(path, 1, {len(_OWN)}) <> '{_OWN}'
+)"""
 
 
 class Misplaced(Struct, frozen=True):
@@ -153,6 +161,28 @@ class Moves:
             [before, len(trash), trash],
         )
         return [tuple(row) for row in found]  # type: ignore[misc]  # texts, by the schema
+
+    def lacking_sizes(self, sizes: Iterable[int]) -> set[int]:
+        """Return those of the sizes that a file has which may be lacking."""
+        found = self._manifest.rows(
+            f"SELECT DISTINCT size FROM {_LACKING} WHERE size IN (SELECT value FROM json_each(?))",
+            [json.dumps([*sizes])],
+        )
+        return {size for (size,) in found if isinstance(size, int)}
+
+    def lacking(
+        self, hashes: Iterable[str], places: Iterable[str]
+    ) -> Iterator[tuple[str, str, bool]]:
+        """Yield SHA-256 and place, if one is known, of files that may be lacking and have one of these hashes or places.
+
+        The third is True for one of a photo that left, which may well stand there whole: only its file tells.
+        """
+        for sha256, path, is_gone in self._manifest.each(
+            f"SELECT sha256, path, is_gone FROM {_LACKING} WHERE sha256 IN (SELECT value FROM json_each(?))"
+            " OR path IN (SELECT value FROM json_each(?))",
+            [json.dumps([*hashes]), json.dumps([*places])],
+        ):
+            yield str(sha256), str(path or ""), bool(is_gone)
 
     def forget_places(self, prefix: str) -> None:
         """The files of gone photos below this path are deleted for good."""

@@ -7,26 +7,34 @@ crash left. Blocks: runs in the manifest's thread.
 from __future__ import annotations
 
 import calendar
+import re
+import threading
 import time
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
+from ninepic_mirror.archive import inventory
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.listings import known_photos, missed_photos
 from ninepic_mirror.archive.moves import Move
 from ninepic_mirror.archive.store import TRASH, Store
+from ninepic_mirror.archive.verify import Pace, hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.holdings import Holdings
     from ninepic_mirror.archive.manifest import Manifest
 
 # More than one photo in so many gone at once is not believed without a word (DESIGN §6.7).
 MASS: Final = 10
+_BUNCH: Final = 10_000  # files of the trash of which it is asked at once who wants them
+_NUMBER: Final = re.compile(r"\.\d+$")  # behind a second file of one name, see `Store.trash_place`
 
 
 def recover(holdings: Holdings, store: Store) -> int:
@@ -115,7 +123,10 @@ def empty_into_trash(holdings: Holdings, store: Store, before: int) -> int:
 
 
 def purge_trash(holdings: Holdings, store: Store, keep: int) -> int:
-    """Delete the days of the trash that are older than `keep` seconds; return how many.
+    """Delete the days of the trash that are older than `keep` seconds; return how many went as a whole.
+
+    A file stays that may be all that is left of what the manifest calls neither present nor done with: one of the same
+    bytes, or from the same place. A repair, a replacement or a move that was cut off may have left it there.
 
     Raises:
         StorageError: The disk said no.
@@ -127,9 +138,53 @@ def purge_trash(holdings: Holdings, store: Store, keep: int) -> int:
             if kind == "folder" and _is_before(name, oldest):
                 # the rows first: one that names a deleted file would be a lie, a file without a row is only litter
                 holdings.moves.forget_places(f"{TRASH}{name}/")
-                store.tree.remove_folder(f"{TRASH}{name}")
-                purged += 1
+                purged += _purge(holdings, store.tree, f"{TRASH}{name}")
     return purged
+
+
+def _purge(holdings: Holdings, tree: Tree, day: str) -> bool:
+    """Delete what nobody wants of a day of the trash; return whether that was all."""
+    paths = _below(tree, day)
+    kept: set[str] = set()
+    while some := list(islice(paths, _BUNCH)):
+        kept |= _wanted(holdings, tree, day, some)
+    if not kept:
+        tree.remove_folder(day)
+        return True
+    for path in _below(tree, day):
+        if path not in kept:
+            tree.remove(path)
+            tree.prune(split(path)[0])
+    return False
+
+
+def _below(tree: Tree, day: str) -> Iterator[str]:
+    for folder, names in inventory.walk(tree, day):
+        yield from (f"{folder}/{name}" for name in names)
+
+
+def _wanted(holdings: Holdings, tree: Tree, day: str, paths: Sequence[str]) -> set[str]:
+    """Return which of some files of a day of the trash are wanted."""
+    pace, kept = Pace(None, threading.Event()), set()
+    found = [(path, tree.stat(path)) for path in paths]
+    sizes = {path: one.size for path, one in found if one is not None and one.is_file}
+    alike = holdings.moves.lacking_sizes(sizes.values())
+    by_hash: dict[str, list[str]] = {}
+    by_place: dict[str, list[str]] = {}
+    for path, size in sizes.items():
+        came_from = path.removeprefix(f"{day}/")
+        for one in {path, came_from, _NUMBER.sub("", came_from)}:
+            by_place.setdefault(one, []).append(path)
+        if size in alike:
+            digest = hash_of(tree, path, pace)
+            if digest is None:
+                kept.add(path)  # nobody knows what it is
+            else:
+                by_hash.setdefault(digest, []).append(path)
+    for sha256, place, is_gone in holdings.moves.lacking(by_hash, by_place):
+        if not (is_gone and hash_of(tree, place, pace) == sha256):
+            kept.update(by_hash.get(sha256, ()), by_place.get(place, ()))
+    return kept
 
 
 def _is_before(name: str, oldest: float) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +19,7 @@ from ninepic_mirror.archive.listings import missed_photos
 from ninepic_mirror.archive.records import Listing
 from ninepic_mirror.archive.store import TRASH
 from ninepic_mirror.model import HOUR
-from tests.shelf import SIX, jpeg, open_shelf, photo, sha256, window
+from tests.shelf import DAY, SIX, jpeg, open_shelf, photo, sha256, window
 
 if TYPE_CHECKING:
     from tests.shelf import Shelf
@@ -296,6 +298,68 @@ def test_the_trash_is_emptied_by_its_days(shelf: Shelf) -> None:
     assert {path for _, path in shelf.rows().values()} == {None}
     shelf.next_pass()
     assert all(job.held is None for job in shelf.read(Listing(), [photo("p00")]))
+
+
+def test_old_trash_that_is_wanted_stays(shelf: Shelf) -> None:
+    """By its bytes or by the place it came from; not for what is present, whole or forgotten, or only in the trash."""
+    shelf.have(window(SIX), "present", "pending", "failed", "whole", "rotten", "left", "forgotten")
+    states = {"pending": "pending", "failed": "failed", "forgotten": "forgotten"}
+    states |= dict.fromkeys(("whole", "rotten", "left"), "gone")
+    for image_id, state in states.items():
+        shelf.manifest.change("UPDATE files SET state = ? WHERE image_id = ?", [state, image_id])
+    shelf.manifest.change(
+        "UPDATE photos SET gone_since = 1 WHERE image_id IN ('whole', 'rotten', 'left')"
+    )
+    day, hour = shelf.folder / TRASH / "2020-02-29", shelf.folder / DAY / "large"
+    (day / "of").mkdir(parents=True)
+    for image_id in ("present", *states):
+        shutil.copy(hour / f"{image_id}.jpg", day / "of" / image_id)
+    (hour / "rotten.jpg").write_bytes(jpeg("other"))
+    (hour / "left.jpg").unlink()
+    shelf.manifest.change(
+        "UPDATE files SET path = ? WHERE image_id = 'left' AND variant = 'large'",
+        [f"{TRASH}2020-02-29/of/left"],
+    )
+    (day / DAY / "large").mkdir(parents=True)
+    for name in (
+        "pending.jpg",
+        "failed.jpg.2",
+        "rotten.jpg",
+        "whole.jpg",
+        "present.jpg",
+        "new.jpg",
+    ):
+        (day / DAY / "large" / name).write_bytes(b"damaged")
+    (day / "link").symlink_to("of/pending")
+    assert reconcile.purge_trash(shelf.holdings, shelf.store, 86_400) == 0
+    assert {path.relative_to(day).as_posix() for path in day.rglob("*") if not path.is_dir()} == {
+        "of/pending",
+        "of/failed",
+        "of/rotten",
+        f"{DAY}/large/pending.jpg",
+        f"{DAY}/large/failed.jpg.2",
+        f"{DAY}/large/rotten.jpg",
+    }
+    shelf.manifest.change("UPDATE files SET state = 'present'")
+    assert reconcile.purge_trash(shelf.holdings, shelf.store, 86_400) == 1
+    assert not day.exists()
+
+
+def test_old_trash_that_cannot_be_read_stays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be what is wanted, where it has the size: it is not deleted unseen."""
+    shelf.have(window(SIX), "a")
+    shelf.manifest.change("UPDATE files SET state = 'failed'")
+    day = shelf.folder / TRASH / "2020-02-29"
+    day.mkdir(parents=True)
+    shutil.copy(shelf.folder / DAY / "large/a.jpg", day / "any")
+    (day / "other").write_bytes(b"another size")
+
+    def broken(*_: object) -> int:
+        raise OSError(errno.EIO, "the disk")
+
+    monkeypatch.setattr(os, "readv", broken)
+    assert reconcile.purge_trash(shelf.holdings, shelf.store, 86_400) == 0
+    assert {path.name for path in day.iterdir()} == {"any"}
 
 
 def test_an_empty_mirror_has_no_trash(shelf: Shelf) -> None:
