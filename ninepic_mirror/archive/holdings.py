@@ -201,12 +201,13 @@ class Holdings:
             if self._manifest.rows(statement, [split(path)[0], path, job.image_id, job.variant])
         }
 
-    def has_at(self, path: str) -> bool:
-        """Say whether a present file stands at a place."""
+    def has_at(self, path: str, sha256: str | None) -> bool:
+        """Say whether a place is that of a present file, or of a row in whatever state that has these bytes there."""
         statement = (
-            "SELECT 1 FROM files WHERE folder = ? AND path = ? AND state = 'present' LIMIT 1"
+            "SELECT 1 FROM files WHERE folder = ? AND path = ? AND (state = 'present' OR sha256 = ?)"
+            " LIMIT 1"
         )
-        return bool(self._manifest.rows(statement, [split(path)[0], path]))
+        return bool(self._manifest.rows(statement, [split(path)[0], path, sha256]))
 
     def known(self, names: Collection[str]) -> set[str]:
         """Return which of these texts, as many as one answer of the service holds, are ids of photos."""

@@ -5,6 +5,7 @@ A manifest is opened for each question and closed again, so that a pass beside u
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
@@ -160,13 +161,11 @@ def record(manifest: Manifest, entries: Iterable[Entry], stamp: int) -> None:
         )
 
 
-def twins(manifest: Manifest, key: Key) -> list[str]:
-    """Return where other files of the same bytes stand, by their rows."""
+def twins(manifest: Manifest, hashes: Iterable[str | None]) -> list[str]:
+    """Return where files of these bytes stand, by rows in whatever state; all rows are read, once."""
     found = manifest.rows(
-        "SELECT twin.path FROM files JOIN files AS twin ON twin.xxh3_128 = files.xxh3_128 AND twin.state = 'present'"
-        " AND twin.sha256 = files.sha256 WHERE files.image_id = ? AND files.variant = ?"
-        " AND twin.path <> files.path LIMIT 3",
-        key,
+        "SELECT DISTINCT path FROM files WHERE path IS NOT NULL AND sha256 IN (SELECT value FROM json_each(?))",
+        [json.dumps([*hashes])],
     )
     return [str(row[0]) for row in found]
 
@@ -178,7 +177,7 @@ def walk(
 
     Args:
         tree: The event folder.
-        start: The folder below it to begin with.
+        start: The folder below it to begin with; then what looks like ours is looked into, too.
         closed: Told of a folder that cannot be looked into, which then does not end the walk.
 
     Raises:
@@ -190,7 +189,7 @@ def walk(
         names: list[str] = []
         for name, kind in _entries(tree, folder, closed):
             if kind == "folder":
-                if name != OWN_FOLDER:
+                if name != OWN_FOLDER or start:
                     waiting.append(f"{folder}/{name}" if folder else name)
             elif not _is_ours(folder, name):
                 names.append(name)

@@ -15,6 +15,7 @@ import os
 import re
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
@@ -152,32 +153,33 @@ def match(
     candidates: Iterable[tuple[str, int]],
     hash_of: Callable[[str], str | None],
 ) -> dict[Key, str]:
-    """Find the whole bytes of damaged files among files that are nobody's, or another's wrong ones.
+    """Find the whole bytes of damaged files among other files.
 
     Args:
         damages: The damaged files.
-        candidates: Path and size of each such file; only one whose size is looked for is read.
+        candidates: Path and size of each such file; only one whose size is looked for is read, none once all are found.
         hash_of: Path → SHA-256, None for what cannot be read.
 
     Returns:
-        Where the bytes of which file stand; no place twice.
+        Where the bytes of which file stand; one place for all files of the same bytes.
     """
     sought: dict[tuple[int | None, str | None], list[Entry]] = {}
     for damage in damages:
-        # a file that can be read and stands at a wrong place has its bytes
-        if damage.fault != "misplaced" and damage.entry.path is not None:
+        # a file that can be read and stands at a wrong place has its bytes, unless it is called so for where they were found
+        is_there = damage.fault == "misplaced" and damage.found is None
+        if not is_there and damage.entry.path is not None:
             row = damage.entry
             sought.setdefault((row.size, row.sha256), []).append(row)
-    sizes = {size for size, _ in sought}
+    sizes = Counter(size for size, _ in sought)
     found: dict[Key, str] = {}
-    for path, size in candidates:
-        if size in sizes:
-            waiting = sought.get((size, hash_of(path)), [])
+    for path, size in candidates if sought else ():
+        if sizes[size]:
+            waiting = sought.pop((size, hash_of(path)), [])
+            sizes[size] -= bool(waiting)
             # not its own: then it is the row that is damaged
-            other = next((one for one in waiting if one.path != path), None)
-            if other is not None:
-                waiting.remove(other)
-                found[other.key] = path
+            found |= {one.key: path for one in waiting if one.path != path}
+            if not sought:
+                break
     return found
 
 

@@ -40,7 +40,7 @@ from ninepic_mirror.cli.verdict import Record
 from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ninepic_mirror.archive.verify import Decode, Entry, Fault, Key, Look
@@ -329,9 +329,9 @@ class Inspection(Struct):
             verdict.damages += await self._confirmed(some, changed=False)
         strays = await self._without_row(self.found)
         if verdict.damages:
-            twins = await self._ask(self._twins)
-            places = await trio.to_thread.run_sync(self._match, strays, twins)
-            aside = {*places.values()} & {*strays, *self._wrong()}
+            gone = [one for one in verdict.damages if one.entry.is_gone]
+            places = await self._search(verdict.damages, strays, gone, self.pace)
+            aside = {*places.values()} & {*strays, *_wrong(verdict.damages)}
             for damage in verdict.damages:
                 damage.found = places.get(damage.entry.key)
                 damage.fault = "misplaced" if damage.found in aside else damage.fault
@@ -403,39 +403,42 @@ class Inspection(Struct):
 
         return [path for path in paths if stands(path)]
 
-    def _wrong(self) -> list[str]:
-        """Return where files stand that are not what their rows say: they may be each other's."""
-        sizes = Counter(one.entry.size for one in self.verdict.damages)
-        return [
-            one.entry.path
-            for one in self.verdict.damages
-            if one.entry.path is not None
-            # one whose size nobody else seeks holds nobody's bytes
-            and (one.fault == "size" or (one.fault == "content" and sizes[one.entry.size] > 1))
-        ]
-
-    def _twins(self, manifest: Manifest) -> list[str]:
-        """Return where equal bytes stand of what nobody can fetch again."""
-        gone = [one.entry.key for one in self.verdict.damages if one.entry.is_gone]
-        return [path for key in gone for path in inventory.twins(manifest, key)]
-
     def _trash(self) -> Iterator[str]:
         """Yield what lies in the trash, where it may be all that is left of a file."""
-        if any(one.entry.is_gone for one in self.verdict.damages):
-            for folder, names in inventory.walk(self.tree, TRASH.rstrip("/"), self._close):
-                yield from (f"{folder}/{name}" for name in names)
+        for folder, names in inventory.walk(self.tree, TRASH.rstrip("/"), self._close):
+            yield from (f"{folder}/{name}" for name in names)
 
-    def _match(self, strays: Sequence[str], twins: Sequence[str]) -> dict[Key, str]:
-        damages = self.verdict.damages
-        pace = self.pace
+    async def _search(
+        self,
+        damages: Sequence[Damage],
+        strays: Sequence[str],
+        precious: Sequence[Damage],
+        pace: Pace,
+    ) -> dict[Key, str]:
+        """Look for the whole bytes of damaged files.
 
+        Args:
+            damages: The damaged files.
+            strays: Files that are nobody's.
+            precious: Those of the damaged files for which also other files of equal bytes are good.
+            pace: How fast to read; where it ends before all is found, nothing is.
+        """
+        hashes = {one.entry.sha256 for one in precious}
+        twins = await self._ask(partial(inventory.twins, hashes=hashes)) if hashes else []
+        paths = chain(strays, _wrong(damages), twins, self._trash())
+        return await trio.to_thread.run_sync(self._match, damages, paths, pace)
+
+    def _match(self, damages: Sequence[Damage], paths: Iterable[str], pace: Pace) -> dict[Key, str]:
         def candidates() -> Iterator[tuple[str, int]]:
-            for path in chain(strays, self._wrong(), twins, self._trash()):
+            for path in paths:
                 if (found := self.tree.stat(path)) and found.is_file:
                     yield path, found.size
 
+        self.verdict.cut = True
         with suppress(Stopped), translated(self.tree.name("")):
-            return match(damages, candidates(), lambda path: hash_of(self.tree, path, pace))
+            found = match(damages, candidates(), lambda path: hash_of(self.tree, path, pace))
+            self.verdict.cut = False
+            return found
         return {}
 
     async def _is_held(self) -> bool:
@@ -474,6 +477,34 @@ class Inspection(Struct):
         # not what went to the trash with a folder that stood in a file's place
         verdict.adopted = len(await trio.to_thread.run_sync(self._standing, found))
         await self._look_behind()
+
+    async def search_again(self, pace: Pace) -> list[Damage]:
+        """Return the files that a repair left damaged, and whose whole bytes stand here after all.
+
+        Of what nobody could fetch a file of equal bytes is as good, and what was fetched for one may be another's, too.
+        """
+        verdict = self.verdict
+        left = [
+            one for one in verdict.damages if not (one.repaired or one.entry.key in verdict.gone)
+        ]
+        if not left:
+            return []
+        places = await self._search(left, verdict.strays, left, pace)
+        for one in left:
+            one.found = places.get(one.entry.key)
+        return [one for one in left if one.found is not None]
+
+
+def _wrong(damages: Sequence[Damage]) -> list[str]:
+    """Return where files stand that are not what their rows say: they may be each other's."""
+    sizes = Counter(one.entry.size for one in damages)
+    return [
+        one.entry.path
+        for one in damages
+        if one.entry.path is not None
+        # one whose size nobody else seeks holds nobody's bytes
+        and (one.fault == "size" or (one.fault == "content" and sizes[one.entry.size] > 1))
+    ]
 
 
 async def locked(held: lock.Lock, until: float | None = None) -> bool:

@@ -404,22 +404,32 @@ class Scrub(Struct):
         return self.session
 
     async def _repair(self, event: Inspection, verdict: Verdict) -> None:
-        """Have again what is damaged, and look whether it is right then."""
-        if self.hopeless:
+        """Have again what is damaged, and look whether it is right then.
+
+        What could not be had is searched for once more, among what is here by then, and brought by another pass.
+        """
+        if self.hopeless or not await self._try(event, verdict, verdict):
             return
+        if left := await event.search_again(self.pace.until(self.stopped)):
+            await self._try(event, verdict, structs.replace(verdict, damages=left))
+
+    async def _try(self, event: Inspection, verdict: Verdict, asked: Verdict) -> bool:
+        """Make a pass for what is asked, all or a part of a verdict; return whether it came to its end."""
         try:
-            report, _ = await self._pass(event.event_id, event.tree.root, verdict)
+            report, _ = await self._pass(event.event_id, event.tree.root, asked)
         except MirrorError as error:
             fail(self.console, error)
             self.codes.append(code_of(error))
             self.hopeless = not is_of_one_event(error)
+            is_done = False
         else:
             verdict.fetched += report.downloaded
             verdict.moved += report.moved
-            verdict.tried = True
+            verdict.tried = is_done = True
             if verdict.is_behind and not report.whole:
                 self.codes.append(Code.NOT_WHOLE)
         await event.see_repaired(self.pace.until(self.stopped))
+        return is_done
 
 
 def _is_damage(error: StorageError) -> bool:

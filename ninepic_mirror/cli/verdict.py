@@ -53,6 +53,7 @@ class Verdict(Struct):
         checked: How many of them were.
         bytes: That were read.
         damages: What is not as it was.
+        cut: The search for whole bytes of damaged files ended before all was looked at.
         records: What is not right of SHA256SUMS and event.json.
         strays: Files that belong to no photo.
         lines: Files that are not what SHA256SUMS says, and that no row knows.
@@ -83,6 +84,7 @@ class Verdict(Struct):
     checked: int = 0
     bytes: int = 0
     damages: list[Damage] = field(default_factory=list)
+    cut: bool = False
     records: list[Record] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
     notes: list[tuple[Entry, str]] = field(default_factory=list)
@@ -111,6 +113,7 @@ class Verdict(Struct):
         """Begin anew, but for what was done to the manifest."""
         self.checked = self.bytes = 0
         self.damages, self.strays, self.notes, self.lines = [], [], [], []
+        self.cut = False
         self.errors, self.closed, self.unrecorded, self.records = [], [], 0, []
         self.older, self.unfinished = False, False
         self.unknown, self.named, self.adopted = 0, 0, 0
@@ -143,7 +146,8 @@ class Verdict(Struct):
     def can_be_repaired(self) -> bool:
         """Whether any damage is left that a repair may mend: not of a photo that left, without a copy of its bytes."""
         return any(
-            not (one.repaired or (one.entry.is_gone and one.found is None)) for one in self.damages
+            not (one.repaired or (one.entry.is_gone and one.found is None and not self.cut))
+            for one in self.damages
         )
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -21,6 +21,7 @@ from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
 from ninepic_mirror.archive.placement import top_folder
+from ninepic_mirror.archive.store import TRASH
 from ninepic_mirror.archive.verify import Damage, Eye, Look, Stopped, barrier, feed, hash_of, look
 
 if TYPE_CHECKING:
@@ -126,14 +127,16 @@ def _still(
 def _bring(holdings: Holdings, store: Store, lost: Sequence[Damage], pace: Pace) -> None:
     """Bring whole bytes that stand elsewhere to where their rows last had them.
 
-    All step aside first, because two files may stand in each other's place. Cut off there, they lie in the trash, and
-    the next pass fetches them.
+    All step aside first, because two files may stand in each other's place. Cut off there, they lie in the trash, where
+    `verify` finds them.
     """
     tree = store.tree
     aside: list[tuple[str, str]] = []
     changed: list[str] = []
+    needed = Counter(one.found for one in lost)
     for one in lost:
         row = one.entry
+        needed[one.found] -= 1
         if one.found is not None and row.path is not None and one.found != row.path:
             try:
                 is_right = hash_of(tree, one.found, pace) == row.sha256
@@ -141,17 +144,19 @@ def _bring(holdings: Holdings, store: Store, lost: Sequence[Damage], pace: Pace)
                 break
             if not is_right:
                 continue  # it was touched since
-            place = store.trash_place(one.found)
-            if holdings.has_at(one.found):
-                _copy(tree, one.found, place)  # another file's, which keeps it
+            changed.append(row.path)
+            place = store.trash_place(row.path)
+            if needed[one.found] or holdings.has_at(one.found, row.sha256):
+                _copy(tree, one.found, place)  # another file's, too
                 aside.append((place, row.path))
-                changed.append(row.path)
+                continue
+            if one.found.startswith(TRASH):
+                aside.append((one.found, row.path))
                 continue
             tree.move(one.found, place)
             if store.is_place(one.found):  # else a person made the folder
                 tree.prune(split(one.found)[0])
             aside.append((place, row.path))
-            changed.append(row.path)
             if tree.stat(sums.sums_path(top_folder(one.found))) is not None:
                 changed.append(one.found)  # which may be named there
     for place, target in aside:

@@ -13,6 +13,7 @@ from ninepic_mirror.archive import inventory
 from ninepic_mirror.archive.inventory import List
 from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.schema import MIGRATIONS
+from ninepic_mirror.archive.store import TRASH
 from tests.shelf import SIX, Shelf, open_shelf, window
 
 if TYPE_CHECKING:
@@ -126,14 +127,23 @@ def test_what_left_is_read_like_any_other(shelf: Shelf) -> None:
 
 
 def test_twins(shelf: Shelf) -> None:
-    """Equal bytes of another present file, wherever it stands."""
-    shelf.manifest.change(
-        "UPDATE files SET xxh3_128 = 'x', sha256 = 'y' WHERE image_id IN ('a', 'c')"
-    )
+    """Equal bytes, wherever they stand and whatever became of their photos."""
+    shelf.manifest.change("UPDATE files SET sha256 = variant WHERE image_id IN ('a', 'c')")
     shelf.manifest.change("UPDATE files SET state = 'gone' WHERE image_id = 'a'")
-    found = inventory.twins(shelf.manifest, ("a", "large"))
-    assert sorted(found) == ["2026-01-19/05/large/c.jpg", "2026-01-19/05/thumbnail/c.jpg"]
-    assert inventory.twins(shelf.manifest, ("b", "large")) == []
+    shelf.manifest.change("UPDATE files SET path = NULL WHERE variant = 'thumbnail'")
+    found = inventory.twins(shelf.manifest, ["large", "thumbnail", None])
+    assert sorted(found) == ["2026-01-19/05/large/c.jpg", "2026-01-19/06/large/a.jpg"]
+    assert inventory.twins(shelf.manifest, ["other"]) == []
+
+
+def test_what_looks_like_ours_in_the_trash(shelf: Shelf) -> None:
+    """A file that came from there is found there; nowhere else is it looked for in a folder of that name."""
+    deep = shelf.folder / f"{TRASH}2026-01-19/.ninepic-mirror/trash/2026-01-19"
+    deep.mkdir(parents=True)
+    (deep / "a.jpg").touch()
+    found = [names for _, names in inventory.walk(shelf.tree, TRASH.rstrip("/"))]
+    assert found == [["a.jpg"]]
+    assert all(".ninepic-mirror" not in folder for folder, _ in inventory.walk(shelf.tree))
 
 
 def test_only_what_is_still_so_is_recorded(shelf: Shelf) -> None:

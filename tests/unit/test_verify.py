@@ -133,6 +133,22 @@ def test_match() -> None:
     assert read == ["x", "broken", "y", "z"]
 
 
+def test_match_ends() -> None:
+    """Equal files have one place; when all are found, or nothing is sought, no candidate is read or even named."""
+
+    def candidates() -> Iterator[tuple[str, int]]:
+        yield "x", 5
+        raise AssertionError("nobody needs another")
+
+    rows = [Entry(image_id, "large", "p", 5, "1", None, "present") for image_id in "ab"]
+    damages = [Damage(rows[0], "missing"), Damage(rows[1], "misplaced", found="gone by now")]
+    assert match(damages, candidates(), {"x": "1"}.get) == {
+        ("a", "large"): "x",
+        ("b", "large"): "x",
+    }
+    assert match([Damage(rows[0], "misplaced")], candidates(), {"x": "1"}.get) == {}
+
+
 # --- pace --------------------------------------------------------------------------------------------------------
 
 
