@@ -8,6 +8,7 @@
     │   ├── UnreachableError      (5) an origin gave no good answer for too long
     │   ├── CertificateError      (5) an origin's certificate is not trusted
     │   ├── StorageError          (6) the local disk cannot be used
+    │   │   └── LostError         (6) a manifest, or the folder of one, is lost
     │   └── RootBusyError         (7) another daemon keeps this mirror root
     ├── StopEventError        this event ends, the others go on
     │   ├── EventNotFoundError    (9) the service does not know the event
@@ -168,6 +169,19 @@ class StorageError(StopProgramError):
 
 
 @dataclass(eq=False)
+class LostError(StorageError):
+    """An event's manifest is lost or damaged, or its folder is gone while the manifest stands in `state_dir`.
+
+    Args:
+        event_id: The event.
+        repair: As in `DamagedError`; `cure` says what it does.
+    """
+
+    event_id: int = 0
+    repair: str = ""
+
+
+@dataclass(eq=False)
 class RootBusyError(StopProgramError):
     """Another daemon keeps the mirror root.
 
@@ -196,10 +210,17 @@ class EventNotFoundError(StopEventError):
 
 @dataclass(eq=False)
 class NotMirroredError(StopEventError):
-    """No event of this number is mirrored in the root."""
+    """No event of this number is mirrored in the root.
+
+    Args:
+        event_id: The event.
+        root: The mirror root.
+        sync: The command that mirrors it, where the config file says that it ought to be here.
+    """
 
     event_id: int
     root: str
+    sync: str = ""
 
     def __str__(self) -> str:
         return f"event {self.event_id} is not mirrored in {self.root}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.faults import translated
@@ -18,6 +18,9 @@ from ninepic_mirror.archive.files import open_regular, release
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from ninepic_mirror.archive.files import Tree
+    from ninepic_mirror.archive.manifest import Manifest
 
 PATH: Final = ".ninepic-mirror/lock"
 WAIT: Final = 10.0  # seconds (DESIGN §3, exit code 7)
@@ -91,6 +94,15 @@ def noted(descriptor: int) -> int:
     """Return the last pass that held a lock file, 0 where none is known; it need not be held. Raises OSError."""
     _, _, last = os.pread(descriptor, 64, 0).partition(b"\n")
     return int(last) if last.strip().isdigit() else 0
+
+
+def is_older(tree: Tree, manifest: Manifest) -> bool:
+    """Whether a manifest is an older copy: passes were made that it does not know. Raises OSError."""
+    last = 0  # nothing is known of earlier passes
+    with suppress(FileNotFoundError), tree.opened(PATH) as descriptor:
+        last = noted(descriptor)
+    known = manifest.count("SELECT max(id) FROM passes")
+    return last > known or manifest.meta(RESTORED) is True
 
 
 @contextmanager

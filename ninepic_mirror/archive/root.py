@@ -283,7 +283,12 @@ class Root:
         """
         # A run may last for months: what was a mirror root at its start can be a bare mount point by now.
         self.check()
-        folder = self.folder_of(event_id, slug) or self.path / event_folder(event_id, slug)
+        folder = (
+            self.folder_of(event_id, slug)
+            # lost as a whole: under its old name the manifest is found again, and what was to be forgotten with it
+            or self.kept(event_id)
+            or self.path / event_folder(event_id, slug)
+        )
         with translated(str(folder)), Tree(self.path) as tree:
             with tree.folder(f"{folder.name}/{OWN_FOLDER}", make=True):
                 pass
@@ -301,6 +306,31 @@ class Root:
         return (
             folder / OWN_FOLDER if self._state_dir is None else self._state_dir / folder.name
         ) / NAME
+
+    def kept_names(self) -> list[str]:
+        """Return the names in `state_dir`: of the event folders whose manifests stand there, whether or not they are here.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        if self._state_dir is None:
+            return []
+        with translated(str(self._state_dir)), suppress(FileNotFoundError):
+            return sorted(os.listdir(self._state_dir))
+        return []
+
+    def kept(self, event_id: int) -> Path | None:
+        """Return the folder, be it here or not, of an event's manifest in `state_dir`; of several the one changed last.
+
+        Raises:
+            StorageError: They cannot be looked at.
+        """
+        named = [self.path / name for name in self.kept_names() if is_folder_of(name, event_id)]
+        found = [path for path in named if self._has_manifest(path)]
+        with translated(str(self._state_dir)):
+            return max(
+                found, key=lambda path: self.manifest_path(path).stat().st_mtime_ns, default=None
+            )
 
     def events(self) -> list[tuple[int, Path]]:
         """Return the events mirrored here: their ids and folders, by id.

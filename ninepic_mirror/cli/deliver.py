@@ -223,7 +223,8 @@ def deliver(  # noqa: PLR0913  click hands over one argument an option
     if listing:
         from ninepic_mirror.cli.packages import tell  # noqa: PLC0415  what a usage error need not wait for
 
-        return tell(run.console, read_config(run.console, flags, local=True), event_id, json=json)
+        config = read_config(run.console, flags, local=True)
+        return tell(run.console, config, flags, event_id, json=json)
     if event_id is None or dest is None:
         raise UsageError(
             "no event or no destination is named",

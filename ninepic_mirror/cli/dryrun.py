@@ -28,6 +28,7 @@ from ninepic_mirror.cli.wishes import chosen, day_span
 from ninepic_mirror.errors import (
     EventNotFoundError,
     FeatureOffError,
+    LostError,
     MirrorError,
     NotMirroredError,
     PassingError,
@@ -161,7 +162,12 @@ def _look(
                 _addresses(manifest),
             )
     except NotMirroredError:
-        return Local(rebuilt=event_id in mirrors.lost(root))
+        return Local()
+    except LostError:
+        is_lost = event_id in mirrors.lost(root)
+        if not is_lost and event_id not in mirrors.gone(root):
+            raise  # it is damaged
+        return Local(rebuilt=is_lost)
 
 
 def _addresses(manifest: Manifest) -> list[Photo]:

@@ -17,7 +17,7 @@ from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.manifest import Manifest, ManifestError
 from ninepic_mirror.archive.root import Root
 from ninepic_mirror.archive.sanity import CONTRADICTION, contradicts
-from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli import cures, mirrors
 from ninepic_mirror.cli.console import command, is_terminal
 from ninepic_mirror.cli.inspection import locked
 from ninepic_mirror.cli.options import PLACE, again, repairs
@@ -26,6 +26,7 @@ from ninepic_mirror.cli.status import when
 from ninepic_mirror.cli.summary import SHOWN, count, titled
 from ninepic_mirror.errors import (
     EventBusyError,
+    LostError,
     MirrorError,
     NotMirroredError,
     StorageError,
@@ -121,7 +122,8 @@ class Erasure(Struct):
         looked = there if self.event_id is None else [self.event_id]
         for event_id in looked:
             try:
-                holder = self._holder(event_id)
+                with cures.told(self.console, self.config, self.flags, event_id):
+                    holder = self._holder(event_id)
             except UsageError:
                 raise
             except MirrorError as error:
@@ -167,14 +169,25 @@ class Erasure(Struct):
                     " or move the folder out of the mirror root"
                     + ("" if self.event_id else f"; {_ONE}"),
                 )
+        for event_id in mirrors.gone(root):
+            if self.event_id in {None, event_id}:
+                self._refuse_gone(root, event_id)
+
+    def _refuse_gone(self, root: Root, event_id: int) -> None:
+        """Refuse an event of which only the manifest is left: it may know the photo, and would have it again."""
+        try:
+            with cures.told(self.console, self.config, self.flags, event_id):
+                mirrors.folder_of(root, event_id)
+        except LostError as error:
+            _advise(error)
+            raise
 
     def _holder(self, event_id: int) -> Holder:
         root = mirrors.root_of(self.config)
         with mirrors.opened(root, event_id, veiled=False) as (manifest, _):
             if contradicts(manifest):  # what it calls the photo's file may be anything
-                cure = "run verify --repair, which rebuilds it from the files"
                 text = f"the manifest is damaged: {CONTRADICTION}"
-                raise ManifestError(str(manifest.path), text, cure)
+                raise LostError(str(manifest.path), text, "rebuild it from the files", event_id)
             with Tree(root.folder_of(event_id) or root.path) as tree:
                 veil = remembered(manifest, tree)
             for one in filter(veil.stands_in, self.ids):
@@ -333,6 +346,8 @@ def _advise(error: Exception) -> None:
     """Let an error's cure end with what is to be run: a sync alone would not forget."""
     if isinstance(error, ManifestError):
         error.cure += "; then run forget again"
+    elif isinstance(error, LostError):
+        error.repair += "; then run forget again"
     elif isinstance(error, StorageError):
         error.cure = error.cure.replace("run sync again", "run forget again")
 

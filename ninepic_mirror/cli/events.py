@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli import cures, mirrors
 from ninepic_mirror.cli.options import API, PLACE, read_config, read_key, takes
 from ninepic_mirror.cli.outcome import code_of, fail, is_of_one_event, worst
 from ninepic_mirror.cli.remote import open_api
@@ -45,7 +45,7 @@ def events(run: Run, /, *, with_flags: bool, json: bool, **flags: object) -> int
     found = run.signals.run(lambda _: _listed(console, config, key, codes, details=ask_details))
     told: set[str] = set()
     for event, details in found:
-        standing = _standing(config, event.event_id)
+        standing = _standing(console, config, flags, event.event_id)
         if isinstance(standing, MirrorError):
             codes.append(code_of(standing))
             if str(standing) not in told:  # of a closed root it is the same for every event
@@ -83,10 +83,13 @@ async def _listed(
         return found
 
 
-def _standing(config: Config, event_id: int) -> Standing | MirrorError | None:
+def _standing(
+    console: Console, config: Config, flags: dict[str, object], event_id: int
+) -> Standing | MirrorError | None:
     """Return how an event is mirrored, None when it is not, or why that cannot be seen."""
     try:
-        return mirrors.stand(config, event_id)
+        with cures.told(console, config, flags, event_id):
+            return mirrors.stand(config, event_id)
     except NotMirroredError:
         return None
     except MirrorError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
-from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli import cures, mirrors
 from ninepic_mirror.cli.options import PLACE, event_number, read_config, takes
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ def manifest(run: Run, /, event_id: int, shape: Literal["csv", "jsonl"], **flags
     encode = _csv if shape == "csv" else _json
     root = mirrors.root_of(config)
     mirrors.require_root(root)
-    with mirrors.opened(root, event_id) as (opened, unread):
+    with (
+        cures.told(run.console, config, flags, event_id),
+        mirrors.opened(root, event_id) as (opened, unread),
+    ):
         if unread:
             run.console.warn(
                 "without permission to write, the newest changes of a pass cannot be seen"

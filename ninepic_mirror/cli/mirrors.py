@@ -18,7 +18,7 @@ from ninepic_mirror.archive.listings import hours
 from ninepic_mirror.archive.manifest import NAME, Manifest, reading, refuse_other
 from ninepic_mirror.archive.root import MARKER, OWN_FOLDER, Root
 from ninepic_mirror.archive.veiled import veil
-from ninepic_mirror.errors import MirrorError, NotMirroredError, StorageError
+from ninepic_mirror.errors import LostError, MirrorError, NotMirroredError, StorageError
 from ninepic_mirror.model import VARIANTS, Variant
 from ninepic_mirror.sync.report import Failure, PassReport
 
@@ -88,19 +88,18 @@ def opened(root: Root, event_id: int, *, veiled: bool = True) -> Iterator[tuple[
         The manifest, and whether a log was left unread.
 
     Raises:
-        NotMirroredError: There is none.
-        StorageError: It cannot be read, or is damaged.
+        NotMirroredError: The event is not mirrored.
+        LostError: It is lost or damaged, or what it tells of is gone.
+        StorageError: It cannot be read.
     """
-    # pathlib's questions raise what is neither "no such" nor "no folder", above all that we may not look.
-    with translated(str(root.path)):
-        folder = root.folder_of(event_id) if root.path.is_dir() else None
-    if folder is None:
-        raise NotMirroredError(event_id, str(root.path))
+    folder = folder_of(root, event_id)
     path = root.manifest_path(folder)
     refuse_other(path)
     with translated(str(path)):
         if not path.is_file():
-            raise NotMirroredError(event_id, str(root.path))
+            text = "its manifest is lost, so that nothing tells what is here"
+            cure = "rebuild it from the files, which are kept"
+            raise LostError(str(folder), text, cure, event_id)
     try:
         with reading(path, folder / lock.PATH) as found:
             if veiled:
@@ -109,8 +108,33 @@ def opened(root: Root, event_id: int, *, veiled: bool = True) -> Iterator[tuple[
     except (
         sqlite3.DatabaseError
     ) as error:  # what `reading` leaves: not busy or out of reach, but damaged
-        cure = "run sync: it keeps the damaged file aside and rebuilds the manifest from the photos"
-        raise StorageError(str(path), f"the manifest is damaged: {error}", cure) from error
+        text, cure = f"the manifest is damaged: {error}", "rebuild it from the files"
+        raise LostError(str(path), text, cure, event_id) from error
+
+
+def folder_of(root: Root, event_id: int) -> Path:
+    """Return the folder of an event that is mirrored here; its manifest may be lost.
+
+    Raises:
+        NotMirroredError: There is none.
+        LostError: It is gone, while its manifest stands in `state_dir`.
+        StorageError: The root cannot be read.
+    """
+    # pathlib's questions raise what is neither "no such" nor "no folder", above all that we may not look.
+    with translated(str(root.path)):
+        folder = root.folder_of(event_id) if root.path.is_dir() else None
+    if folder is not None and _stands(folder):
+        return folder
+    kept = root.kept(event_id)
+    if kept is None:
+        raise NotMirroredError(event_id, str(root.path))
+    manifest = root.manifest_path(kept)
+    raise LostError(
+        str(kept),
+        f"nothing is left here of event {event_id}, of which {manifest} tells",
+        f"mount its disk, if that is all; remove {manifest.parent}, if it is not wanted any more; else have it again",
+        event_id,
+    )
 
 
 def here(root: Root) -> list[int]:
@@ -177,6 +201,30 @@ def lost(root: Root) -> list[int]:
     )
 
 
+def _stands(folder: Path) -> bool:
+    try:
+        return is_event(folder)
+    except OSError:
+        return True  # whoever reads it says what is wrong
+
+
+def gone(root: Root) -> list[int]:
+    """Return the events whose manifest stands in `state_dir`, and of which nothing is left in the root.
+
+    Raises:
+        StorageError: One of both cannot be read.
+    """
+    kept = {number for name in root.kept_names() if (number := _number(root, name))}
+    with translated(str(root.path)):
+        names = os.listdir(root.path) if kept and root.path.is_dir() else []
+    there = {
+        number
+        for name in names
+        if (number := name.partition("-")[0]) in kept and _stands(root.path / name)
+    }
+    return sorted(map(int, kept - there))
+
+
 def _is_lost(root: Root, name: str) -> bool:
     folder = root.path / name
     try:
@@ -186,15 +234,15 @@ def _is_lost(root: Root, name: str) -> bool:
 
 
 def require_root(root: Root) -> list[int]:
-    """Return the events that are mirrored in a root.
+    """Return the events that are mirrored in a root, also those of which the manifest or the folder is lost.
 
     Raises:
         StorageError: It is no mirror root, so that nothing can be said of what is mirrored: unmounted, perhaps.
     """
-    found = here(root)
+    found = {*here(root), *lost(root)}
     with translated(str(root.path)):
         if found or (root.path / MARKER).is_file():
-            return found
+            return sorted({*found, *gone(root)})
         text = "this is no mirror root" if root.path.is_dir() else "there is no such folder"
     cure = "look at --root or [mirror] root, and whether its disk is mounted"
     raise StorageError(str(root.path), text, cure)

@@ -146,8 +146,8 @@ def to_ask(console: Console, config: Config, flags: dict[str, object], *words: s
         words: The command, without them.
     """
     line = command(*words, *again(flags, API | PLACE), console=console)
-    # nothing names it, and a command that fails is worse than none
-    return line if config.api.org_id else f"{line} --org NUMBER (your organisation's number)"
+    # Nothing names it, and a command that fails is worse than none. No more than a word: a shell is to take the line.
+    return line if config.api.org_id else f"{line} --org NUMBER"
 
 
 def repairs(console: Console, config: Config, flags: dict[str, object], event_id: int) -> str:

@@ -16,6 +16,7 @@ from ninepic_mirror.errors import (
     EventNotFoundError,
     FeatureOffError,
     KeyRefusedError,
+    LostError,
     MirrorError,
     NotMirroredError,
     PassingError,
@@ -102,16 +103,24 @@ def code_of(error: Exception) -> Code:
 
 def cure_of(error: Exception) -> str:
     """Return what the operator does next; empty when the error's own text says it."""
+    if isinstance(error, LostError | DamagedError):
+        return _repair_cure(error)
     if isinstance(error, UsageError | StorageError):
         return error.cure
+    if isinstance(error, NotMirroredError) and error.sync:
+        return f"mirror it: {error.sync}; or take it out of [events] ids"
     if isinstance(error, KeyRefusedError):
         return _key_cure(error)
-    if isinstance(error, DamagedError):
-        repair = error.repair or f"ninepic-mirror verify {error.event_id} --repair"
-        return f"fetch it again: {repair}; then run this again, it goes on where it stopped"
     if isinstance(error, UnreachableError):
         return _origin_cure(error)
     return next((cure for kind, cure in _CURES if isinstance(error, kind)), "")
+
+
+def _repair_cure(error: LostError | DamagedError) -> str:
+    repair = error.repair or f"ninepic-mirror verify {error.event_id} --repair"
+    if isinstance(error, LostError):
+        return f"{error.cure}: {repair}"
+    return f"fetch it again: {repair}; then run this again, it goes on where it stopped"
 
 
 def _key_cure(error: KeyRefusedError) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli import cures, mirrors
 from ninepic_mirror.cli.outcome import Code, fail, worst
 from ninepic_mirror.cli.summary import count, titled
 from ninepic_mirror.delivery import catalogue
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 SHOWN: Final = 10  # lines of one list
 
 
-def tell(console: Console, config: Config, event_id: int | None, *, json: bool) -> int:
+def tell(
+    console: Console,
+    config: Config,
+    flags: dict[str, object],
+    event_id: int | None,
+    *,
+    json: bool,
+) -> int:
     """Print which packages were made of an event, or of every event that is mirrored; return the exit code.
 
     Raises:
@@ -38,7 +45,10 @@ def tell(console: Console, config: Config, event_id: int | None, *, json: bool) 
     codes: list[int] = [Code.WHOLE]
     for number in there if event_id is None else [event_id]:
         try:
-            with mirrors.opened(root, number) as (manifest, _):
+            with (
+                cures.told(console, config, flags, number),
+                mirrors.opened(root, number) as (manifest, _),
+            ):
                 made, name = catalogue.deliveries(manifest), manifest.meta("name")
         except MirrorError as error:
             if event_id is not None:

@@ -22,19 +22,19 @@ from ninepic_mirror.archive.manifest import Manifest, ManifestError, refuse_othe
 from ninepic_mirror.archive.sanity import complaint
 from ninepic_mirror.archive.veiled import is_behind
 from ninepic_mirror.archive.verify import Pace
-from ninepic_mirror.cli import mirrors
+from ninepic_mirror.cli import cures, mirrors
 from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.erasure import erase
 from ninepic_mirror.cli.inspection import Inspection, locked
-from ninepic_mirror.cli.options import PLACE, again, repairs, to_ask
+from ninepic_mirror.cli.options import PLACE, again, repairs
 from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
 from ninepic_mirror.cli.summary import count
 from ninepic_mirror.cli.verdict import Verdict, describe
 from ninepic_mirror.config import EventSettings
 from ninepic_mirror.errors import (
     EventBusyError,
+    LostError,
     MirrorError,
-    NotMirroredError,
     StorageError,
     UsageError,
 )
@@ -100,7 +100,8 @@ class Scrub(Struct):
         try:
             events = await trio.to_thread.run_sync(self._events)
         except MirrorError as error:
-            self.entries += [Verdict(number, error=str(error)).as_json() for number in asked.ids]
+            named = asked.ids or config.events.ids
+            self.entries += [Verdict(number, error=str(error)).as_json() for number in named]
             return fail(console, error)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
@@ -131,14 +132,15 @@ class Scrub(Struct):
 
     def _events(self) -> list[int]:
         root = mirrors.root_of(self.config)
-        lost = mirrors.lost(root)
-        there = mirrors.here(root) if lost else mirrors.require_root(root)
+        there = mirrors.require_root(root)
+        # An event that ought to be here and is not must not go unnoticed.
+        events = {*there, *self.config.events.ids}
         if self.asked.ids:
             return list(self.asked.ids)
-        if not (there or lost):
+        if not events:
             raise UsageError(f"no event is mirrored in {root.path} yet", "run sync first")
         # Who was verified longest ago comes first, so that in a limited time every event has its turn.
-        return sorted({*there, *lost}, key=lambda number: (self._last_time(number), number))
+        return sorted(events, key=lambda number: (self._last_time(number), number))
 
     def _last_time(self, event_id: int) -> int:
         try:
@@ -182,7 +184,10 @@ class Scrub(Struct):
 
     async def _verify(self, event_id: int, verdict: Verdict) -> None:
         began = trio.current_time()
-        folder = await trio.to_thread.run_sync(self._folder, event_id)
+        try:
+            folder = await trio.to_thread.run_sync(self._folder, event_id)
+        except LostError as gone:
+            folder = await self._make_folder(event_id, gone)
         path = mirrors.root_of(self.config).manifest_path(folder)
         fault = await trio.to_thread.run_sync(self._check_manifest, event_id, path)
         if fault is not None:
@@ -246,13 +251,27 @@ class Scrub(Struct):
                 await self._repair(event, verdict)
 
     def _folder(self, event_id: int) -> Path:
-        root = mirrors.root_of(self.config)
-        with translated(str(root.path)):
-            folder = root.folder_of(event_id) if root.path.is_dir() else None
-            stands = folder is not None and mirrors.is_event(folder)
-        if folder is None or not stands:
-            raise NotMirroredError(event_id, str(root.path))
-        return folder
+        with cures.told(self.console, self.config, self.asked.flags, event_id):
+            return mirrors.folder_of(mirrors.root_of(self.config), event_id)
+
+    async def _make_folder(self, event_id: int, gone: LostError) -> Path:
+        """Make an event's folder again, where that was asked for: all that its manifest tells of is missing then.
+
+        Not before the service has answered: until then it is told that the folder is gone.
+
+        Raises:
+            LostError: Nothing is to be repaired, or nothing can be any more.
+        """
+        if self.asked.key is None or self.hopeless:
+            raise gone
+        self.progress.note(f"{gone}; it is had again")
+        session = await self._open_session()
+        try:
+            details = await session.unless_stopped(lambda: session.client.details(event_id))
+        except MirrorError as error:
+            self.hopeless = not is_of_one_event(error)
+            raise
+        return await trio.to_thread.run_sync(session.root.make_folder, event_id, details.event.slug)
 
     async def _rebuild(self, event_id: int, path: Path, fault: str, verdict: Verdict) -> None:
         """Rebuild a lost or damaged manifest from the files, where that was asked for.
@@ -273,7 +292,7 @@ class Scrub(Struct):
         report, left = await self._pass(event_id, folder, said=said)
         if left:
             self.codes.append(Code.NOT_WHOLE)
-            words = to_ask(self.console, self.config, self.asked.flags, "sync", str(event_id))
+            words = cures.syncs(self.console, self.config, self.asked.flags, event_id)
             self.console.warn(
                 f"event {event_id}: {' and '.join(left)} files are wanted and were not asked for, because no SHA256SUMS"
                 f" names any; all of them come with: {words}"

@@ -20,11 +20,11 @@ from msgspec import Struct, field, structs
 from ninepic_mirror.archive import about, inventory
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.verify import Stopped
-from ninepic_mirror.cli import mirrors, packages
+from ninepic_mirror.cli import cures, mirrors, packages
 from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.dispatch import Dispatch, planned
 from ninepic_mirror.cli.ledger import Ledger
-from ninepic_mirror.cli.options import PLACE, again, to_ask
+from ninepic_mirror.cli.options import PLACE, again
 from ninepic_mirror.cli.order import Stock, parts
 from ninepic_mirror.cli.outcome import Code, fail
 from ninepic_mirror.cli.summary import count, titled
@@ -33,7 +33,6 @@ from ninepic_mirror.delivery.selection import Lack
 from ninepic_mirror.delivery.source import Source
 from ninepic_mirror.delivery.tags import Facts
 from ninepic_mirror.errors import (
-    DamagedError,
     EventBusyError,
     FeatureOffError,
     MirrorError,
@@ -104,13 +103,12 @@ class Shipment(Struct):
             if order.bibs:
                 nursery.start_soon(self._mention_silence)
             try:
-                code = await self._deliver()
+                with cures.told(console, config, order.flags, order.event_id):
+                    code = await self._deliver()
             except Stopped:
                 code = Code.WHOLE  # the signal's own code is what counts
                 console.say("stopped; the same command goes on from here")
             except MirrorError as error:
-                if isinstance(error, DamagedError):
-                    error.repair = self._to_ask("verify", "--repair")
                 self.entry["error"] = str(error)
                 code = fail(console, error)
             finally:
@@ -302,10 +300,6 @@ class Shipment(Struct):
         self._list(lacking)
         return Code.NOT_WHOLE
 
-    def _to_ask(self, name: str, *words: str) -> str:
-        order = self.order
-        return to_ask(self.console, self.config, order.flags, name, str(order.event_id), *words)
-
     def _list(self, lacking: Sequence[Lack]) -> None:
         if not self.order.json:
             for line in packages.lacks(lacking):
@@ -313,9 +307,9 @@ class Shipment(Struct):
 
     def _sync(self, stock: Stock) -> str:
         """Return the command that brings what is missing; variants that nobody mirrored have to be named."""
-        strange = not set(stock.variants) <= set(stock.wanted)
-        named = [word for one in stock.variants if strange for word in ("--variant", one)]
-        return self._to_ask("sync", *named)
+        order, strange = self.order, not set(stock.variants) <= set(stock.wanted)
+        named = stock.variants if strange else ()
+        return cures.syncs(self.console, self.config, order.flags, order.event_id, named)
 
     def _require_something(self, stock: Stock, plan: Parts, lacking: Sequence[Lack]) -> None:
         """Refuse packages without photos.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ninepic_mirror.cli import mirrors
-from ninepic_mirror.cli.options import PLACE, event_number, read_config, repairs, takes, to_ask
+from ninepic_mirror.cli import cures, mirrors
+from ninepic_mirror.cli.options import PLACE, event_number, read_config, takes
 from ninepic_mirror.cli.outcome import Code, fail, worst
 from ninepic_mirror.cli.summary import count, describe, titled
 from ninepic_mirror.errors import MirrorError, StorageError, UsageError
@@ -18,7 +18,6 @@ from ninepic_mirror.sync.report import Failure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ninepic_mirror.archive.root import Root
     from ninepic_mirror.cli.mirrors import Standing
     from ninepic_mirror.cli.signals import Run
 
@@ -44,22 +43,19 @@ def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: obje
     codes: list[int] = []
     root = mirrors.root_of(config)
     try:
-        lost = mirrors.lost(root)
-        there = mirrors.here(root) if lost else mirrors.require_root(root)
+        there = mirrors.require_root(root)
     except StorageError as error:
         entries += [_lacking(number, error) for number in event_ids or config.events.ids]
         return fail(console, error)
     _LOG.info("%s holds the events %s", root.path, there)
     # An event that ought to be here and is not must not go unnoticed.
-    wanted = event_ids or (*sorted({*there, *lost}), *config.events.ids)
+    wanted = event_ids or (*there, *config.events.ids)
     if not wanted:
         raise UsageError(f"no event is mirrored in {root.path} yet", "run sync first")
     for event_id in dict.fromkeys(wanted):
-        sync_command = to_ask(console, config, flags, "sync", str(event_id))
         try:
-            if event_id in lost and event_id not in there:
-                raise _lost(root, event_id, repairs(console, config, flags, event_id))
-            found = mirrors.stand(config, event_id)
+            with cures.told(console, config, flags, event_id):
+                found = mirrors.stand(config, event_id)
         except MirrorError as error:
             codes.append(fail(console, error))
             entries.append(_lacking(event_id, error))
@@ -73,20 +69,14 @@ def status(run: Run, /, event_ids: tuple[int, ...], *, json: bool, **flags: obje
                 " changes cannot be seen"
             )
         if not json:
-            for line in _lines(found, sync_command):
+            for line in _lines(found):
                 console.print(line)
+            if not found.whole:
+                console.print(f"  next: {cures.syncs(console, config, flags, event_id)}")
     return worst(codes)
 
 
-def _lost(root: Root, event_id: int, repair: str) -> StorageError:
-    return StorageError(
-        str(root.folder_of(event_id) or root.path),
-        "its manifest is lost, so that nothing tells what is here",
-        f"rebuild it from the files, which are kept: {repair}",
-    )
-
-
-def _lines(found: Standing, sync_command: str) -> Iterator[str]:
+def _lines(found: Standing) -> Iterator[str]:
     there = found.there
     title = titled(found.name, found.event_id)
     undated = f", {there.undated:,} of them undated" if there.undated else ""
@@ -106,8 +96,6 @@ def _lines(found: Standing, sync_command: str) -> Iterator[str]:
     yield f"  in {found.folder}"
     for failure in found.failures:
         yield f"  {describe(failure)}"
-    if not found.whole:
-        yield f"  next: {sync_command}"
 
 
 def when(moment: int | None) -> str:

@@ -88,7 +88,7 @@ def verify(  # noqa: PLR0913  click hands over one argument an option
 ) -> int:  # fmt: skip
     """Read the files again and compare size and hash with what was recorded.
 
-    Without EVENT_ID every event in the mirror root. Finds files that are missing, altered, replaced by a link or
+    Without EVENT_ID every event in the mirror root, and every one that [events] ids names. Finds files that are missing, altered, replaced by a link or
     folder, or in a wrong place, and lists files that belong to no photo. What was verified longest ago comes first.
     Without --repair no network is needed and nothing in the mirror is changed, also beside a running sync, but that
     what was to be forgotten is removed where a forget was cut off, or an older manifest brought back. Exit code 8 while

@@ -265,6 +265,15 @@ def test_status_of_a_lost_manifest(commands: Commands, service: Service) -> None
         assert (done.code, done.out, done.says_one_line_and_cure()) == (6, "", True)
         assert "its manifest is lost" in done.err
         assert "verify 456 --repair --root m --org NUMBER" in done.err
+    for line in ("manifest 456", "deliver 456 package", "deliver --list", "deliver 456 --list"):
+        done = commands.run(*line.split(), "--root", "m")
+        assert (line, done.code, done.says_one_line_and_cure()) == (line, 6, True)
+        assert "its manifest is lost" in done.err
+        assert "verify 456 --repair --root m --org NUMBER" in done.err
+    listed = commands.run("events", *service.flags, "--root", "m", "--json")
+    assert (listed.code, "verify 456 --repair --org 903" in listed.err) == (6, True)
+    assert listed.entry["mirror"] is not None
+    assert "its manifest is lost" in str(listed.entry["mirror"]["error"])
     document = commands.run("status", "--root", "m", "--json").document
     assert [(one["event_id"], one["whole"]) for one in document["events"]] == [(456, False)]
     commands.run("sync", 456, *service.flags, "--root", "m")

@@ -354,6 +354,7 @@ def test_status_of_a_manifest_that_is_none(
         sqlite3.connect(manifest).execute("SELECT * FROM files")
     done = commands.run("status", 456, "--root", "m")
     assert (done.code, done.says_one_line_and_cure()) == (6, True)
+    assert "verify 456 --repair --root m --org NUMBER" in done.err
     service.order("DELETE", "requests")
     assert commands.run("sync", 456, *service.flags, "--root", "m").code == 0
     assert service.requests()["photos"] == 0

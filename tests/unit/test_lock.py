@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ninepic_mirror.archive.lock import Lock, opened
+from ninepic_mirror.archive.lock import PATH, RESTORED, Lock, is_older, opened
 from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.shelf import Shelf
 
 HOLD = (
     "import sys; from pathlib import Path; from ninepic_mirror.archive.lock import Lock;"
@@ -90,3 +92,16 @@ def test_a_file_system_without_locks_is_told(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with opened(tmp_path / "lock") as lock, pytest.raises(StorageError, match="not supported"):
         lock.try_lock()
+
+
+def test_an_older_manifest(shelf: Shelf) -> None:
+    """One that knows fewer passes than the lock, or is marked, is an older copy; a lost lock tells nothing."""
+    path, number = shelf.folder / PATH, shelf.manifest.begin_pass("quick")
+    path.unlink(missing_ok=True)
+    assert not is_older(shelf.tree, shelf.manifest)
+    for last in (number, number + 1):
+        path.write_text(f"1\n{last}\n")
+        assert is_older(shelf.tree, shelf.manifest) is (last > number)
+    path.unlink()
+    shelf.manifest.set_meta({RESTORED: True})
+    assert is_older(shelf.tree, shelf.manifest)

@@ -440,6 +440,23 @@ def test_manifests_may_stand_elsewhere(path: Path, tmp_path: Path) -> None:
     assert (state / "456-x").is_dir()
 
 
+def test_a_folder_that_is_gone_is_made_under_its_old_name(path: Path, tmp_path: Path) -> None:
+    """The manifest in `state_dir` is found again by it, whatever the slug is now; of several, the newest."""
+    root = Root(path, tmp_path / "state")
+    root.prepare(make=True)
+    assert root.kept_names() == []
+    assert root.kept(456) is None
+    for age, slug in enumerate(("new", "a", "z")):
+        place = root.manifest_path(root.path / f"456-{slug}")
+        place.parent.mkdir(parents=True)
+        place.touch()
+        os.utime(place, (9 - age, 9 - age))
+    (tmp_path / "state/456-without").mkdir()
+    assert root.kept(456) == root.path / "456-new"
+    assert root.kept(45) is None
+    assert root.make_folder(456, "other") == root.path / "456-new"
+
+
 def test_mirrored_events_are_listed(root: Root) -> None:
     """Every folder with a manifest is an event, by its id; other folders are not."""
     assert Root(root.path / "none").events() == []

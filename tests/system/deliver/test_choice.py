@@ -53,7 +53,7 @@ def test_hours_are_the_events(mirror: Mirror) -> None:
         (("--ids", "ids.txt"), "for example: "),
         (
             ("--variant", "original", "--allow-incomplete"),
-            "sync 456 --variant original --root",
+            "sync 456 --timezone Asia/Kolkata --variant original --root",
         ),
         (("--to", "noon"), ""),
         (("--day", "19.1.2026"), ""),

@@ -73,8 +73,8 @@ def test_a_variant_that_was_never_mirrored(mirror: Mirror) -> None:
     """The command that brings it names it, with the others that were asked for."""
     done = mirror.deliver("out", "--variant", "original", "--variant", "large")
     assert done.code == 4
-    line = f"sync 456 --variant large --variant original --root {mirror.root} --org NUMBER"
-    assert f"{line} (your organisation's number);" in done.err
+    named = "--timezone Asia/Kolkata --variant large --variant original"
+    assert f"sync 456 {named} --root {mirror.root} --org NUMBER;" in done.err
 
 
 def test_a_pass_that_did_not_see_everything(mirror: Mirror) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.mirrored import Mirror, entry, mirrored, photo_requests
+from tests.mirrored import Mirror, entry, mirrored, photo_requests, typed
 from tests.oracle import check_settled
 from tests.torture.bit_rot import flip
 
@@ -86,6 +86,58 @@ def test_a_variant_that_is_lost_as_a_whole(commands: Commands, service: Service)
     done = mirror.repair()
     assert (done.code, "large files are wanted and were not asked for" in done.err) == (4, True)
     assert commands.run("status", "--root", "m").code == 4
+
+
+def test_a_variant_that_no_record_names(commands: Commands, service: Service) -> None:
+    """Its files stand whole, and the printed sync takes them in: it fetches nothing and moves nothing."""
+    mirror = mirrored(commands, service, *MADE[:4])
+    before, path = mirror.hashes(), mirror.folder / MANIFEST
+    path.unlink()
+    (mirror.folder / "large/SHA256SUMS").unlink()
+    done = mirror.repair()
+    assert (done.code, "large files are wanted and were not asked for" in done.err) == (4, True)
+    asked, times = photo_requests(service), {mirror.folder / one: 0 for one in before}
+    for one in times:
+        times[one] = one.stat().st_ctime_ns
+    synced = typed(commands, service, done.err)
+    assert (synced.code, "nothing was fetched" in synced.out) == (0, True), synced.err
+    assert (photo_requests(service), mirror.hashes()) == (asked, before)
+    assert {one: one.stat().st_ctime_ns for one in times} == times, "nor renamed there and back"
+    check_settled(mirror.folder)
+
+
+@pytest.mark.parametrize("state", ["damaged", "lost", "older"])
+def test_the_sync_that_status_prints(commands: Commands, service: Service, state: str) -> None:
+    """It leaves layout, zone and variants as they are, as far as the newest of what is left tells them."""
+    every = [word for one in ("thumbnail", "large", "original") for word in ("--variant", one)]
+    mirror = mirrored(commands, service)
+    old = (mirror.folder / MANIFEST).read_bytes()
+    words = (*MADE[:4], *every)
+    assert commands.run("sync", 456, *service.flags, "--root", "m", *words).code == 0
+    before, said = mirror.hashes(), described(mirror)
+    row = mirror.rows()[0]
+    if state == "older":  # of before the settings were changed
+        (mirror.folder / MANIFEST).write_bytes(old)
+    with closing(sqlite3.connect(mirror.folder / MANIFEST)) as manifest, manifest:
+        manifest.execute("UPDATE files SET state = 'pending' WHERE image_id = ?", [row.image_id])
+        manifest.execute("UPDATE passes SET whole = 0")
+        manifest.execute("DELETE FROM meta WHERE key = 'balance'")
+        if state == "lost":  # what a pass that was cut off had not written yet
+            manifest.execute("DELETE FROM meta WHERE key IN ('layout', 'timezone', 'wanted')")
+    told = commands.run("status", "--root", "m")
+    assert (told.code, told.out.count("next: ")) == (4, 1), told.out
+    asked = photo_requests(service)
+    done = typed(commands, service, told.out)
+    assert done.code == 0, done.err
+    assert photo_requests(service) == asked
+    assert (mirror.hashes(), described(mirror)) == (before, said)
+    (commands.folder / "ninepic-mirror.toml").write_text(
+        '[api]\norg_id = 903\n[mirror]\nroot = "m"\n'
+    )
+    with closing(sqlite3.connect(mirror.folder / MANIFEST)) as manifest, manifest:
+        manifest.execute("UPDATE passes SET whole = 0")
+    (line,) = [line for line in commands.run("status").out.splitlines() if "next: " in line]
+    assert line.endswith(" sync 456"), "a config file decides"
 
 
 @pytest.mark.parametrize(("state", "code"), [("contradictory", 4), ("older", 0)])
