@@ -134,9 +134,7 @@ class Scrub(Struct):
         root = mirrors.root_of(self.config)
         there = mirrors.require_root(root)
         # An event that ought to be here and is not must not go unnoticed.
-        events = {*there, *self.config.events.ids}
-        if self.asked.ids:
-            return list(self.asked.ids)
+        events = self.asked.ids or {*there, *self.config.events.ids}
         if not events:
             raise UsageError(f"no event is mirrored in {root.path} yet", "run sync first")
         # Who was verified longest ago comes first, so that in a limited time every event has its turn.

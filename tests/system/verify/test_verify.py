@@ -683,6 +683,18 @@ def test_several_events(commands: Commands, serve: Serve, tmp_path: Path) -> Non
     assert (done.code, json.loads(done.out)["exit_code"]) == (6, 6)
 
 
+def test_named_events_take_their_turn(commands: Commands, serve: Serve) -> None:
+    """Also when named the longest verified comes first: runs that end too early for all of them reach each in turn."""
+    service = serve("--photos", 20, "--events", 2)
+    assert commands.run("sync", "--all", *service.flags, "--root", "m").code == 0
+    for first in (456, 457, 456):
+        done = commands.run(
+            "verify", 456, 457, 456, "--root", "m", "--json", "--max-rate", "300kB/s", "--max-duration", "1s"
+        )  # fmt: skip
+        found = [(one["event_id"], one["checked"] > 0) for one in json.loads(done.out)["events"]]
+        assert (done.code, found) == (0, [(first, True), (913 - first, False)])
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
