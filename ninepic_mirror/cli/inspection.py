@@ -344,17 +344,11 @@ class Inspection(Struct):
         await self._read_named()
 
     def _is_older(self, manifest: Manifest) -> bool:
-        """Say whether the manifest is an older copy: passes were made that it does not know."""
-        noted = 0  # nothing is known of earlier passes
         try:
-            with self.tree.opened(lock.PATH) as descriptor:
-                noted = lock.noted(descriptor)  # before the manifest, which is ahead of it
-        except FileNotFoundError:
-            pass
+            return lock.is_older(self.tree, manifest)
         except OSError as error:
             self._close(lock.PATH, error)
-        known = manifest.count("SELECT max(id) FROM passes")
-        return noted > known or manifest.meta(lock.RESTORED) is True
+            return manifest.meta(lock.RESTORED) is True
 
     async def _look_behind(self) -> None:
         """See what files the manifest ought to know and does not."""
