@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.manifest import Manifest
 
 FILE: Final = f"{OWN_FOLDER}/forgotten"
-_SALT: Final = "forgotten_salt"  # in `meta`
+SALT: Final = "forgotten_salt"  # in `meta`
 LEAVING: Final = "leaving"  # likewise: what is to be removed
 _HEAD: Final = "# Photos that must not come back: SHA-256 of the salt and the id, one a line (docs/manifest.md)."
 _LINE: Final = re.compile(r"#.*|salt (?P<salt>[0-9a-f]{32})|(?P<digest>[0-9a-f]{64})", re.ASCII)
@@ -81,7 +81,7 @@ class Veil(Struct, frozen=True):
         if manifest.version() < SINCE:
             return cls()
         found = frozenset(str(row[0]) for row in manifest.rows("SELECT digest FROM forgotten"))
-        return cls(str(manifest.meta(_SALT) or ""), found)
+        return cls(str(manifest.meta(SALT) or ""), found)
 
     def digest(self, image_id: str) -> str:
         """Return the hash by which a photo is remembered: `printf %s%s SALT ID | sha256sum` tells the same."""
@@ -135,7 +135,12 @@ def remembered(manifest: Manifest, tree: Tree) -> Veil:
     Raises:
         StorageError: The list cannot be read; or it is damaged, and the manifest has none: it is not taken for empty.
     """
-    (file, is_whole), table = _listed(tree), Veil.of(manifest)
+    return united(tree, Veil.of(manifest))
+
+
+def united(tree: Tree, table: Veil) -> Veil:
+    """Return the same where it is known already what the manifest says. Raises as `remembered` does."""
+    file, is_whole = listed(tree)
     if not is_whole and not table.digests:
         raise _damaged(tree, "it has a line that cannot be understood, or not one salt")
     if file.salt and table.salt and file.salt != table.salt:
@@ -145,7 +150,7 @@ def remembered(manifest: Manifest, tree: Tree) -> Veil:
     return Veil(file.salt or table.salt, file.digests | table.digests)
 
 
-def _listed(tree: Tree) -> tuple[Veil, bool]:
+def listed(tree: Tree) -> tuple[Veil, bool]:
     """Return what the list beside the photos says, and whether all of it can be understood."""
     with translated(tree.name(FILE)):
         if tree.stat(FILE) is None:
@@ -157,6 +162,18 @@ def _listed(tree: Tree) -> tuple[Veil, bool]:
         return Veil(), False
     digests = {match["digest"] for match in found if match and match["digest"]}
     return Veil("".join(salts), frozenset(digests)), bool(salts) and None not in found
+
+
+def write(tree: Tree, veil: Veil) -> None:
+    """Write the list beside the photos, durably.
+
+    Raises:
+        StorageError: The disk said no; the old list stands as it was.
+    """
+    lines = [_HEAD, f"salt {veil.salt}", *sorted(veil.digests)]
+    with translated(tree.name(FILE)):
+        data = "".join(f"{line}\n" for line in lines).encode()
+        tree.write_whole(FILE, [data], f"{PARTIAL}/forgotten")
 
 
 def _damaged(tree: Tree, text: str) -> StorageError:
@@ -241,7 +258,7 @@ class Oblivion:
         """
         veil = remembered(self._manifest, self._tree)
         veil = Veil(veil.salt or secrets.token_hex(16), veil.digests)
-        self._write(Veil(veil.salt, veil.digests | {veil.digest(one) for one in ids}))
+        write(self._tree, Veil(veil.salt, veil.digests | {veil.digest(one) for one in ids}))
 
     def finish(self, ids: Collection[str] = ()) -> Gone:
         """Remove what is left of remembered photos: those that a crash left, and `ids`, again if need be.
@@ -253,8 +270,8 @@ class Oblivion:
         veil = remembered(self._manifest, self._tree)
         if not veil.digests:
             return gone
-        if _listed(self._tree) != (veil, True):
-            self._write(veil)  # somebody took the file away, or it is damaged
+        if listed(self._tree) != (veil, True):
+            write(self._tree, veil)  # somebody took the file away, or it is damaged
         new = veil.digests - Veil.of(self._manifest).digests
         is_resumed = self._manifest.meta(LEAVING) is not None
         if new or ids:
@@ -265,12 +282,6 @@ class Oblivion:
         if self._manifest.count("SELECT count(*) FROM forgotten WHERE NOT erased"):
             gone.unfinished = wipe(self._manifest)
         return gone
-
-    def _write(self, veil: Veil) -> None:
-        lines = [_HEAD, f"salt {veil.salt}", *sorted(veil.digests)]
-        with translated(self._tree.name(FILE)):
-            data = "".join(f"{line}\n" for line in lines).encode()
-            self._tree.write_whole(FILE, [data], f"{PARTIAL}/forgotten")
 
     # --- removing ------------------------------------------------------------------------------------------------
 
@@ -464,7 +475,7 @@ class Oblivion:
         if gone.photos:
             manifest.change("UPDATE forgotten SET erased = 0")
         # what the last pass counted is not what there is any more
-        manifest.set_meta({_SALT: veil.salt, "balance": None})
+        manifest.set_meta({SALT: veil.salt, "balance": None})
 
     def _veil_reports(self, veil: Veil, ids: Collection[str]) -> None:
         """Take these photos out of what earlier passes reported: each entry stays, and says nothing but the variant."""

@@ -15,7 +15,7 @@ import re
 import sqlite3
 import stat
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -58,7 +58,7 @@ Row = tuple[Value, ...]
 
 
 class ManifestError(StorageError):
-    """The file is damaged, or no manifest at all: `set_aside` it, and adopt the files anew."""
+    """The file is damaged, or no manifest at all: set it `aside`, and adopt the files anew."""
 
 
 class UnreadableError(ManifestError):
@@ -281,17 +281,6 @@ def now() -> int:
     return int(time.time())
 
 
-def set_aside(path: Path) -> Path:
-    """Move a damaged manifest and its log out of the way and return its new name (RELIABILITY L7)."""
-    aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-    with translated(str(path)):
-        # the log first: left alone, SQLite would replay it into the new file of this name
-        for suffix in ("-wal", "-shm", ""):
-            with suppress(FileNotFoundError):
-                Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-    return aside
-
-
 def refuse_other(path: Path) -> None:
     """Refuse what stands in a manifest's place, or in that of its logs, and is no file: SQLite follows links and waits for pipes.
 
@@ -318,7 +307,7 @@ def refuse_other(path: Path) -> None:
 
 
 @contextmanager
-def reading(path: Path, lock: Path) -> Iterator[tuple[Manifest, bool]]:
+def reading(path: Path, lock: Path | None) -> Iterator[tuple[Manifest, bool]]:
     """Open a manifest to read from it, also without permission to write.
 
     With permission to write its folder the snapshot of the write-ahead log is read, beside a running pass. Without,
@@ -327,7 +316,7 @@ def reading(path: Path, lock: Path) -> Iterator[tuple[Manifest, bool]]:
 
     Args:
         path: The SQLite file.
-        lock: The event's lock file.
+        lock: The event's lock file; None: the caller holds it.
 
     Yields:
         The manifest, and whether a log that is not empty was left unread.
@@ -341,7 +330,7 @@ def reading(path: Path, lock: Path) -> Iterator[tuple[Manifest, bool]]:
         with manifest:
             yield manifest, False
         return
-    with _shared(path, lock):
+    with nullcontext() if lock is None else _shared(path, lock):
         log = Path(f"{path}-wal")
         unread = _size(log) > 0
         try:

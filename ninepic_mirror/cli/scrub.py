@@ -1,44 +1,42 @@
-"""One run of `verify` over its events: their order, their manifests, the repair, and what is said of them.
+"""One run of `verify` over its events: their order, the passes that repair, and what is said of them.
 
-What is read of one event, and how it is judged: `inspection`. The repair is a pass like that of `sync`.
+What is read of one event, and how it is judged: `inspection`. A manifest that cannot be used: `rebuild`. The repair is
+a pass like that of `sync`; as what it finds the mirror: `course`.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 import threading
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import trio
 from msgspec import Struct, field, structs
 
-from ninepic_mirror.archive import about, lock
+from ninepic_mirror.archive import lock
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.manifest import Manifest, ManifestError, refuse_other, set_aside
-from ninepic_mirror.archive.sanity import complaint
+from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.veiled import is_behind
 from ninepic_mirror.archive.verify import Pace
 from ninepic_mirror.cli import cures, mirrors
 from ninepic_mirror.cli.console import command
+from ninepic_mirror.cli.course import plan
 from ninepic_mirror.cli.erasure import erase
-from ninepic_mirror.cli.inspection import Inspection, locked
+from ninepic_mirror.cli.inspection import Inspection
 from ninepic_mirror.cli.options import PLACE, again, repairs
 from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
+from ninepic_mirror.cli.rebuild import Examination, is_damage
 from ninepic_mirror.cli.summary import count
 from ninepic_mirror.cli.verdict import Verdict, describe
-from ninepic_mirror.config import EventSettings
 from ninepic_mirror.errors import (
-    EventBusyError,
     LostError,
     MirrorError,
     StorageError,
     UsageError,
 )
-from ninepic_mirror.model import VARIANTS
 from ninepic_mirror.progress import choose
 
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.cli.inspection import Asked
     from ninepic_mirror.config import Config
-    from ninepic_mirror.model import Variant
+    from ninepic_mirror.model import Details, Variant
     from ninepic_mirror.progress import Progress
     from ninepic_mirror.sync.context import Options
     from ninepic_mirror.sync.report import PassReport
@@ -186,19 +184,21 @@ class Scrub(Struct):
             folder = await trio.to_thread.run_sync(self._folder, event_id)
         except LostError as gone:
             folder = await self._make_folder(event_id, gone)
-        path = mirrors.root_of(self.config).manifest_path(folder)
-        fault = await trio.to_thread.run_sync(self._check_manifest, event_id, path)
+        root = mirrors.root_of(self.config)
+        path = root.manifest_path(folder)
+        manifest = Examination(root, event_id, path, not self.asked.quick, self.stop.is_set)
+        fault = await trio.to_thread.run_sync(manifest.fault)
         if fault is not None:
-            await self._rebuild(event_id, path, fault, verdict)
+            await self._rebuild(manifest, fault, verdict)
         elif not self.asked.quick:
             await trio.to_thread.run_sync(self._forget, event_id, folder, path)
         try:
             await self._inspect(event_id, folder, path, verdict)
         except StorageError as error:
             # damage that only shows when a row is read
-            if verdict.rebuilt or not _is_damage(error):
+            if verdict.rebuilt or not is_damage(error):
                 raise
-            await self._rebuild(event_id, path, error.text, verdict)
+            await self._rebuild(manifest, error.text, verdict)
             await self._inspect(event_id, folder, path, verdict)
         verdict.seconds = trio.current_time() - began
         verdict.late, verdict.stopped = self.is_late, self.stopping.is_set()
@@ -271,23 +271,35 @@ class Scrub(Struct):
             raise
         return await trio.to_thread.run_sync(session.root.make_folder, event_id, details.event.slug)
 
-    async def _rebuild(self, event_id: int, path: Path, fault: str, verdict: Verdict) -> None:
+    async def _rebuild(self, manifest: Examination, fault: str, verdict: Verdict) -> None:
         """Rebuild a lost or damaged manifest from the files, where that was asked for.
+
+        The old one stays until the service has said that it knows the event: it may still tell more than nothing.
 
         Raises:
             StorageError: Nothing is to be repaired.
+            MirrorError: Nothing can be rebuilt now.
         """
+        event_id, path = manifest.event_id, manifest.path
         if self.asked.key is None:
             repair = repairs(self.console, self.config, self.asked.flags, event_id)
             raise StorageError(str(path), fault, f"rebuild it from the files: {repair}")
-        folder = await trio.to_thread.run_sync(self._folder, event_id)
-        said = EventSettings()
-        if await trio.to_thread.run_sync(path.is_file):
-            said = await trio.to_thread.run_sync(self._said, event_id)
-            await self._set_aside(event_id, folder, path, fault)
-        else:
-            self.progress.note(f"{path}: {fault}; it is rebuilt from the files")
-        report, left = await self._pass(event_id, folder, said=said)
+        try:
+            session = await self._open_session()
+            details = await session.unless_stopped(lambda: session.client.details(event_id))
+            folder = await trio.to_thread.run_sync(
+                session.root.make_folder, event_id, details.event.slug
+            )
+            durable = self.config.mirror_for(event_id).durability == "batch"
+            told = await manifest.make_way(folder, fault, durable=durable)
+        except MirrorError:
+            stays = "" if manifest.seen is None else ", and stays as it is"
+            self.console.warn(f"{path}: {fault}; it could not be rebuilt{stays}")
+            raise
+        if told is None:
+            return  # another run has rebuilt it meanwhile
+        self.progress.note(told)
+        report, left = await self._pass(event_id, folder, details=details)
         if left:
             self.codes.append(Code.NOT_WHOLE)
             words = cures.syncs(self.console, self.config, self.asked.flags, event_id)
@@ -301,76 +313,37 @@ class Scrub(Struct):
         if not report.whole:
             self.codes.append(Code.NOT_WHOLE)
 
-    def _check_manifest(self, event_id: int, path: Path) -> str | None:
-        """Return what is wrong with the manifest itself."""
-        refuse_other(path)
-        with translated(str(path)):
-            if not path.is_file():
-                return "the manifest is lost"
-        try:
-            with mirrors.opened(mirrors.root_of(self.config), event_id) as (manifest, _):
-                manifest.end_when(self.stop.is_set)
-                return complaint(manifest, thorough=not self.asked.quick)
-        except StorageError as error:
-            if self.stop.is_set():
-                return None  # the run ends before it is known
-            if not _is_damage(error):
-                raise
-            return error.text
-
-    async def _set_aside(self, event_id: int, folder: Path, path: Path, fault: str) -> None:
-        with lock.opened(folder / lock.PATH) as held:
-            if not await locked(held, trio.current_time() + lock.WAIT):
-                raise EventBusyError(event_id, held.holder())
-            aside = await trio.to_thread.run_sync(set_aside, path)
-        self.progress.note(
-            f"{path}: {fault}; it is kept as {aside.name} and rebuilt from the files"
-        )
-
     async def _pass(
         self,
         event_id: int,
         folder: Path,
         verdict: Verdict | None = None,
-        said: EventSettings | None = None,
+        details: Details | None = None,
     ) -> tuple[PassReport, list[Variant]]:
         """Make a pass that has again what is damaged, or, without a verdict, one that rebuilds the manifest.
-
-        It asks also for variants that are not configured, or not any more, where they are damaged; and not for those that
-        never were mirrored: a pass that meets one for the first time fetches all of it. These are returned, too.
 
         Args:
             event_id: Of the event.
             folder: Its folder.
             verdict: What is damaged.
-            said: The settings that a manifest told before it was set aside.
+            details: What the service said of the event a moment ago; None: ask.
+
+        Returns:
+            How it ended, and the variants that are wanted and were not asked for.
         """
         # half of what the command needs to start, and most of its runs repair nothing
         from ninepic_mirror.sync.context import Options  # noqa: PLC0415
         from ninepic_mirror.sync.mirror import sync_event  # noqa: PLC0415
 
         session = await self._open_session()
-        own, had = await trio.to_thread.run_sync(self._settled, event_id, folder, verdict, said)
-        usual = own.apply(self.config.mirror).variants
-        damages = [] if verdict is None else verdict.damages
-        meant = {*usual} & had | {one.entry.variant for one in damages} or had or {*usual}
-        variants = usual if meant == {*usual} else tuple(one for one in VARIANTS if one in meant)
-        own = replace(own, variants=variants)
-        config = replace(session.config, event={**self.config.event, event_id: own})
-        options = Options(narrowed=meant != {*usual}, configured=usual)
+        course = await trio.to_thread.run_sync(plan, self.config, event_id, folder, verdict)
+        config = replace(session.config, event={**self.config.event, event_id: course.settings})
+        options = Options(narrowed=course.narrowed, configured=course.usual)
         if verdict is not None:
             options = self._asking(verdict, options)
-        report = await sync_event(structs.replace(session, config=config), event_id, options)
-        return report, [one for one in usual if one not in meant]
-
-    def _said(self, event_id: int) -> EventSettings:
-        """Return the settings that can still be read from a damaged manifest."""
-        root = mirrors.root_of(self.config)
-        try:
-            with mirrors.opened(root, event_id, veiled=False) as (manifest, _):
-                return about.settled(manifest)
-        except (MirrorError, sqlite3.Error):
-            return EventSettings()
+        session = structs.replace(session, config=config)
+        report = await sync_event(session, event_id, options, details=details)
+        return report, course.left
 
     def _asking(self, verdict: Verdict, options: Options) -> Options:
         """Return how to ask for what is damaged."""
@@ -381,34 +354,6 @@ class Scrub(Struct):
             adopt=verdict.is_behind or verdict.has_wrong_lines,
             reading=self.pace.until(self.stopped),
         )
-
-    def _settled(
-        self,
-        event_id: int,
-        folder: Path,
-        verdict: Verdict | None,
-        said: EventSettings | None,
-    ) -> tuple[EventSettings, set[str]]:
-        """Return what holds for an event, and which variants of it were mirrored, as far as that decides anything.
-
-        Where no config file says it, the mirror itself does: a repair is not to lay out anew what was made with flags.
-        """
-        own, is_told = self.config.event.get(event_id, EventSettings()), self.config.source is None
-        root, manifest = mirrors.root_of(self.config), None
-        with Tree(folder) as tree, ExitStack() as stack:
-            if verdict is not None:
-                manifest, _ = stack.enter_context(mirrors.opened(root, event_id, veiled=False))
-                said = about.settled(manifest)
-            if is_told:
-                own, said = about.described(tree), said or EventSettings()
-                # of a manifest that is no older copy only it knows the last word
-                is_last = verdict is not None and not verdict.older
-                own = said.over(own) if is_last else own.over(said)
-            if verdict is not None and manifest is not None and not verdict.is_behind:
-                had = manifest.meta("variants")
-                return own, {one for one in VARIANTS if not isinstance(had, list) or one in had}
-            layout = own.apply(self.config.mirror).layout
-            return own, about.named_variants(tree, layout) if is_told else {*VARIANTS}
 
     async def _open_session(self) -> Session:
         from ninepic_mirror.sync.session import open_session  # noqa: PLC0415  as in `_pass`
@@ -447,12 +392,3 @@ class Scrub(Struct):
                 self.codes.append(Code.NOT_WHOLE)
         await event.see_repaired(self.pace.until(self.stopped))
         return is_done
-
-
-def _is_damage(error: StorageError) -> bool:
-    """Whether an error says that a manifest is damaged, not that it cannot be reached."""
-    cause = error.__cause__
-    is_foreign = isinstance(cause, sqlite3.DatabaseError)
-    return isinstance(error, ManifestError) or (
-        is_foreign and not isinstance(cause, sqlite3.OperationalError)
-    )

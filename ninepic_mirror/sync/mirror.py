@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 import trio
 
 from ninepic_mirror.archive import lock, partial
+from ninepic_mirror.archive.aside import set_aside
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.manifest import Manifest, ManifestError, UnreadableError, set_aside
+from ninepic_mirror.archive.manifest import Manifest, ManifestError, UnreadableError
 from ninepic_mirror.archive.placement import Layout
 from ninepic_mirror.archive.store import Store
 from ninepic_mirror.errors import EventBusyError
@@ -84,9 +85,9 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
         await trio.to_thread.run_sync(partial.sweep, tree)
         path = session.root.manifest_path(folder)
         manifest = await trio.to_thread.run_sync(
-            partial_of(_open_manifest, path, session, durable=durable)
+            partial_of(_open_manifest, path, tree, session, durable=durable)
         )
-        stack.push(partial_of(_give_up, path))
+        stack.push(partial_of(_give_up, path, tree, session))
         stack.enter_context(manifest)
         zone = ZoneInfo(settings.timezone)
         layout = Layout.parse(settings.layout)
@@ -125,21 +126,29 @@ async def _wait_for_lock(held: lock.Lock, event_id: int) -> None:
     raise EventBusyError(event_id, held.holder())
 
 
-def _give_up(path: Path, _kind: object, error: BaseException | None, _trace: object) -> None:
+def _give_up(
+    path: Path,
+    tree: Tree,
+    session: Session,
+    _kind: object,
+    error: BaseException | None,
+    _trace: object,
+) -> None:
     """Set a manifest aside, once it is closed, that the next pass could not read either, nor know that it cannot."""
     if isinstance(error, UnreadableError):
-        set_aside(path)
+        aside = set_aside(path, tree)
+        if aside.warning is not None:
+            session.progress.note(f"{path}: {aside.warning}")
 
 
-def _open_manifest(path: Path, session: Session, *, durable: bool) -> Manifest:
+def _open_manifest(path: Path, tree: Tree, session: Session, *, durable: bool) -> Manifest:
     """Open the manifest; a damaged one is moved aside, and the files are adopted anew (RELIABILITY L7)."""
     try:
         manifest = Manifest.open(path, durable=durable)
     except ManifestError as error:
-        aside = set_aside(path)
+        aside = set_aside(path, tree)
         trio.from_thread.run_sync(
-            session.progress.note,
-            f"{path} was damaged ({error.text}); it is kept as {aside.name} and rebuilt from the files",
+            session.progress.note, f"{path} was damaged ({error.text}); {aside.fate}"
         )
         manifest = Manifest.open(path, durable=durable)
     try:

@@ -22,7 +22,6 @@ from ninepic_mirror.archive.manifest import (
     UnreadableError,
     now,
     reading,
-    set_aside,
 )
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.errors import StorageError
@@ -330,19 +329,6 @@ def test_a_format_that_nobody_writes_is_damage(path: Path) -> None:
     path.write_bytes(data)
     with Manifest.open(path) as manifest, pytest.raises(UnreadableError, match="readonly"):
         manifest.begin_pass("quick")
-
-
-def test_a_damaged_file_is_set_aside_with_its_log(path: Path) -> None:
-    """Nothing is deleted, and no old log is left for SQLite to replay into the new file."""
-    filled(path)
-    log = path.with_name(f"{NAME}-wal")
-    log.write_bytes(b"log")
-    aside = set_aside(path)
-    assert not path.exists()
-    assert not log.exists()
-    assert aside.name.startswith(f"{NAME}.corrupt-")
-    assert aside.with_name(f"{aside.name}-wal").read_bytes() == b"log"
-    Manifest.open(path).close()
 
 
 # --- transactions -----------------------------------------------------------------------------------------------
