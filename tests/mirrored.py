@@ -46,6 +46,7 @@ class Entry(TypedDict):
     rebuilt: bool
     fetched: int
     moved: int
+    failures: list[dict[str, str]]
     unreadable: list[dict[str, str]]
     unrecorded: int
     notes: list[dict[str, str]]

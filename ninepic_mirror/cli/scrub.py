@@ -16,7 +16,6 @@ import trio
 from msgspec import Struct, field, structs
 
 from ninepic_mirror.archive import lock
-from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.veiled import is_behind
@@ -30,7 +29,7 @@ from ninepic_mirror.cli.options import PLACE, again, repairs
 from ninepic_mirror.cli.outcome import Code, code_of, fail, is_of_one_event, worst
 from ninepic_mirror.cli.rebuild import Examination, is_damage
 from ninepic_mirror.cli.summary import count
-from ninepic_mirror.cli.verdict import Verdict, describe
+from ninepic_mirror.cli.verdict import Verdict, describe, lacking
 from ninepic_mirror.errors import (
     LostError,
     MirrorError,
@@ -168,13 +167,22 @@ class Scrub(Struct):
         if verdict.is_behind:
             self.codes.append(Code.NOT_WHOLE)
         self.entries.append(verdict.as_json())
-        if not self.asked.json and not (self.console.quiet and not verdict.is_damaged):
+        is_well = not (verdict.is_damaged or verdict.is_behind)
+        if not self.asked.json and not (self.console.quiet and is_well):
             words = ("verify", str(event_id), *again(self.asked.flags, PLACE), "--json")
             for line in describe(
                 verdict,
                 repair=repairs(self.console, self.config, self.asked.flags, event_id),
                 everything=command(*words, console=self.console),
                 repairing=self.asked.key is not None,
+            ):
+                self.console.print(line)
+        if verdict.failures and not self.asked.json:
+            words = ("status", str(event_id), *again(self.asked.flags, PLACE))
+            for line in lacking(
+                verdict,
+                everything=command(*words, console=self.console),
+                sync=cures.syncs(self.console, self.config, self.asked.flags, event_id),
             ):
                 self.console.print(line)
 
@@ -310,6 +318,7 @@ class Scrub(Struct):
         verdict.rebuilt = True
         verdict.fetched += report.downloaded
         verdict.moved += report.moved
+        verdict.failures = report.failures
         if not report.whole:
             self.codes.append(Code.NOT_WHOLE)
 
@@ -390,5 +399,6 @@ class Scrub(Struct):
             verdict.tried = is_done = True
             if verdict.is_behind and not report.whole:
                 self.codes.append(Code.NOT_WHOLE)
+                verdict.failures = report.failures
         await event.see_repaired(self.pace.until(self.stopped))
         return is_done

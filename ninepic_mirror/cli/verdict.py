@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
+from ninepic_mirror.cli import summary
 from ninepic_mirror.cli.summary import SHOWN, count, duration, titled
 from ninepic_mirror.progress import format_size, plain
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.cli.named import Line
     from ninepic_mirror.errors import StorageError
     from ninepic_mirror.model import Variant
+    from ninepic_mirror.sync.report import Failure
 
 _WORDS: Final = {
     "missing": "missing",
@@ -72,6 +74,7 @@ class Verdict(Struct):
         fetched: Files that came over the network.
         moved: Files that a repair has moved to where the layout has them.
         rebuilt: The manifest was lost, and made anew.
+        failures: What the last pass could not have that made it anew, or took in what it did not know.
         unread: The newest of the manifest could not be read.
         late: The time that was given was over.
         error: Why no more can be said.
@@ -103,6 +106,7 @@ class Verdict(Struct):
     fetched: int = 0
     moved: int = 0
     rebuilt: bool = False
+    failures: list[Failure] = field(default_factory=list)
     unread: bool = False
     late: bool = False
     stopped: bool = False
@@ -195,6 +199,7 @@ class Verdict(Struct):
             "rebuilt": self.rebuilt,
             "fetched": self.fetched,
             "moved": self.moved,
+            "failures": [one.as_json() for one in self.failures],
             "unreadable": [
                 {"path": one.path, "error": one.text} for one in [*self.closed, *self.errors]
             ],
@@ -236,6 +241,19 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
     yield from _bounded(notes, everything)
     yield from _work(verdict)
     yield from _next(verdict, repair, repairing=repairing)
+
+
+def lacking(verdict: Verdict, *, everything: str, sync: str) -> Iterator[str]:
+    """Yield the lines that tell what a pass could not have that made a manifest anew, or took files in.
+
+    Args:
+        verdict: What was found.
+        everything: A command that names every such file.
+        sync: One that tries again to have them.
+    """
+    yield f"{titled(verdict.name, verdict.event_id)}: NOT whole: not everything could be had:"
+    yield from _bounded([summary.describe(one) for one in verdict.failures], everything)
+    yield f"  next: {sync}"
 
 
 def _damages(verdict: Verdict, title: str, everything: str) -> Iterator[str]:

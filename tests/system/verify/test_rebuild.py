@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import random
+import re
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
@@ -163,6 +164,37 @@ def write_meta(path: Path, key: str) -> None:
     """Let a value of the manifest make no sense."""
     with closing(sqlite3.connect(path)) as manifest, manifest:
         manifest.execute("INSERT OR REPLACE INTO meta VALUES (?, '{')", [key])
+
+
+# --- what could not be had ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["rebuilt", "older"])
+def test_what_could_not_be_had(mirror: Mirror, way: str) -> None:
+    """Exit code 4 is explained where a pass takes in what stands here: each file, with why, and what tries again."""
+    path, here = mirror.folder / MANIFEST, {row.image_id for row in mirror.rows()}
+    old = path.read_bytes()
+    mirror.service.order("POST", "456/add", {"count": 1})
+    assert mirror.commands.run("sync", 456, *mirror.service.flags, "--root", "m").code == 0
+    mirror.service.order("POST", "456/add", {"count": 1})
+    mirror.service.fault(kind="404", origin="photos", variant="large")
+    path.unlink()
+    if way == "older":
+        path.write_bytes(old)
+    done = mirror.repair()
+    assert (done.code, entry(done)["rebuilt"]) == (4, way == "rebuilt"), done.out
+    (failure,) = entry(done)["failures"]
+    assert (failure["variant"], failure["image_id"] in here) == ("large", False)
+    path.unlink()
+    if way == "older":
+        path.write_bytes(old)
+    told = mirror.commands.run("-q", "verify", *mirror.service.flags, "--root", "m", "--repair")
+    assert told.code == 4
+    first, file, last = told.out.splitlines()[-3:]
+    assert first.endswith("NOT whole: not everything could be had:")
+    assert re.fullmatch(f"  {failure['image_id']} large: 404.*", file)
+    assert re.match("  next: .* sync 456 ", last)
+    assert entry(mirror.verify())["failures"] == []
 
 
 # --- what was to be forgotten -------------------------------------------------------------------------------------
