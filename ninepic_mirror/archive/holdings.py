@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from ninepic_mirror.archive import sums
 from ninepic_mirror.archive.files import split
+from ninepic_mirror.archive.forgotten import Veil
 from ninepic_mirror.archive.manifest import Manifest, now
 from ninepic_mirror.archive.moves import Moves, top_of, touch, vouch
 from ninepic_mirror.archive.patience import IS_RESTING, clock
@@ -210,9 +211,14 @@ class Holdings:
         return bool(self._manifest.rows(statement, [split(path)[0], path, sha256]))
 
     def known(self, names: Collection[str]) -> set[str]:
-        """Return which of these texts, as many as one answer of the service holds, are ids of photos."""
-        statement = "SELECT 1 FROM photos WHERE image_id = ?"
-        return {name for name in names if self._manifest.rows(statement, [name])}
+        """Return which of these texts, as many as one answer of the service holds, are ids of photos.
+
+        Also of those that were to be forgotten, whose rows do not have their ids any more.
+        """
+        statement, veil = "SELECT 1 FROM photos WHERE image_id = ?", Veil.of(self._manifest)
+        return {
+            name for name in names if veil.hides(name) or self._manifest.rows(statement, [name])
+        }
 
     # --- on disk or not ------------------------------------------------------------------------------------------
 

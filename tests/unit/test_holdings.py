@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ninepic_mirror.archive.forgotten import Oblivion
 from ninepic_mirror.archive.holdings import Placed
 from ninepic_mirror.archive.moves import Move
 from ninepic_mirror.archive.records import Listing, Stray
@@ -246,3 +247,12 @@ def test_what_verify_found_elsewhere(shelf: Shelf) -> None:
     assert shelf.holdings.moves.misplaced()[0] == ["a"]
     shelf.holdings.changed([place])
     assert (place.rpartition("/")[0], None) in shelf.holdings.folders()
+
+
+def test_a_forgotten_photo_is_known_still(shelf: Shelf) -> None:
+    """Its row has no id any more, but a link that names it is no other photo's."""
+    shelf.have(window(SIX), "a", "b")
+    oblivion = Oblivion(shelf.manifest, shelf.tree, shelf.layout)
+    oblivion.remember(["b", "never"])
+    oblivion.finish(["b", "never"])
+    assert shelf.holdings.known(["a", "b", "c", "never"]) == {"a", "b", "never"}
