@@ -10,7 +10,7 @@ The order, so that a crash anywhere is finished by the next pass (`Oblivion.fini
     2. one transaction: the rows get the pseudonym, so that none is `present`; the hash goes into the table, and what
        is to be removed is written down (`meta`, `leaving`)
     3. its files go: final places, parts, whatever a killed run left in `partial/`, the trash, second names; their
-       folders are synced
+       folders are synced. What may be its, or another's, is left, and told (`belongings`)
     4. copies of older manifests that name it go
     5. what was written down is deleted; VACUUM and an empty log: nothing of the id is left in free pages. Where that
        cannot be had now, `erased` stays 0, and the next pass tries again; deleted rows were overwritten all the same
@@ -24,31 +24,32 @@ forgotten, and so must this program.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import secrets
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
-from ninepic_mirror.archive import inventory
+from ninepic_mirror.archive.belongings import Belongings, Undecided, kind_of
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.manifest import NAME, now
 from ninepic_mirror.archive.moves import touch
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
-from ninepic_mirror.archive.partial import note_of, place, sweep
-from ninepic_mirror.archive.placement import Layout, safe_name
+from ninepic_mirror.archive.partial import sweep
+from ninepic_mirror.archive.placement import Layout
 from ninepic_mirror.archive.root import OWN_FOLDER
-from ninepic_mirror.archive.traces import holds, names_of, whole
-from ninepic_mirror.archive.twins import TRASH, Twin, twins
-from ninepic_mirror.archive.wiping import blanked, wipe
+from ninepic_mirror.archive.sums import sums_path
+from ninepic_mirror.archive.traces import Signs, holds
+from ninepic_mirror.archive.twins import Twin, twins
+from ninepic_mirror.archive.wiping import drop_folders, veil_reports, wipe
 from ninepic_mirror.config import DEFAULT_LAYOUT
 from ninepic_mirror.errors import StorageError
-from ninepic_mirror.model import VARIANTS, Photo
+from ninepic_mirror.model import Photo
+from ninepic_mirror.progress import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ninepic_mirror.archive.manifest import Manifest
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
 FILE: Final = f"{OWN_FOLDER}/forgotten"
 SALT: Final = "forgotten_salt"  # in `meta`
 LEAVING: Final = "leaving"  # likewise: what is to be removed
+_KINDS: Final = ("files", "copies", "sums", "undecided")  # of what is written down there
+_FORMER: Final = "former_layouts"  # likewise: what in the trash may have come by
+_SHOWN: Final = 10  # paths in one sentence
 _HEAD: Final = "# Photos that must not come back: SHA-256 of the salt and the id, one a line (docs/manifest.md)."
 _LINE: Final = re.compile(r"#.*|salt (?P<salt>[0-9a-f]{32})|(?P<digest>[0-9a-f]{64})", re.ASCII)
 _LIMIT: Final = 64 << 20  # bytes of the file: a million photos
@@ -208,6 +212,7 @@ class Gone(Struct):
         twins: Other files with equal bytes, which stay.
         other_names: Hard links to what was removed that are none of ours, wherever they are: the bytes stand there still.
         packages: That hold one of the photos.
+        undecided: What was left, because nothing tells whether it is a photo's: people are to look at it.
         unfinished: Why something of the id may be left in the manifest's free pages or its log, in words; None: nothing
             is. The next pass tries again.
     """
@@ -219,6 +224,7 @@ class Gone(Struct):
     twins: list[Twin] = field(default_factory=list)
     other_names: int = 0
     packages: list[Package] = field(default_factory=list)
+    undecided: list[Undecided] = field(default_factory=list)
     unfinished: str | None = None
 
     @property
@@ -227,12 +233,24 @@ class Gone(Struct):
         return self.unfinished is None
 
     @property
-    def warning(self) -> str:
-        """What to tell people of what is unfinished."""
-        return (
-            "photos were forgotten, but free pages of the manifest may still hold their ids:"
-            f" {self.unfinished}. The next sync tries again"
-        )
+    def warnings(self) -> Iterator[str]:
+        """What to tell people of what is unfinished, and of what they are to look at."""
+        if self.unfinished is not None:
+            yield (
+                "photos were forgotten, but free pages of the manifest may still hold their ids:"
+                f" {self.unfinished}. The next sync tries again"
+            )
+        if self.undecided:
+            shown = [
+                plain(one.path) + ("" if one.kind == "file" else f" ({one.kind})")
+                for one in self.undecided[:_SHOWN]
+            ]
+            if len(self.undecided) > _SHOWN:
+                shown.append(f"… and {len(self.undecided) - _SHOWN:,} more; --json names them")
+            yield (
+                "what may be a copy of a forgotten photo was left, because nothing tells whose it is:"
+                f" {', '.join(shown)}. Look at it, and remove by hand what is, or holds, that photo"
+            )
 
 
 class Oblivion:
@@ -246,8 +264,11 @@ class Oblivion:
 
     def __init__(self, manifest: Manifest, tree: Tree, layout: str) -> None:
         self._manifest, self._tree = manifest, tree
-        known = manifest.meta("layout")
-        layouts = {DEFAULT_LAYOUT, layout, *([known] if isinstance(known, str) else [])}
+        last, former = manifest.meta("layout"), manifest.meta(_FORMER)
+        self._former = {str(one) for one in former} if isinstance(former, list) else set[str]()
+        # A pass is about to follow another layout: what lies in the trash came by this one.
+        self._leaves = {last} - {layout} if isinstance(last, str) else set[str]()
+        layouts = {DEFAULT_LAYOUT, layout} | self._former | self._leaves
         self._layouts = [Layout.parse(one) for one in sorted(layouts)]
 
     def remember(self, ids: Collection[str]) -> None:
@@ -267,6 +288,8 @@ class Oblivion:
             StorageError: The disk said no; the next pass goes on.
         """
         gone = Gone()
+        if self._leaves - self._former:
+            self._manifest.set_meta({_FORMER: sorted(self._former | self._leaves)})
         veil = remembered(self._manifest, self._tree)
         if not veil.digests:
             return gone
@@ -296,33 +319,36 @@ class Oblivion:
     def _take_out(self, veil: Veil, ids: Sequence[str], gone: Gone) -> None:
         """Make the rows those of forgotten photos, and write down what is to be removed."""
         gone.packages = self._packages(veil, ids)
-        places = sorted(self._places(ids)) if ids else []
+        signs = Signs(ids, self._layouts)
+        belongings = Belongings(self._manifest, self._tree, ids, signs)
         with translated(self._tree.name("")):
-            files = [path for path in places if self._tree.stat(path) is not None]
+            places, doubtful = belongings.find() if ids else (set[str](), set[str]())
+            files = sorted(path for path in places if self._tree.stat(path) is not None)
             gone.twins = twins(self._manifest, self._tree, ids, files)
-        before = self._leaving()
+        found = {"files": files, "undecided": doubtful, "copies": self._telling(ids)}
         leaving = {
-            "files": sorted({*before["files"], *files}),
-            "copies": sorted({*before["copies"], *self._telling(ids)}),
+            kind: {*before, *found.get(kind, ())} for kind, before in self._leaving().items()
         }
         # What is deleted is overwritten, for the time until VACUUM is done.
         self._manifest.rows("PRAGMA secure_delete = ON")
         with self._manifest.transaction():
-            self._record(veil, ids, places, gone)
-            self._manifest.set_meta({LEAVING: leaving})
+            self._record(veil, ids, gone)
+            self._unname(places, belongings, signs)
+            leaving["sums"] |= {sums_path(top) for top in drop_folders(self._manifest, signs.names)}
+            self._manifest.set_meta({LEAVING: {kind: sorted(leaving[kind]) for kind in _KINDS}})
 
     def _leaving(self) -> dict[str, list[str]]:
-        """Return what is written down to be removed: `files`, by path, and `copies`, by name."""
+        """Return what is written down to be removed: `copies` by name, all else by path; and what is to be told."""
         found = self._manifest.meta(LEAVING)
         lists = found if isinstance(found, dict) else {}
-        return {kind: [str(one) for one in lists.get(kind, ())] for kind in ("files", "copies")}
+        return {kind: [str(one) for one in lists.get(kind, ())] for kind in _KINDS}
 
     def _remove(self, gone: Gone) -> None:
         """Remove what is written down."""
         if self._manifest.meta(LEAVING) is None:
             return
         leaving = self._leaving()
-        self._unlink(leaving["files"], gone)
+        self._unlink(leaving, gone)
         self._remove_copies(leaving["copies"], gone)
         self._manifest.rows("PRAGMA secure_delete = ON")
         self._manifest.change("DELETE FROM meta WHERE key = ?", [LEAVING])
@@ -337,63 +363,22 @@ class Oblivion:
         )
         return [Package(*row) for row in found]  # type: ignore[arg-type]  # by the schema
 
-    def _places(self, ids: Sequence[str]) -> Iterator[str]:
-        """Yield every place at which a file of these photos may stand, by rows and by names."""
-        recorded: set[str] = set()
-        for image_id in ids:
-            for row in self._manifest.rows(
-                "SELECT path, moving_to FROM files WHERE image_id = ?", [image_id]
-            ):
-                recorded |= {str(path) for path in row if path is not None}
-            for variant in VARIANTS:
-                part = place(image_id, variant)
-                recorded |= {part, note_of(part)}
-        yield from recorded
-        names = names_of(ids, self._layouts)
-        with translated(self._tree.name("")):
-            for start in ("", TRASH):
-                for folder, found in inventory.walk(self._tree, start):
-                    for name in found:
-                        path = f"{folder}/{name}" if folder else name
-                        inner = path.removeprefix(f"{TRASH}/").partition("/")[2] if start else path
-                        is_ours = names.fullmatch(inner) or (
-                            start and self._is_in_trash(inner, ids)
-                        )
-                        if is_ours and path not in recorded and not self._is_of_another(path, ids):
-                            yield path
-
-    def _is_in_trash(self, path: str, ids: Sequence[str]) -> bool:
-        """Whether a path of the trash, without the trash's own folders, is one of these photos', by any layout.
-
-        Layouts of long ago are written down nowhere: what has the whole name in a component is taken for the photo's,
-        unless it has a longer name that the manifest knows.
-        """
-        within = [
-            name
-            for name in map(safe_name, ids)
-            if name in path and any(map(whole(name).fullmatch, path.split("/")))
-        ]
-        return bool(within) and not self._manifest.rows(
-            "SELECT 1 FROM photos WHERE instr(?, image_id) AND length(image_id) > ? LIMIT 1",
-            [path, max(map(len, within))],
-        )
-
-    def _is_of_another(self, path: str, ids: Sequence[str]) -> bool:
-        rows = self._manifest.rows(
-            "SELECT image_id FROM files WHERE folder = ? AND path = ?", [split(path)[0], path]
-        )
-        return any(row[0] not in ids for row in rows)
-
-    def _unlink(self, places: Iterable[str], gone: Gone) -> None:
+    def _unlink(self, leaving: Mapping[str, Sequence[str]], gone: Gone) -> None:
         left: dict[int, int] = {}  # by inode, how many names a file has still
         folders = {PARTIAL}
+        undecided = {*leaving["undecided"]}
         sweep(self._tree)  # what a killed run left there may be the photo under any name
         with translated(self._tree.name("")):
-            for path in places:
+            for path in leaving["files"]:
                 there = self._tree.stat(path)
                 if there is None:
                     continue
-                self._tree.remove(path)
+                if not there.is_file and kind_of(self._tree, path) != "other":
+                    # Somebody put it there, and may need what a folder holds, or to know where a link leads.
+                    undecided.add(path)
+                    continue
+                with translated(self._tree.name(path)):
+                    self._tree.remove(path)
                 folders.add(split(path)[0])
                 gone.files += 1
                 gone.bytes += 0 if there.inode in left else there.size
@@ -403,10 +388,21 @@ class Oblivion:
             gone.other_names = sum(
                 max(0, count - inodes.count(inode)) for inode, count in left.items()
             )
+            for path in leaving["sums"]:
+                if kind_of(self._tree, path) == "file":
+                    self._tree.remove(path)
+                    folders.add(split(path)[0])
             for folder in sorted(folders):
                 self._tree.sync_folder(folder)
                 if folder != PARTIAL:
                     self._tree.prune(folder)
+            for path in undecided:
+                self._tree.prune(path)  # a folder that holds nothing
+            gone.undecided = [
+                Undecided(path, kind)
+                for path in sorted(undecided)
+                if (kind := kind_of(self._tree, path)) is not None
+            ]
 
     def _telling(self, ids: Sequence[str]) -> Iterator[str]:
         """Yield the names of copies that name a photo."""
@@ -440,7 +436,7 @@ class Oblivion:
                     tree.sync_folder("")
                 gone.copies.append(path.name)
 
-    def _record(self, veil: Veil, ids: Sequence[str], places: Sequence[str], gone: Gone) -> None:
+    def _record(self, veil: Veil, ids: Sequence[str], gone: Gone) -> None:
         manifest = self._manifest
         for image_id in ids:
             both = [veil.pseudonym(image_id), image_id]
@@ -458,38 +454,26 @@ class Oblivion:
                 "UPDATE OR REPLACE delivered SET image_id = ?, sha256 = '' WHERE image_id = ?", both
             )
             manifest.change("DELETE FROM cameras WHERE image_id = ?", [image_id])
-        names = names_of(ids, self._layouts)
-        # Not by the places alone: a crash may have come after their files went.
-        named = [
-            str(row[0])
-            for row in manifest.each("SELECT path FROM named")
-            if ids and names.fullmatch(str(row[0]))
-        ]
-        manifest.change_each("DELETE FROM named WHERE path = ?", [(path,) for path in named])
-        touch(manifest, (path for path in (*places, *named) if path.isascii()))
-        self._veil_reports(veil, ids)
+        veil_reports(manifest, {image_id: veil.pseudonym(image_id) for image_id in ids})
         manifest.change_each(
             "INSERT INTO forgotten VALUES (?, ?, 0) ON CONFLICT DO UPDATE SET erased = 0",
             [(one, now()) for one in sorted(veil.digests - Veil.of(manifest).digests)],
         )
-        if gone.photos:
+        if ids:
             manifest.change("UPDATE forgotten SET erased = 0")
         # what the last pass counted is not what there is any more
         manifest.set_meta({SALT: veil.salt, "balance": None})
 
-    def _veil_reports(self, veil: Veil, ids: Collection[str]) -> None:
-        """Take these photos out of what earlier passes reported: each entry stays, and says nothing but the variant."""
-        instead = {image_id: veil.pseudonym(image_id) for image_id in ids}
-        numbers = {
-            int(row[0] or 0)
-            for image_id in ids
-            for row in self._manifest.rows(
-                "SELECT id FROM passes WHERE instr(report, ?)", [json.dumps(image_id)]
-            )
-        }
-        for number in sorted(numbers):
-            ((text,),) = self._manifest.rows("SELECT report FROM passes WHERE id = ?", [number])
-            self._manifest.change(
-                "UPDATE passes SET report = ? WHERE id = ?",
-                [json.dumps(blanked(self._manifest.parsed(str(text)), instead)), number],
-            )
+    def _unname(self, places: Collection[str], belongings: Belongings, signs: Signs) -> None:
+        """Take these photos' files out of what SHA256SUMS names, and have those written anew."""
+        # Not by the places alone: a crash may have come after their files went.
+        named = [str(row[0]) for row in self._manifest.each("SELECT path FROM named")]
+        named = [
+            path
+            for path in named
+            if path in places
+            or (is_ours := signs.whose(path, belongings.known, in_trash=False))
+            or (is_ours is None and self._tree.stat(path) is None)
+        ]
+        self._manifest.change_each("DELETE FROM named WHERE path = ?", [(path,) for path in named])
+        touch(self._manifest, (path for path in (*places, *named) if path.isascii()))

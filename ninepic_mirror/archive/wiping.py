@@ -1,9 +1,10 @@
-"""What was deleted leaves nothing behind: neither in a manifest's free pages and log, nor in what passes reported."""
+"""What was deleted leaves nothing behind: neither in a manifest's free pages and log, nor in folders and reports."""
 
 from __future__ import annotations
 
+import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.manifest import ManifestError
@@ -11,10 +12,18 @@ from ninepic_mirror.errors import StorageError
 from ninepic_mirror.progress import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from ninepic_mirror.archive.manifest import Manifest
+
+# Folders below which neither a row nor a SHA256SUMS has a file; '0' is the character behind '/'.
+_EMPTY: Final = """
+instr(sums.folder, ?)
+AND NOT EXISTS (SELECT 1 FROM files WHERE folder = sums.folder)
+AND NOT EXISTS (SELECT 1 FROM files WHERE folder > sums.folder || '/' AND folder < sums.folder || '0')
+AND NOT EXISTS (SELECT 1 FROM named WHERE path > sums.folder || '/' AND path < sums.folder || '0')
+"""
 
 
 def wipe(manifest: Manifest) -> str | None:
@@ -55,6 +64,47 @@ def _free(folder: Path) -> int:
     with translated(str(folder)):
         state = os.statvfs(folder)
     return state.f_bavail * state.f_frsize
+
+
+def drop_folders(manifest: Manifest, names: Iterable[str]) -> list[str]:
+    """Leave out, within a transaction, every folder whose path has one of these names and that has no file of a row.
+
+    Returns:
+        The top-level folders whose SHA256SUMS, if one stands, names nothing any more, and that nobody writes anew.
+    """
+    tops: list[str] = []
+    for name in names:
+        manifest.change(
+            "DELETE FROM folders WHERE instr(path, ?)"
+            " AND NOT EXISTS (SELECT 1 FROM files WHERE folder = folders.path)",
+            [name],
+        )
+        found = manifest.rows(f"SELECT folder FROM sums WHERE {_EMPTY}", [name])
+        tops += [str(row[0]) for row in found]
+        manifest.change_each("DELETE FROM sums WHERE folder = ?", found)
+    return tops
+
+
+def veil_reports(manifest: Manifest, instead: Mapping[str, str]) -> None:
+    """Take photos out of what earlier passes reported: each entry stays, and says nothing but the variant.
+
+    Args:
+        manifest: Open; the caller holds a transaction.
+        instead: What stands for each of their ids.
+    """
+    numbers = {
+        int(row[0] or 0)
+        for image_id in instead
+        for row in manifest.rows(
+            "SELECT id FROM passes WHERE instr(report, ?)", [json.dumps(image_id)]
+        )
+    }
+    for number in sorted(numbers):
+        ((text,),) = manifest.rows("SELECT report FROM passes WHERE id = ?", [number])
+        manifest.change(
+            "UPDATE passes SET report = ? WHERE id = ?",
+            [json.dumps(blanked(manifest.parsed(str(text)), instead)), number],
+        )
 
 
 def blanked(report: object, instead: Mapping[str, str]) -> object:

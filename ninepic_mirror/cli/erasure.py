@@ -247,10 +247,10 @@ class Erasure(Struct):
                 self.codes.append(code_of(error))
                 self.entries.append(_entry(holder, Gone(), str(error)))
                 continue
-            self.codes.append(Code.WHOLE)
+            self.codes.append(Code.NOT_WHOLE if gone.undecided else Code.WHOLE)
             self.entries.append(_entry(holder, gone))
-            if not gone.erased:
-                self.console.warn(f"event {holder.event_id}: {gone.warning}")
+            for warning in gone.warnings:
+                self.console.warn(f"event {holder.event_id}: {warning}")
             if not self.json:
                 for line in self._lines(holder, gone):
                     self.console.print(line)
@@ -384,6 +384,7 @@ def _entry(holder: Holder, gone: Gone, error: str | None = None) -> dict[str, ob
         "manifest_copies": gone.copies,
         "same_bytes": [structs.asdict(one) for one in gone.twins],
         "other_names": gone.other_names,
+        "undecided": [structs.asdict(one) for one in gone.undecided],
         "packages": [structs.asdict(one) for one in gone.packages],
         "error": error,
     }

@@ -51,7 +51,8 @@ def forget(
     Every variant, part, second name and copy in the trash goes, in every event that holds the photo; no sync, repair
     or rebuild brings it back. The manifest keeps a hash of its id, and, so that totals add up, the hour that lists it,
     its place there, and when it was first and last listed. Lists the packages that hold it, and files of other
-    photos with the very same bytes, which stay; says how many hard links of somebody else's are left. Needs no network. What cannot be undone is asked about first, except
+    photos with the very same bytes, which stay; says how many hard links of somebody else's are left. What may be a
+    copy of it, or another photo's, is left and named, with exit code 4. Needs no network. What cannot be undone is asked about first, except
     with --yes.
     """
     from ninepic_mirror.cli.erasure import Erasure  # noqa: PLC0415  what a usage error need not wait for

@@ -239,6 +239,8 @@ class Scrub(Struct):
                 "the manifest is an older copy, or forget was cut off:"
                 f" {count(gone.photos, 'photo')} forgotten, {count(gone.files, 'file')} removed"
             )
+            for warning in gone.warnings:
+                self.progress.note(warning)
 
     async def _inspect(self, event_id: int, folder: Path, path: Path, verdict: Verdict) -> None:
         verdict.forget()

@@ -146,8 +146,8 @@ class Pass:
             holdings.doubt(sums.named_lines(self._store.tree))
         # First of all what a crash left of photos that are to be forgotten.
         left = forgotten.Oblivion(manifest, self._store.tree, context.settings.layout).finish()
-        if left.unfinished is not None:
-            context.note(left.warning)
+        for warning in left.warnings:
+            context.note(warning)
         recovered = reconcile.recover(holdings, self._store)
         adopted = manifest.meta("adopted") is not None
         # a manifest that never saw a whole listing may not know yet what a kept part is for
