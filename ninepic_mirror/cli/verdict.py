@@ -287,7 +287,7 @@ def _strays(verdict: Verdict, everything: str) -> Iterator[str]:
         verb = "belongs" if len(verdict.strays) == 1 else "belong"
         yield f"  {count(len(verdict.strays), 'file')} {verb} to no photo (never touched):"
         yield from _bounded([f"    {plain(path)}" for path in verdict.strays], everything)
-    if verdict.named:
+    if verdict.named and not verdict.is_behind:
         yield (
             f"    SHA256SUMS names {count(verdict.named, 'file')} of these: mirrored once, in a variant that is not"
             " configured (sync --variant takes it in), or of a photo that left"
@@ -305,14 +305,20 @@ def _next(verdict: Verdict, repair: str, *, repairing: bool) -> Iterator[str]:
     if verdict.is_damaged and not (verdict.needs_pass or verdict.has_wrong_lines):
         yield "  next: no whole copy is here; put these files back from a backup, where there is one"
     elif verdict.is_damaged or verdict.is_behind:
-        what = "" if verdict.is_damaged else "take them in: "
-        if repairing and (verdict.tried or verdict.rebuilt):
-            what = "the files above could not be had; try again later: "
-            if verdict.has_wrong_lines:
-                what = "the files above could not be had; put them back from a backup, or try again later: "
-        elif repairing:
-            what = "nothing could be tried, for the reason told; when that is over: "
-        yield f"  next: {what}{repair}"
+        yield f"  next: {_reason(verdict, repairing=repairing)}{repair}"
+
+
+def _reason(verdict: Verdict, *, repairing: bool) -> str:
+    """Return what is to be said before the command that repairs."""
+    if not repairing:
+        return "" if verdict.is_damaged else "take them in: "
+    if verdict.stopped:
+        return ""
+    if not (verdict.tried or verdict.rebuilt):
+        return "nothing could be tried, for the reason told; when that is over: "
+    if verdict.has_wrong_lines:
+        return "the files above could not be had; put them back from a backup, or try again later: "
+    return "the files above could not be had; try again later: " if verdict.is_damaged else ""
 
 
 def _line(damage: Damage, verdict: Verdict) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ninepic_mirror.archive.verify import Damage, Entry
+from ninepic_mirror.cli.named import Line
 from ninepic_mirror.cli.summary import SHOWN
 from ninepic_mirror.cli.verdict import Verdict, describe
 from ninepic_mirror.errors import StorageError
@@ -129,3 +130,23 @@ def test_json() -> None:
         {"path": "1.jpg", "image_id": "id1", "variant": "large", "fault": "size", "repaired": True},
         {"path": "x", "image_id": None, "variant": None, "fault": "stray", "repaired": False},
     ]
+
+
+def test_a_rebuild_that_was_stopped() -> None:
+    """It is never called done, and what goes on with it is all that is to be said."""
+    said = text(Verdict(456, rebuilt=True, unfinished=True, stopped=True), repairing=True)
+    assert "event 456: the manifest was lost or damaged; its rebuild is not finished" in said
+    assert "event 456: no file was looked at" in said
+    assert said.endswith("  next: REPAIR")
+
+
+def test_what_sums_name_and_no_row() -> None:
+    """It is damage, which a backup may help; a line that is right again is not."""
+    line = Line("2026/a.jpg", "", "content")
+    verdict = Verdict(456, files=1, checked=1, lines=[line], tried=True)
+    said = text(verdict, repairing=True)
+    assert "  2026/a.jpg: altered, or unreadable; SHA256SUMS names it" in said
+    assert "put them back from a backup, or try again later: REPAIR" in said
+    line.repaired = True
+    assert not verdict.is_damaged
+    assert "a.jpg: altered, or unreadable; SHA256SUMS names it: repaired" in text(verdict)
