@@ -30,6 +30,7 @@ class Placed(Struct, frozen=True, gc=False):
 
     Args:
         is_link: It is a second name of equal bytes.
+        was_fetched: It came over the network, and was not found on this disk.
     """
 
     image_id: str
@@ -41,6 +42,7 @@ class Placed(Struct, frozen=True, gc=False):
     etag: str | None = None
     last_modified: str | None = None
     is_link: bool = False
+    was_fetched: bool = True
 
 
 class Holdings:
@@ -107,8 +109,8 @@ class Holdings:
     ) -> list[Job]:
         """Return up to 500 files that are here and whose photo may have been replaced, by id and variant.
 
-        Not those that came in this very pass, unless nothing is known of them that an origin could compare, nor
-        those whose address has to be listed first (`Listings`).
+        Not those that came over the network in this very pass, nor those that it asked for as it listed them
+        (`Listings`). One without an address, except an original, cannot be asked for.
 
         Args:
             variants: The configured ones.
@@ -121,8 +123,7 @@ class Holdings:
             "SELECT image_id, variant, taken, url, width, height, path, sha256, etag, last_modified"
             " FROM files JOIN photos USING (image_id)"
             f" WHERE state = 'present' AND variant IN ({','.join('?' * len(variants))}) AND gone_since IS NULL"
-            " AND (url IS NOT NULL OR variant = 'original')"
-            f" AND (queued < ? OR (etag IS NULL AND last_modified IS NULL)){taken}"
+            f" AND queued < ?{taken}"
             f" AND (image_id, variant) > (?, ?) ORDER BY image_id, variant LIMIT {_CHUNK}",
             [*variants, self._pass, *(span or ()), *_key(after)],
         )
@@ -160,12 +161,13 @@ class Holdings:
             files = list(placed)
             self._manifest.change_each(
                 "UPDATE files SET path = ?, folder = ?, size = ?, xxh3_128 = ?, sha256 = ?, etag = ?,"
-                " last_modified = ?, state = 'present', attempts = 0, error = NULL, fetched_at = ?, verified_at = NULL"
-                " WHERE image_id = ? AND variant = ?",
+                " last_modified = ?, state = 'present', attempts = 0, error = NULL, fetched_at = ?, verified_at = NULL,"
+                # of one that was found here the origin was not asked in this pass
+                " queued = iif(?, queued, 0) WHERE image_id = ? AND variant = ?",
                 [
                     (
                         file.path, split(file.path)[0], file.size, file.xxh3_128, file.sha256, file.etag,
-                        file.last_modified, now(), file.image_id, file.variant,
+                        file.last_modified, now(), file.was_fetched, file.image_id, file.variant,
                     )
                     for file in files
                 ],

@@ -262,6 +262,7 @@ class Store:
                 one.ready.etag,
                 one.ready.last_modified,
                 one.twin is not None,
+                one.ready.was_fetched,
             )
             for one in settling
         ]

@@ -59,11 +59,11 @@ def summarize(report: PassReport, variants: Sequence[str], *, next_command: str)
 
 def _rechecked(found: Recheck) -> Iterator[str]:
     """Say what asking whether photos were replaced came to."""
-    stopped = "" if found.complete else "; it was stopped before every file was asked for"
-    asked = count(found.unchanged + found.same + found.replaced + found.failed, "file")
+    unasked = f"; {count(found.unasked, 'file')} could not be asked for" if found.unasked else ""
+    stopped = "" if found.ended else "; it was stopped before every file was asked for"
     yield (
-        f"  rechecked {asked}: {found.unchanged + found.same:,} unchanged, {found.replaced:,} replaced,"
-        f" {found.failed:,} not answered and kept{stopped}"
+        f"  rechecked {count(found.asked, 'file')}: {found.unchanged + found.same:,} unchanged, {found.replaced:,} replaced,"
+        f" {found.failed - found.unasked:,} not answered and kept{unasked}{stopped}"
     )
     for one in found.replacements[:SHOWN]:
         yield f"  {plain(one.image_id)} {one.variant} was replaced: {one.before} became {one.after}"

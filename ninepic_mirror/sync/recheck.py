@@ -28,14 +28,18 @@ if TYPE_CHECKING:
 
 
 async def produce(context: Context, holdings: Holdings, send: Send) -> None:
-    """Send a job for every file that is here and whose address is known."""
+    """Send a job for every file that is here; one whose address nobody knows is a failure of the recheck."""
     last = None
     variants, day = context.variants, context.options.day
     while jobs := await context.in_manifest(holdings.to_recheck, variants, last, day):
         context.progress.expect(len(jobs))
         last = jobs[-1]
         for job in jobs:
-            await send(job)
+            if job.url is None and job.variant != "original":
+                context.tally.recheck.note_unasked(job.image_id, job.variant)
+                context.progress.failed(1)
+            else:
+                await send(job)
 
 
 async def sift(context: Context, holdings: Holdings, batch: Sequence[Done]) -> list[Ready | Failed]:

@@ -36,22 +36,34 @@ class Recheck(Struct):
     """What `sync --recheck` found; numbers are files.
 
     Args:
-        complete: Every file was asked for.
+        ended: Every file that can be was asked for.
         unchanged: The origin says that they are what they were.
         same: They came again, and are what they were.
         replaced: They were replaced.
-        failed: The origin did not tell; the files here are kept.
+        failed: The origin did not tell, or could not be asked; the files here are kept.
+        unasked: Of these, those that have no address to ask at.
         replacements: The first of those that were replaced.
         failures: The first of those that failed.
     """
 
-    complete: bool = False
+    ended: bool = False
     unchanged: int = 0
     same: int = 0
     replaced: int = 0
     failed: int = 0
+    unasked: int = 0
     replacements: list[Replaced] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file was asked for."""
+        return self.ended and not self.unasked
+
+    @property
+    def asked(self) -> int:
+        """How many files were asked for."""
+        return self.unchanged + self.same + self.replaced + self.failed - self.unasked
 
     def note_replaced(self, one: Replaced) -> None:
         """Count a replaced photo, and keep it as long as there is room."""
@@ -65,11 +77,20 @@ class Recheck(Struct):
         if len(self.failures) < LISTED:
             self.failures.append(one)
 
+    def note_unasked(self, image_id: str, variant: str) -> None:
+        """Count a file that could not be asked for."""
+        self.unasked += 1
+        text = (
+            "recheck: no address to ask at is known; the file here is kept."
+            " Run sync --recheck again; as long as the service lists none, it cannot be told whether it was replaced"
+        )
+        self.note_failed(Failure(image_id, variant, text))
+
     def as_json(self) -> dict[str, object]:
         """Return the object that `sync --recheck --json` prints; its failures stand among those of the pass."""
         return {
             "complete": self.complete,
-            "asked": self.unchanged + self.same + self.replaced + self.failed,
+            "asked": self.asked,
             "unchanged": self.unchanged,
             "same": self.same,
             "replaced": self.replaced,

@@ -260,7 +260,7 @@ class Pass:
             self._downloader,
             lambda send: recheck.produce(context, self._holdings, send),
         )
-        found.complete = not context.stopping.is_set()
+        found.ended = not context.stopping.is_set()
         self._changed = self._changed or found.replaced > 0
 
     # --- after the listing ---------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from tests.plain import Plain, serving
+
 if TYPE_CHECKING:
     from tests.system.conftest import Commands, Service
 
@@ -48,3 +50,63 @@ def test_a_dry_run_rechecks_nothing(commands: Commands, service: Service) -> Non
     done = commands.run("sync", 456, *service.flags, "--root", "m", "--recheck", "--dry-run")
     assert done.code == 2
     assert done.says_one_line_and_cure()
+
+
+def test_a_file_that_cannot_be_asked_for_is_told(commands: Commands) -> None:
+    """The listing gives no address any more: the recheck is not complete, says so and ends with 4; the file stays."""
+    with serving(Plain(["a", "b", "c", "d", "e"])) as plain:
+        sync = ("sync", 456, *plain.flags, "--root", "m")
+        assert commands.run(*sync).code == 0
+        plain.hidden = {"c"}
+        assert commands.run(*sync, "--full").code == 0
+
+        done = commands.run(*sync, "--recheck", "--json")
+
+        assert done.code == 4
+        assert done.entry["whole"]
+        assert done.entry["recheck"] == {
+            "complete": False, "asked": 4, "unchanged": 4, "same": 0, "replaced": 0, "failed": 1, "replacements": [],
+        }  # fmt: skip
+        (failure,) = done.entry["failures"]
+        assert (failure["image_id"], failure["variant"]) == ("c", "large")
+        assert "no address" in failure["error"]
+        assert len(list((commands.folder / "m").rglob("large/*.jpg"))) == 5
+        told = commands.run(*sync, "--recheck")
+        assert told.code == 4
+        assert "0 not answered and kept; 1 file could not be asked for\n" in told.out
+        plain.hidden = set()
+        assert commands.run(*sync, "--full").code == 0
+        again = commands.run(*sync, "--recheck", "--json")
+        assert again.code == 0
+        assert (again.entry["recheck"] or {})["complete"] is True
+
+
+def test_what_came_in_this_pass_is_not_fetched_again(commands: Commands) -> None:
+    """Also where the origin gives nothing to compare by; the next recheck has to fetch each file, once."""
+    with serving(Plain(["a", "b", "c"], validators=False)) as plain:
+        sync = ("sync", 456, *plain.flags, "--root", "m", "--recheck", "--json")
+
+        first = commands.run(*sync)
+
+        assert first.code == 0
+        assert sorted(plain.asked) == ["a", "b", "c"]
+        plain.ids.append("d")
+        plain.asked.clear()
+        again = commands.run(*sync)
+        assert again.code == 0
+        assert sorted(plain.asked) == ["a", "b", "c", "d"]
+        assert (again.entry["recheck"] or {})["same"] == 3
+
+
+def test_what_was_found_here_is_asked_for(commands: Commands) -> None:
+    """A file that a new manifest took in came in no pass; where its address is signed, only the next listing has it."""
+    with serving(Plain(["a", "b", "c"])) as plain:
+        sync = ("sync", 456, *plain.flags, "--root", "m")
+        for query, codes in (("", [0]), ("?signature=1", [4, 0])):
+            plain.query = query
+            assert commands.run(*sync).code == 0
+            for part in (commands.folder / "m").rglob("manifest.sqlite3*"):
+                part.unlink()
+            plain.asked.clear()
+            assert [commands.run(*sync, "--recheck").code for _ in codes] == codes
+            assert sorted(plain.asked) == ["a", "b", "c"]
