@@ -32,6 +32,7 @@ class Plain:
         ids: Photos, all of one hour; their only variant is `large`.
         hidden: Those of which the listing gives no address.
         query: Behind each address.
+        replaced: Those that are others than they were.
         validators: Whether photos come with an ETag.
         ahead: Seconds by which its clock is; None: it tells no time.
         url: Where it is.
@@ -40,6 +41,7 @@ class Plain:
 
     ids: list[str]
     hidden: set[str] = field(default_factory=set)
+    replaced: set[str] = field(default_factory=set)
     query: str = ""
     validators: bool = True
     ahead: float | None = 0.0
@@ -92,11 +94,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         image_id = address.path.removeprefix("/photos/")
         self.plain.asked.append(image_id)
-        etag = f'"{image_id}"' if self.plain.validators else None
+        content = f"{image_id}, another" if image_id in self.plain.replaced else image_id
+        etag = f'"{content}"' if self.plain.validators else None
         if etag is not None and self.headers["If-None-Match"] == etag:
             self.send(None, "image/jpeg", etag)
         else:
-            self.send(jpeg(image_id), "image/jpeg", etag)
+            self.send(jpeg(content), "image/jpeg", etag)
 
     def send(self, body: bytes | None, kind: str, etag: str | None = None) -> None:
         """Send an answer; without a body, that nothing changed."""

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 import xxhash
 
+from ninepic_mirror.archive import reconcile
+from ninepic_mirror.archive import trash as trash_days
 from ninepic_mirror.archive.content import content_of
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.holdings import Holdings
@@ -70,6 +72,7 @@ class Shelf:
     Args:
         layout: Of the folder, from the next `store` on.
         number: Of the pass; `next_pass` counts on.
+        uptime: Seconds since the machine was started; `purge` counts on.
     """
 
     root: Root
@@ -79,6 +82,7 @@ class Shelf:
     duplicates: Literal["hardlink", "copy"] = "hardlink"
     min_free: int = 0
     number: int = 1
+    uptime: float = 0.0
 
     def next_pass(self) -> None:
         """Begin another pass: new objects on the same files."""
@@ -134,6 +138,16 @@ class Shelf:
         jobs = self.read(listing, [photo(image_id) for image_id in ids])
         ready = [self.fetched(job, body or jpeg(f"{job.variant} {job.image_id}")) for job in jobs]
         return self.settle(ready)
+
+    def purge(self, keep: int, *, seen_before: float = 0) -> int:
+        """Purge the trash as a full pass does, some seconds after the last one; return how many days went."""
+        self.uptime += seen_before
+        moment = trash_days.Moment("a start", self.uptime, 0, None)
+        store = self.store
+        ages = trash_days.Ages(self.manifest, store.day, moment)
+        purged = reconcile.purge_trash(self.holdings, store, keep, ages)
+        ages.record()
+        return purged
 
     def rows(self) -> dict[tuple[str, str], tuple[str, str | None]]:
         """Return state and path of every file row."""

@@ -6,7 +6,6 @@ crash left. Blocks: runs in the manifest's thread.
 
 from __future__ import annotations
 
-import calendar
 import re
 import threading
 import time
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.holdings import Holdings
     from ninepic_mirror.archive.manifest import Manifest
+    from ninepic_mirror.archive.trash import Ages
 
 # More than one photo in so many gone at once is not believed without a word (DESIGN §6.7).
 MASS: Final = 10
@@ -122,20 +122,25 @@ def empty_into_trash(holdings: Holdings, store: Store, before: int) -> int:
     return moved
 
 
-def purge_trash(holdings: Holdings, store: Store, keep: int) -> int:
+def purge_trash(holdings: Holdings, store: Store, keep: int, ages: Ages) -> int:
     """Delete the days of the trash that are older than `keep` seconds; return how many went as a whole.
 
     A file stays that may be all that is left of what the manifest calls neither present nor done with: one of the same
     bytes, or from the same place. A repair, a replacement or a move that was cut off may have left it there.
 
+    Args:
+        holdings: The manifest's file side.
+        store: Over the event folder.
+        keep: Seconds.
+        ages: Tells which days are, and is told which there are.
+
     Raises:
         StorageError: The disk said no.
     """
-    oldest = time.time() - keep
     purged = 0
     with translated(store.tree.name(TRASH)):
         for name, kind in list(store.tree.entries(TRASH.rstrip("/"))):
-            if kind == "folder" and _is_before(name, oldest):
+            if kind == "folder" and _is_day(name) and ages.has_lain(name, keep):
                 # the rows first: one that names a deleted file would be a lie, a file without a row is only litter
                 holdings.moves.forget_places(f"{TRASH}{name}/")
                 purged += _purge(holdings, store.tree, f"{TRASH}{name}")
@@ -187,13 +192,13 @@ def _wanted(holdings: Holdings, tree: Tree, day: str, paths: Sequence[str]) -> s
     return kept
 
 
-def _is_before(name: str, oldest: float) -> bool:
-    """Say whether a day of the trash was over at `oldest` (epoch seconds)."""
+def _is_day(name: str) -> bool:
+    """Say whether a folder of the trash is ours."""
     try:
-        begin = calendar.timegm(time.strptime(name, "%Y-%m-%d"))
+        time.strptime(name, "%Y-%m-%d")
     except ValueError:
-        return False  # not ours
-    return begin + 86_400 < oldest
+        return False
+    return True
 
 
 def _make(holdings: Holdings, store: Store, moves: Sequence[Move]) -> int:

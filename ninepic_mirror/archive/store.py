@@ -121,6 +121,9 @@ class Store:
         zone: The zone of the folders.
         duplicates: What becomes of equal bytes.
         min_free: Bytes to leave free.
+
+    Attributes:
+        day: The folder of the trash that all files go to which step aside.
     """
 
     def __init__(
@@ -133,6 +136,7 @@ class Store:
         min_free: int = 0,
     ) -> None:
         self.tree, self._root = tree, root
+        self.day = time.strftime("%Y-%m-%d", time.gmtime())
         self._flush = Flush(tree)
         self._layout, self._zone = layout, zone
         self._duplicates, self._min_free = duplicates, min_free
@@ -360,11 +364,10 @@ class Store:
 
     def trash_place(self, path: str) -> str:
         """Return a free place in the trash for a file: a folder for each day, then the path it had."""
-        day = time.strftime("%Y-%m-%d", time.gmtime())
-        free, number = f"{TRASH}{day}/{path}", 0
+        free, number = f"{TRASH}{self.day}/{path}", 0
         while self.tree.stat(free) is not None:
             number += 1
-            free = f"{TRASH}{day}/{path}.{number}"
+            free = f"{TRASH}{self.day}/{path}.{number}"
         return free
 
     def carry(self, moves: Sequence[Move]) -> list[str | None]:

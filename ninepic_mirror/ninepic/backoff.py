@@ -58,14 +58,15 @@ def read_retry_after(value: str | None, now: float, date: str | None = None) -> 
         return min(
             float(text[:20]), LONGEST
         )  # 20 digits say "for ever" as well as 400 do, which float() refuses
-    moment = _read_date(text)
+    moment = read_date(text)
     if moment is None:
         return None
-    sent = _read_date(date or "")
+    sent = read_date(date or "")
     return min(max(moment - (now if sent is None else sent), 0.0), LONGEST)
 
 
-def _read_date(text: str) -> float | None:
+def read_date(text: str) -> float | None:
+    """Read a date of HTTP (RFC 9110 §5.6.7); return epoch seconds, None for what is none."""
     try:
         moment = parsedate_to_datetime(text)
         # A date without a zone is UTC by RFC 9110 §5.6.7; Python would take our own.

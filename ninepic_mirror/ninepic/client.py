@@ -26,6 +26,7 @@ from ninepic_mirror.errors import (
 )
 from ninepic_mirror.model import Event, Originals
 from ninepic_mirror.ninepic import wire
+from ninepic_mirror.ninepic.backoff import read_date
 from ninepic_mirror.ninepic.body import drain, read_capped
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.session import (
@@ -99,12 +100,18 @@ class Client:
         self._limits = limits
         self._key_is_good = False
         self._statuses: Counter[int] = Counter()
+        self._date, self._dated = "", 0.0  # of the last good answer, and when by the steady clock
         self.pacer = pacer
 
     @property
     def statuses(self) -> dict[int, int]:
         """Answers so far by their status; 0: requests without an answer."""
         return dict(self._statuses)
+
+    def time(self) -> float | None:
+        """Return what the service's clock shows now, in epoch seconds, by its last answer; None where it does not tell."""
+        date = read_date(self._date)
+        return None if date is None else date + time.monotonic() - self._dated
 
     def events(self) -> Events:
         """Iterate over every event of the organisation: `async for event in client.events()`."""
@@ -241,6 +248,7 @@ class Client:
                 raise PassingError("malformed answer: encoded, though identity was asked for")
             answer = read(body)
             self._key_is_good = True
+            self._date, self._dated = response.headers.get("date", ""), time.monotonic()
             return answer
 
         return await self.pacer.run(attempt)

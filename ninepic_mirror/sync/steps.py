@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import trio
 from msgspec import Struct, structs
 
-from ninepic_mirror.archive import about, forgotten, partial, reconcile, sums, survey
+from ninepic_mirror.archive import about, forgotten, partial, reconcile, sums, survey, trash
 from ninepic_mirror.archive.balance import (
     Balance,
     balance,
@@ -144,6 +144,8 @@ class Pass:
             )
             manifest.set_meta({"adopted": None, "last_whole": None})
             holdings.doubt(sums.named_lines(self._store.tree))
+            trash.forget_days(manifest)
+        trash.strike_off(manifest, self._store.day)
         # First of all what a crash left of photos that are to be forgotten.
         left = forgotten.Oblivion(manifest, self._store.tree, context.settings.layout).finish()
         for warning in left.warnings:
@@ -287,7 +289,10 @@ class Pass:
                     "SELECT started_at FROM passes WHERE id = ?", [context.number]
                 )
                 reconcile.empty_into_trash(holdings, store, started)
-            reconcile.purge_trash(holdings, store, context.settings.trash_keep)
+            moment = trash.Moment.now(self._session.client.time())
+            ages = trash.Ages(self._manifest, store.day, moment)
+            reconcile.purge_trash(holdings, store, context.settings.trash_keep, ages)
+            ages.record()
         self._changed = self._changed or bool(context.tally.gone or context.tally.moved)
         return stopped
 

@@ -91,13 +91,18 @@ class Timed(Sandbox):
 
 def play(seed: int, folder: Path) -> dict[str, int]:
     """Let the clock jump under a first run that is told to wait, and under one that waits for it."""
+    return trio.run(_play, seed, folder, shifted(folder))
+
+
+def shifted(folder: Path) -> dict[str, str]:
+    """Return the environment of a program whose wall clock is off by what stands in the folder's `offset`, in seconds."""
     shim = folder / "clock.so"
     command = ["gcc", "-shared", "-fPIC", "-O1", "-o", str(shim), "-xc", "-"]
     subprocess.run(command, input=SHIM, text=True, check=True)
-    return trio.run(_play, seed, folder, shim)
+    return {"LD_PRELOAD": str(shim), "CLOCK_OFFSET": str(folder / "offset")}
 
 
-async def _play(seed: int, folder: Path, shim: Path) -> dict[str, int]:
+async def _play(seed: int, folder: Path, environ: dict[str, str]) -> dict[str, int]:
     random, offset = Random(seed), folder / "offset"
     spec = EventSpec(EVENT, photos=30, hours=3, look="cheap", thumb_kb=2, large_kb=4)
     sandbox = Timed([spec], keys=[KEY], seed=seed)
@@ -108,7 +113,6 @@ async def _play(seed: int, folder: Path, shim: Path) -> dict[str, int]:
         Fault(kind=random.choice(("429", "503")), origin="photos", count=1, retry_after=says),
         Fault(kind="stall", origin="photos", at="before", after=20, count=1, seconds=2 * LOCK_WAIT),
     )
-    environ = {"LD_PRELOAD": str(shim), "CLOCK_OFFSET": str(offset)}
     limits = {"silence": 60.0, "head": 60.0}
     jumps = 0
 

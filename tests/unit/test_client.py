@@ -197,6 +197,31 @@ async def test_retried_by_the_pacer() -> None:
         assert client.statuses == {429: 1, 500: 1, 200: 1}
 
 
+async def test_the_time_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the `Date` of its last good answer and the steady clock; what is no date is no time."""
+    steady = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: steady)
+    dates = ["Sat, 28 Nov 2026 00:00:00 GMT", "never", None]
+    left = iter(dates)
+
+    def answer(_method: str, target: str, _body: bytes) -> tuple[int, str, bytes]:
+        if "456" in target:
+            return 404, "Date: Fri, 01 Jan 2100 00:00:00 GMT\r\n", b""
+        date = next(left)
+        return 200, "" if date is None else f"Date: {date}\r\n", envelope({})
+
+    async with Service(answer).running() as client:
+        assert client.time() is None
+        await client.details(4)
+        with pytest.raises(EventNotFoundError):
+            await client.details(456)
+        steady += 7
+        assert client.time() == 1_795_824_007
+        for _ in dates[1:]:
+            await client.details(4)
+            assert client.time() is None
+
+
 async def test_no_answer_and_no_connection() -> None:
     """A service that does not answer, or is not there, is a passing fault."""
 

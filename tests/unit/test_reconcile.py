@@ -281,7 +281,7 @@ def test_a_photo_that_returns_is_restored_from_the_trash(shelf: Shelf) -> None:
 
 
 def test_the_trash_is_emptied_by_its_days(shelf: Shelf) -> None:
-    """Days older than `trash_keep` go with their rows' places; today's, and what is not ours, stay."""
+    """Days that have lain for `trash_keep` go with their rows' places; today's, and what is not ours, stay."""
     emptied(shelf, 1, 1)
     reconcile.remove_missed(shelf.manifest, shelf.holdings, accept=True)
     reconcile.empty_into_trash(shelf.holdings, shelf.store, LATER)
@@ -289,11 +289,12 @@ def test_the_trash_is_emptied_by_its_days(shelf: Shelf) -> None:
     (today,) = place.iterdir()
     (place / "notes").mkdir()
     (place / "2001-01-01").write_text("a file")
-    assert reconcile.purge_trash(shelf.holdings, shelf.store, (1 << 63) - 1) == 0
-    assert reconcile.purge_trash(shelf.holdings, shelf.store, 0) == 0
+    assert shelf.purge(0, seen_before=86_400) == 0
     today.rename(place / "2020-02-29")
     shelf.manifest.change("UPDATE files SET path = replace(path, ?, '2020-02-29')", [today.name])
-    assert reconcile.purge_trash(shelf.holdings, shelf.store, 86_400) == 1
+    assert shelf.purge((1 << 63) - 1) == 0
+    assert shelf.purge(86_400, seen_before=86_399) == 0
+    assert shelf.purge(86_400, seen_before=1) == 1
     assert {path.name for path in place.iterdir()} == {"notes", "2001-01-01"}
     assert {path for _, path in shelf.rows().values()} == {None}
     shelf.next_pass()
@@ -331,7 +332,7 @@ def test_old_trash_that_is_wanted_stays(shelf: Shelf) -> None:
     ):
         (day / DAY / "large" / name).write_bytes(b"damaged")
     (day / "link").symlink_to("of/pending")
-    assert reconcile.purge_trash(shelf.holdings, shelf.store, 86_400) == 0
+    assert shelf.purge(0) == 0
     assert {path.relative_to(day).as_posix() for path in day.rglob("*") if not path.is_dir()} == {
         "of/pending",
         "of/failed",
@@ -341,7 +342,7 @@ def test_old_trash_that_is_wanted_stays(shelf: Shelf) -> None:
         f"{DAY}/large/rotten.jpg",
     }
     shelf.manifest.change("UPDATE files SET state = 'present'")
-    assert reconcile.purge_trash(shelf.holdings, shelf.store, 86_400) == 1
+    assert shelf.purge(0) == 1
     assert not day.exists()
 
 
@@ -358,11 +359,11 @@ def test_old_trash_that_cannot_be_read_stays(shelf: Shelf, monkeypatch: pytest.M
         raise OSError(errno.EIO, "the disk")
 
     monkeypatch.setattr(os, "readv", broken)
-    assert reconcile.purge_trash(shelf.holdings, shelf.store, 86_400) == 0
+    assert shelf.purge(0) == 0
     assert {path.name for path in day.iterdir()} == {"any"}
 
 
 def test_an_empty_mirror_has_no_trash(shelf: Shelf) -> None:
     """Nothing to empty is no fault."""
-    assert reconcile.purge_trash(shelf.holdings, shelf.store, 0) == 0
+    assert shelf.purge(0, seen_before=86_400) == 0
     assert reconcile.recover(shelf.holdings, shelf.store) == 0

@@ -31,7 +31,7 @@ WALL_CLOCK: Final = {
     "service/rounds.py": "whether an event is today, and how old a pass of an earlier run is",
     "service/daemon.py": "what the status page shows",
     "service/teller.py": "likewise",
-    "archive/reconcile.py": "how old a day of the trash is",
+    "archive/trash.py": "whether it agrees with the service's on how long the trash has lain",
     "archive/patience.py": "how long ago an earlier run failed on a file",
     "archive/manifest.py": "the times that rows have",
     "cli/shipment.py": "the day and the name of a package",
