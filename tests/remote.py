@@ -348,6 +348,9 @@ class _Service:
     def pacer(self) -> Remote:
         return self.remote
 
+    def time(self) -> None:
+        """It sends no `Date`."""
+
 
 def session_of(remote: Remote, settings: Mirror, page: int = 100) -> Session:
     """Open a run against a remote, with so many rows on a page; nothing of it has to be closed."""
