@@ -261,10 +261,7 @@ class Client:
         except trio.TooSlowError as error:
             self._statuses[0] += 1
             raise PassingError(f"{origin} did not answer in {self._limits.head:.0f} s") from error
-        except (
-            httpx.HTTPError,
-            httpx.InvalidURL,
-        ) as error:  # InvalidURL: httpx looks at every Location itself
+        except httpx.HTTPError as error:
             self._statuses[0] += 1
             broken = translate(error, origin)
             # no photo's address but the configured one: waiting changes nothing

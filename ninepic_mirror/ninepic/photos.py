@@ -23,6 +23,7 @@ from ninepic_mirror.ninepic.guard import is_private_host, is_public, numeric
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.session import (
     content_length,
+    location_of,
     open_http,
     origin_of,
     passing_status,
@@ -220,12 +221,12 @@ class PhotoClient:
         target = check_url(url, relaxed=self._relaxed)
         for hop in range(self._limits.redirects + 1):
             response = await self._send(method, target, headers, first=hop == 0)
-            location = response.headers.get("location")
+            location = location_of(response)
             if response.status_code not in REDIRECTS or location is None:
                 return response
             with trio.CancelScope(shield=True):
                 await response.aclose()
-            target = check_url(str(target.join(location)), relaxed=self._relaxed)
+            target = check_url(location, relaxed=self._relaxed, base=target)
         raise PhotoError(f"more than {self._limits.redirects} redirects")
 
     async def _send(
@@ -241,10 +242,7 @@ class PhotoClient:
         except trio.TooSlowError as error:
             self._statuses[0] += 1
             raise PassingError(f"{origin} did not answer in {self._limits.head:.0f} s") from error
-        except (
-            httpx.HTTPError,
-            httpx.InvalidURL,
-        ) as error:  # InvalidURL: httpx looks at every Location itself
+        except httpx.HTTPError as error:
             self._statuses[0] += 1
             fault = translate(error, origin)
             # Before anything was verified, the authority is missing on this machine and no photo can be had. Later,
@@ -289,29 +287,32 @@ def refusal(status: int, body: bytes) -> PhotoError:
     return PhotoError(f"{status} from the photo origin", status, expired)
 
 
-def check_url(text: str, *, relaxed: bool) -> httpx.URL:
+def check_url(text: str, *, relaxed: bool, base: httpx.URL | None = None) -> httpx.URL:
     """Return the address if it may be asked at all. Resolved addresses are checked when connecting.
 
     Args:
         text: As the listing or a redirect gives it.
         relaxed: Also http, and private addresses (DESIGN §7, Addresses).
+        base: What redirects to it; it may be relative to that.
 
     Raises:
         PhotoError: It may not.
     """
     try:
-        url = httpx.URL(text)
-    except (httpx.InvalidURL, UnicodeError, ValueError, TypeError) as error:
+        url = httpx.URL(text) if base is None else base.join(text)
+        host = url.host  # decoded only here, which fails for what is no IDNA (xn--)
+        url.raw_host.decode().encode("idna")  # as TLS will: labels of 1 to 63 characters
+    except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise PhotoError("the photo's address is not a URL") from error
     if url.scheme != "https" and not (relaxed and url.scheme == "http"):
         raise PhotoError(
             f"the photo's address is not https but {url.scheme[:16] or 'without a scheme'}"
         )
-    if not url.host or url.userinfo or not 0 < (url.port or 443) < 65536:
+    if not host or url.userinfo or not 0 < (url.port or 443) < 65536:
         raise PhotoError("the photo's address has no host, an impossible port, or a user's name")
     # Behind a proxy the guard sees only the proxy; an address in numbers can be judged here nevertheless.
-    if not relaxed and not all(map(is_public, numeric(url.host))):
-        raise PhotoError(f"{url.host} is no public address (allow_private)")
+    if not relaxed and not all(map(is_public, numeric(host))):
+        raise PhotoError(f"{host} is no public address (allow_private)")
     return url
 
 

@@ -70,8 +70,22 @@ async def open_http(
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         timeout=httpx.Timeout(None, connect=limits.connect),
+        event_hooks={"response": [_set_location_aside]},
     ) as client:
         yield client
+
+
+async def _set_location_aside(response: httpx.Response) -> None:
+    """Keep httpx from reading a `Location`, which it does though it follows none, and badly: `http://xn--/` crashes it."""
+    location = response.headers.pop("location", None)
+    if location is not None:
+        response.extensions["location"] = location
+
+
+def location_of(response: httpx.Response) -> str | None:
+    """Return the `Location` of an answer, as sent; None where there is none."""
+    found = response.extensions.get("location")
+    return found if isinstance(found, str) else None
 
 
 def _pool(

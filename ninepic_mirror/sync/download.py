@@ -11,7 +11,6 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import trio
 from msgspec import Struct, structs
@@ -170,7 +169,8 @@ class Downloader:
                 self._pages.add(transfer.job.image_id)
                 if len(self._pages) >= _PORTAL:
                     raise UnreachableError(
-                        urlsplit(transfer.url).netloc.rpartition("@")[2],
+                        # not by urlsplit, which refuses some of what httpx takes
+                        transfer.url.split("/", 3)[2].partition("?")[0].rpartition("@")[2],
                         0,
                         "web pages come instead of photos; this looks like a captive portal",
                     ) from error

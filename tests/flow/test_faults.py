@@ -223,6 +223,7 @@ async def test_a_bad_field_costs_only_what_it_is_for(open_bench: OpenBench) -> N
         "ftp://127.0.0.1/x.jpg",
         "javascript:alert(1)",
         "http://u:p@127.0.0.1/x",
+        "https://xn--/a.jpg",
         "//",
         "",
         None,

@@ -59,6 +59,7 @@ TARGETS: Final = (
     Target("head", ("ninepic.head",)),
     Target("ranges", ("ninepic.head", "ninepic.photos")),
     Target("retry", ("ninepic.backoff",)),
+    Target("addresses", ("ninepic.address", "ninepic.photos", "ninepic.guard", "archive.listings")),
     Target("names", ("archive.placement", "config.layout"), longest=40),
     Target("wire", ("ninepic.wire",)),
     Target("content", ("archive.content",), longest=60),
@@ -133,7 +134,7 @@ def main() -> None:
 EXPERIMENT = Experiment(
     "fuzzing",
     "A coverage-guided fuzzer against every reader of what comes from outside: heads of answers (h11 must understand"
-    " them in the same way), `Content-Range` (both lanes agree), `Retry-After`, names and paths, the API's JSON,"
+    " them in the same way), `Content-Range` (both lanes agree), `Retry-After`, addresses of photos and redirects, names and paths, the API's JSON,"
     " pictures (cut in any way, the same verdict), the config file, our own small files and the manifest. Nothing"
     " is raised but what is documented, and what is accepted keeps the rules. Ten million runs of each; a million where"
     " each run works on files, 100,000 of the manifest.",

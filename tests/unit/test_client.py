@@ -241,9 +241,10 @@ async def test_no_answer_and_no_connection() -> None:
         assert client.statuses == {0: 2}
 
 
-async def test_redirects_are_not_followed() -> None:
-    """A redirect is never followed, because the key would go with it (N5); the error says so."""
-    service = always(302, b"", "Location: http://127.0.0.1:1/\r\n")
+@pytest.mark.parametrize("target", ["http://127.0.0.1:1/", "http://xn--/", "http://x:y/"])
+async def test_redirects_are_not_followed(target: str) -> None:
+    """A redirect is never followed, because the key would go with it (N5); the error says so, whatever the address is."""
+    service = always(302, b"", f"Location: {target}\r\n")
     fault = await failure(service, lambda client: client.details(4))
     assert type(fault) is RedirectedError
     assert "127.0.0.1" not in str(fault)
