@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from ninepic_mirror.errors import PassingError
 from ninepic_mirror.model import HOUR, Details, Event, Originals, Page, Photo, Timeline
+from ninepic_mirror.ninepic.redaction import plain_reason, unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -167,8 +168,8 @@ def _read_row(row: object) -> Photo | str:
 def _trace(row: object) -> str:
     """Return what is known of a row without a usable id, for people: never a query, which may be a signature."""
     if not isinstance(row, dict):
-        return json.dumps(row)[:_TRACE]
-    words = [f"image_id {json.dumps(row.get('image_id'))[:_TRACE]}"]
+        return unsigned(json.dumps(row))[:_TRACE]
+    words = [f"image_id {unsigned(json.dumps(row.get('image_id')))[:_TRACE]}"]
     for name in _ADDRESSES:
         path = PurePosixPath(_path(_text(row.get(name)) or ""))
         if path.name:
@@ -229,10 +230,10 @@ def read_events(body: bytes, page_size: int) -> EventsPage:
 def _event(row: Mapping[str, object], event_id: int) -> Event:
     return Event(
         event_id=event_id,
-        name=_text(row.get("event_name")),
-        slug=_text(row.get("event_slug")),
-        date=_text(row.get("event_date")),
-        status=_text(row.get("status")),
+        name=_label(row.get("event_name")),
+        slug=_label(row.get("event_slug")),
+        date=_label(row.get("event_date")),
+        status=_label(row.get("status")),
     )
 
 
@@ -248,7 +249,7 @@ def read_details(body: bytes, event_id: int) -> Details:
     data = _data(body)
     if data.get("event_id", event_id) != event_id:
         raise _malformed("details of another event")
-    flags = {name: value for name, value in data.items() if isinstance(value, bool)}
+    flags = {unsigned(name): value for name, value in data.items() if isinstance(value, bool)}
     flags.setdefault("timeline_search", True)
     return Details(_event(data, event_id), flags["timeline_search"], flags)
 
@@ -357,7 +358,7 @@ def _links(data: dict[str, object]) -> Iterator[tuple[str, frozenset[str]]]:
 def _failures(data: dict[str, object]) -> Iterator[tuple[str | None, str]]:
     """Yield the photos that the service has no link for, with its reasons."""
     for row in _objects(_list(data, "failed_urls") if data.get("failed_urls") is not None else []):
-        yield _text(row.get("image_id")), _text(row.get("error")) or "no reason given"
+        yield _text(row.get("image_id")), plain_reason(_text(row.get("error")) or "no reason given")
 
 
 def _names(path: str) -> frozenset[str]:
@@ -372,7 +373,7 @@ def read_message(body: bytes) -> str:
         message = _object(body).get("message")
     except PassingError:
         return ""
-    return "".join(c for c in message[:200] if c.isprintable()) if isinstance(message, str) else ""
+    return plain_reason(message) if isinstance(message, str) else ""
 
 
 def _data(body: bytes) -> dict[str, object]:
@@ -422,6 +423,12 @@ def _objects(rows: list[object]) -> list[dict[str, object]]:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and _is_text(value) else None
+
+
+def _label(value: object) -> str | None:
+    """Return a name or the like, which is shown and stored: without the query of an address, should there be one in it."""
+    text = _text(value)
+    return None if text is None else unsigned(text)
 
 
 def _is_text(value: str) -> bool:

@@ -12,8 +12,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, Final
 
+from ninepic_mirror.ninepic.redaction import unsigned
 from ninepic_mirror.progress import plain
-from ninepic_mirror.service.wording import unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

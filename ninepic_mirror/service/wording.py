@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import Final
 
+from ninepic_mirror.ninepic.redaction import unsigned
 from ninepic_mirror.progress import plain
 
-# Errors carry no queries (`errors`); this is the second lock on that door, because pages are seen by anybody.
-QUERY: Final = re.compile(r"(https?://[^\s?'\"]*)\?[^\s'\"]*")
 _DAY: Final = 86_400
 
 
 def clean(text: str) -> str:
     """Return text of the service's as one printable line, without the queries of addresses, which may be signed."""
+    # Errors carry no queries (`errors`); this is the second lock on that door, because pages are seen by anybody.
     return plain(unsigned(text))
-
-
-def unsigned(text: str) -> str:
-    """Return text, of several lines too, without the queries of addresses."""
-    return QUERY.sub(r"\1?…", text)
 
 
 def span(seconds: float) -> str:

@@ -13,7 +13,6 @@ No link is stored: a restart leases anew. Ages are counted on the monotonic cloc
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -53,11 +52,6 @@ _RECENT: Final = 20  # downloads whose rate counts
 _PATIENCE: Final = (
     2.0  # seconds to wait for somebody else's request, before other jobs get another worker
 )
-# Of a reason that the service gives: what may be part of an address, a query, markup or a code; the storage's own
-# errors quote the signature that it was given, and what it was computed from.
-_CODED: Final = re.compile(r"\S*[=&?<>%/@\\]\S*|\S{41,}")
-_SIGNED: Final = re.compile(r"signature|credential|secret|token|x-amz|accesskey", re.IGNORECASE)
-_LONGEST: Final = 200  # characters of it
 
 
 class Link(Struct, frozen=True):
@@ -99,13 +93,6 @@ def has_expired(error: PhotoError, age: float | None, lifetime: float = LIFETIME
         lifetime: Seconds that a link lives.
     """
     return error.expired or (error.status == 403 and (age is None or is_worn(age, lifetime)))
-
-
-def plain_reason(text: str) -> str:
-    """Return a reason of the service's without anything in it that may be, or come from, a signed address."""
-    if _SIGNED.search(text):
-        return "one that speaks of a signature, which is kept nowhere"
-    return _CODED.sub("…", "".join(c if c.isprintable() else " " for c in text))[:_LONGEST]
 
 
 class Ledger:
@@ -200,8 +187,7 @@ class Ledger:
             if image_id in found.urls:
                 self._links[image_id] = Link(found.urls[image_id], since)
             elif image_id in found.failed:
-                reason = plain_reason(found.failed[image_id])
-                self._refused[image_id] = f"the service gives no original: {reason}"
+                self._refused[image_id] = f"the service gives no original: {found.failed[image_id]}"
             elif len(asked) == 1:
                 self._refused[image_id] = "the service gives no original, and no reason"
             else:

@@ -255,6 +255,22 @@ async def test_requests() -> None:
     """Requests are as documented: path, query, key; bibs are quoted; no cookie comes back."""
     page = envelope({"images": [], "pagination": {"total": 0}})
     service = always(200, page, "Set-Cookie: a=b; Path=/\r\n")
+@pytest.mark.parametrize("status", [400, 403, 404, 422])
+async def test_a_message_is_logged_without_signatures(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the service says of an error is logged, but nothing of an address that it quotes."""
+    text = "no presigned link for https://s/a?X-Amz-Credential=CANARY"
+    for said in (text, "at https://s/a?x=CANARY", "The signature is CANARY"):
+        with caplog.at_level(logging.DEBUG):
+            await failure(
+                always(status, json.dumps({"message": said}).encode()),
+                lambda client: client.bib_images(4, "7", 1),
+            )
+    assert f"bibs: {status}: at …" in caplog.text
+    assert "CANARY" not in caplog.text
+
+
     async with service.running() as client:
         await client.images(4, 2)
         await client.timeline_images(4, Window(-3600, 0), 1, page_size=7)

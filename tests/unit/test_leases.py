@@ -32,7 +32,6 @@ from ninepic_mirror.sync.leases import (
     batch_size,
     has_expired,
     is_worn,
-    plain_reason,
 )
 
 if TYPE_CHECKING:
@@ -198,31 +197,6 @@ def test_nothing_is_kept_of_jobs_that_are_done() -> None:
 def test_a_link_does_not_show_itself() -> None:
     """Neither a trace nor a log that quotes a link has its address."""
     assert "secret" not in repr(Link("https://s/a?sig=secret", 0.0))
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("Image not found", "Image not found"),
-        ("gone: https://s/a.jpg?X-Sig=abc now", "gone: … now"),
-        ("at /a.jpg?X-Sig=abc&b=c", "at …"),
-        ("two\nlines\x1b", "two lines "),
-        ("at /a/b", "at …"),
-        ("x" * 41, "…"),
-        ("x " * 300, "x " * 100),
-        *(
-            (text, "one that speaks of a signature, which is kept nowhere")
-            for text in (
-                "<Code>SignatureDoesNotMatch</Code><SignatureProvided>abc</SignatureProvided>",
-                "X-Amz-Credential abc",
-                "the token: abc",
-            )
-        ),
-    ],
-)
-def test_a_reason_carries_no_address(text: str, told: str) -> None:
-    """What the service says of a photo is told without addresses, controls, or an end."""
-    assert plain_reason(text) == told
 
 
 # --- asking ------------------------------------------------------------------------------------------------------------

@@ -392,9 +392,39 @@ def test_a_single_link_needs_no_name() -> None:
 
 def test_message() -> None:
     """An error's message is made fit for a log line, and missing ones are no trouble."""
-    assert wire.read_message(b'{"message": "Too\\nMany"}') == "TooMany"
+    assert wire.read_message(b'{"message": "Too\\nMany"}') == "Too Many"
+    assert "abc" not in wire.read_message(b'{"message": "at https://s/a?X-Amz-Signature=abc"}')
+    assert wire.read_message(b'{"message": "at https://s/a?x=abc now"}') == "at … now"
     assert wire.read_message(b'{"message": 7}') == ""
     assert wire.read_message(b"<html>") == ""
+
+
+SIGNED = "https://s/a?X-Amz-Signature=abc"
+
+
+@pytest.mark.parametrize("row", [SIGNED, {"image_id": {"at": SIGNED}}, {"image_id": [SIGNED]}])
+def test_no_text_of_a_listing_carries_a_signature(row: object) -> None:
+    """What is told of a row that is no photo has no query of an address in it."""
+    page = wire.read_page(listing(row), 100)
+    assert len(page.traces) == 1
+    assert "abc" not in page.traces[0]
+
+
+def test_no_text_of_an_event_carries_a_signature() -> None:
+    """Nor have its names, which are shown, logged and stored."""
+    row = {"event_id": 456, SIGNED: True} | dict.fromkeys(
+        ("event_name", "event_slug", "event_date", "status"), f"x {SIGNED}"
+    )
+    details = wire.read_details(envelope(row), 456)
+    (event,) = wire.read_events(envelope({"events": [row]}), 100).events
+    assert "abc" not in repr((details, event))
+    assert event.name == "x https://s/a?…"
+
+
+def test_no_reason_for_a_missing_original_carries_a_signature() -> None:
+    """Nor has the reason that the service gives for it."""
+    failed = {"presigned_urls": [], "failed_urls": [{"image_id": "a", "error": f"no {SIGNED}"}]}
+    assert "abc" not in wire.read_originals(envelope(failed), ("a",)).failed["a"]
 
 
 JSON = st.recursive(
