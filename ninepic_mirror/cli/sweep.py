@@ -17,6 +17,7 @@ from ninepic_mirror.cli.summary import summarize, watermark
 from ninepic_mirror.cli.wishes import chosen, day_span, known_span
 from ninepic_mirror.errors import (
     KeyRefusedError,
+    PassingError,
     StopProgramError,
     StorageError,
 )
@@ -142,6 +143,8 @@ class Sweep(Struct):
         )  # fmt: skip
 
     def _failed(self, event_id: int, error: Exception) -> None:
+        if isinstance(error, PassingError):  # it knows only what was answered
+            error = PassingError(f"event {event_id}: {error.reason}")
         fail(self.console, error)
         self.codes.append(code_of(error))
         self._note(event_id, str(error))
@@ -200,10 +203,9 @@ async def _tell_of_silence(session: Session) -> None:
     while True:
         await trio.sleep(_SILENCE)
         now = pacer.statistics()
-        tried, failed = now.requests - before.requests, now.retries - before.retries
-        before = now
+        failed, before = now.retries - before.retries, now
         wait = now.waits_until - trio.current_time()
         if wait > 1:
             session.progress.note(f"{pacer.pace.origin} asks us to wait; going on in {wait:.0f} s")
-        elif 0 < tried <= failed + 1 and failed:
+        elif failed and trio.current_time() - pacer.answered_at >= _SILENCE:
             session.progress.note(f"no good answer from {pacer.pace.origin}; trying on")

@@ -230,28 +230,39 @@ class Client:
     async def _get(
         self, call: str, event_id: int | None, path: str, read: Callable[[bytes], T], **query: int
     ) -> T:
-        request = self._http.build_request(
+        return await self._run(call, event_id, self._request(path, **query), read)
+
+    def _request(self, path: str, **query: int) -> httpx.Request:
+        return self._http.build_request(
             "GET", self._base + path, params=query, headers=self._headers
         )
-        return await self._run(call, event_id, request, read)
 
     async def _run(
         self, call: str, event_id: int | None, request: httpx.Request, read: Callable[[bytes], T]
     ) -> T:
         """Send the request as often as the pacer says and read the answer, a malformed one being a passing fault."""
+        return await self.pacer.run(
+            lambda: self._attempt(call, event_id, request, read),
+            self._probe if self._limits.probes else None,
+        )
 
-        async def attempt() -> T:
-            response, body = await self._send(request)
-            if response.status_code != 200:
-                raise self._refusal(call, event_id, response, body)
-            if response.headers.get("content-encoding", "identity").lower() != "identity":
-                raise PassingError("malformed answer: encoded, though identity was asked for")
-            answer = read(body)
-            self._key_is_good = True
-            self._date, self._dated = response.headers.get("date", ""), time.monotonic()
-            return answer
+    async def _probe(self) -> None:
+        """Ask, once, for what is no event's: does the service answer at all, or do only some requests fail?"""
+        request = self._request("/events", page=1, page_size=1)
+        await self._attempt("events", None, request, lambda body: wire.read_events(body, 1))
 
-        return await self.pacer.run(attempt)
+    async def _attempt(
+        self, call: str, event_id: int | None, request: httpx.Request, read: Callable[[bytes], T]
+    ) -> T:
+        response, body = await self._send(request)
+        if response.status_code != 200:
+            raise self._refusal(call, event_id, response, body)
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise PassingError("malformed answer: encoded, though identity was asked for")
+        answer = read(body)
+        self._key_is_good = True
+        self._date, self._dated = response.headers.get("date", ""), time.monotonic()
+        return answer
 
     async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
         origin = origin_of(request.url)

@@ -32,6 +32,7 @@ class Limits(Struct, frozen=True):
             a new TLS handshake for each 429 would make a throttled origin's day worse.
         page: Rows of a listing asked for at a time; 100 is the most that the service gives (API.md, Endpoints).
         backoff: How long to wait between the attempts of one request (DESIGN §8).
+        probes: Whether requests that fail may have something simple asked (`pacing`); not where somebody does so anyway.
     """
 
     connect: float = 10.0
@@ -48,6 +49,7 @@ class Limits(Struct, frozen=True):
     drain: int = 16 * 1024
     page: int = 100
     backoff: Backoff = field(default_factory=Backoff)
+    probes: bool = True
 
     def deadline(self, length: int) -> float:
         """Return how long a body of `length` bytes may keep us waiting, in seconds."""

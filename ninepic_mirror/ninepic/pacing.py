@@ -11,7 +11,8 @@ What `Pacer.run` does for one request:
 2. wait until the gate (`Retry-After`), the width and the rate let one more start
 3. attempt
 4. good or definite answer: the origin lives; return it or let it through
-5. passing fault: free the place, note it, back off, go to 1, until the attempts are used up or the origin is given up
+5. passing fault: free the place, note it; if nothing else was answered for some seconds, ask something simple (the
+   probe); back off, go to 1, until the attempts are used up or the origin is given up
 """
 
 from __future__ import annotations
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GIVE_UP: Final = 120.0  # seconds without one good answer, DESIGN §8
+DOUBT: Final = 5.0  # seconds without one after which a probe is made
+AGAIN: Final = (
+    15.0  # seconds after one in vain, before the next: an outage is not to be asked all the more
+)
+PROBE: Final = 10.0  # seconds in which a probe is answered, or not at all
+# Failures of a request's own, of its `ATTEMPTS`, that are enough where probes tell them from an outage. More than one,
+# because an outage may end between an attempt and its probe, or end flickering.
+SURE: Final = 4
 API_FLOOR: Final = 1.0  # requests per second, DESIGN §8
 PHOTOS_FLOOR: Final = 10.0  # requests per second, DESIGN §8
 CROWD: Final = (
@@ -139,6 +148,8 @@ class Pacer:
         self._gate = -math.inf
         self._alive = -math.inf  # the last sign of life, or the start of the first request
         self.answered_at = -math.inf  # the last definite answer, on trio's clock
+        self._doubt = trio.Lock()
+        self._probed = -math.inf  # when the last probe in vain ended
         self._failing: set[_Request] = set()  # the requests that failed since then
         self._trying: set[_Request] = set()  # ... and are not given up
         self._requests = self._refused = self._retries = self._backing_off = 0
@@ -187,18 +198,24 @@ class Pacer:
         """How many callers are of use now: as many as may be under way, and those that wait before they try again."""
         return self._throttle.width.limit + self._backing_off
 
-    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def run(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        probe: Callable[[], Awaitable[object]] | None = None,
+    ) -> T:
         """Run one request, as often as it takes.
 
         Args:
             attempt: Makes one attempt. It is called again after a `PassingError`, never after anything else.
+            probe: Asks the origin, once, something simple that has nothing to do with the request: is the origin down, or
+                does this request alone fail? None where other requests tell.
 
         Returns:
             What the attempt returned.
 
         Raises:
-            PassingError: The last one, after `ATTEMPTS` failures; while nothing at all succeeds and `crowd` requests
-                fail, the origin is at fault and attempts go on.
+            PassingError: The last one, after `ATTEMPTS` failures; while nothing at all succeeds, probes neither, and
+                `crowd` requests fail, the origin is at fault and attempts go on.
             UnreachableError: The origin gave no good answer for `give_up` seconds, or said that it will not.
         """
         began = now = trio.current_time()
@@ -213,10 +230,9 @@ class Pacer:
                 self._requests += 1
                 try:
                     result = await attempt()
-                except PassingError as fault:
-                    request = request or _Request(began)
+                except PassingError as error:
+                    fault, request = error, request or _Request(began)
                     self._note_fault(fault, ticket)
-                    self._judge(fault, request)
                 except MirrorError:
                     self._note_answer(ticket)  # a 404 is an answer too
                     raise
@@ -224,9 +240,10 @@ class Pacer:
                     self._note_answer(ticket)
                     return result
                 finally:
-                    self._throttle.under_way -= 1
-                    if self._room:
-                        self._room.unpark_all()
+                    self._give_place_back()
+                if probe is not None:
+                    await self._ask_in_doubt(probe, request)
+                self._judge(fault, request, ATTEMPTS if probe is None else SURE)
                 self._retries += 1
                 self._backing_off += 1
                 try:
@@ -261,34 +278,72 @@ class Pacer:
             return None
         return self._throttle.start(now)
 
+    def _give_place_back(self) -> None:
+        self._throttle.under_way -= 1
+        if self._room:
+            self._room.unpark_all()
+
     def _note_answer(self, ticket: Ticket) -> None:
         self.note_life()
         self._throttle.answered(self._alive, ticket)  # that is now
 
     def _note_fault(self, fault: PassingError, ticket: Ticket) -> None:
+        """Learn from a fault; raise where the origin wants to be left alone for longer than we may wait."""
         now = trio.current_time()
         if fault.refused:
             self._refused += 1
             self._throttle.refused(now, ticket)
-        if fault.retry_after is not None:
-            self._gate = max(self._gate, now + fault.retry_after)
+        if fault.retry_after is None:
+            return
+        self._gate = max(self._gate, now + fault.retry_after)
+        if fault.retry_after > self._patience:
+            until = time.time() + fault.retry_after
+            raise UnreachableError(self.pace.origin, self.silence, fault.reason, until) from fault
 
-    def _judge(self, fault: PassingError, request: _Request) -> None:
-        """Decide whether the request goes on: return, or raise what ends it."""
+    @property
+    def _patience(self) -> float:
+        return math.inf if self.pace.give_up is None else self.pace.give_up
+
+    async def _ask_in_doubt(
+        self, probe: Callable[[], Awaitable[object]], request: _Request
+    ) -> None:
+        """Make the probe where nothing was answered for a while; an answer is a sign of life like any other."""
+        async with self._doubt:  # who comes while one is under way goes by its answer
+            now = trio.current_time()
+            if now - max(self._alive, request.began) < DOUBT or now - self._probed < AGAIN:
+                return
+            ticket = await self._wait_for_start()
+            self._requests += 1
+            try:
+                with trio.move_on_after(PROBE):
+                    await probe()
+                    self._note_answer(ticket)
+            except PassingError as fault:
+                self._note_fault(fault, ticket)
+            except MirrorError:
+                self._note_answer(ticket)
+            finally:
+                self._give_place_back()
+            self._probed = trio.current_time() if self._alive < now else -math.inf
+
+    def _judge(self, fault: PassingError, request: _Request, sure: int) -> None:
+        """Decide whether the request goes on: return, or raise what ends it.
+
+        Args:
+            fault: Its last.
+            request: The request.
+            sure: So many failures of its own, of `ATTEMPTS`, say that it fails by itself.
+        """
         now = trio.current_time()
         request.failures += 1
         request.own += self._alive > request.failed
         request.failed = now
         self._failing.add(request)
         self._trying.add(request)
-        give_up = math.inf if self.pace.give_up is None else self.pace.give_up
         silence = self.silence
-        if fault.retry_after is not None and fault.retry_after > give_up:
-            until = time.time() + fault.retry_after
-            raise UnreachableError(self.pace.origin, silence, fault.reason, until) from fault
         # A photo that failed while others succeeded does not end the program; the next one to begin will.
-        if silence >= give_up and (self.pace.crowd == 1 or request.began >= self._alive):
+        if silence >= self._patience and (self.pace.crowd == 1 or request.began >= self._alive):
             raise UnreachableError(self.pace.origin, silence, fault.reason) from fault
-        is_outage = len(self._failing) >= self.pace.crowd and silence < give_up
-        if request.own >= ATTEMPTS or (request.failures >= ATTEMPTS and not is_outage):
+        is_outage = len(self._failing) >= self.pace.crowd and silence < self._patience
+        if request.failures >= ATTEMPTS and (request.own >= sure or not is_outage):
             raise fault

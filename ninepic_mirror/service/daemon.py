@@ -208,7 +208,8 @@ class Daemon:
         """Return the limits with retries no further apart than looks: the end of an outage is noticed within one."""
         limits = self._tools.limits
         cap = min(limits.backoff.cap, Rhythm.of(self._config.daemon).min_interval)
-        return structs.replace(limits, backoff=structs.replace(limits.backoff, cap=cap))
+        backoff = structs.replace(limits.backoff, cap=cap)
+        return structs.replace(limits, backoff=backoff, probes=False)  # `_tick` makes them
 
     async def _contact(self, session: Session) -> None:
         """See that there is room, that the service answers and that the key is good.

@@ -1,0 +1,146 @@
+"""One request that keeps failing is no outage (DESIGN §7, "One bad photo holds up nothing"): real sockets and pacers, on a fast clock."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from ninepic_mirror.cli.console import Console
+from ninepic_mirror.cli.sweep import Sweep
+from ninepic_mirror.cli.wishes import Wishes
+from ninepic_mirror.config import Api, Config, Mirror
+from ninepic_mirror.errors import PhotoError, UnreachableError
+from ninepic_mirror.model import Key
+from ninepic_mirror.ninepic.client import open_client
+from ninepic_mirror.ninepic.pacing import GIVE_UP, Pacer, api_pace
+from ninepic_mirror.sandbox import EventSpec, Fault, Sandbox
+from ninepic_mirror.sync.leases import Leases
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+    from pathlib import Path
+
+    from ninepic_mirror.ninepic.client import Client
+
+RATE = 240  # virtual seconds a second
+KEY = Key("test-key", "the test")
+
+
+@dataclass
+class Service:
+    """Gives links, and fails on every batch that holds a certain photo.
+
+    Args:
+        bad: That photo.
+        down: Fail on everything.
+    """
+
+    bad: str = ""
+    down: bool = False
+    batches: list[list[str]] = field(default_factory=list)
+    probes: int = 0
+
+    def answer(self, head: str, body: bytes) -> tuple[int, object]:
+        """Return status and data."""
+        if head.startswith("POST"):
+            ids = json.loads(body)["identifier"]
+            self.batches.append(ids)
+            links = [{"url": f"https://s/{one}.jpg", "filename": f"{one}.jpg"} for one in ids]
+            return (500 if self.down or self.bad in ids else 200), {"presigned_urls": links}
+        self.probes += 1
+        return (503 if self.down else 200), {"events": []}
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """Serve one connection, which carries one request."""
+        async with stream:
+            data = b""
+            while b"\r\n\r\n" not in data:
+                data += await stream.receive_some()
+            head, _, body = data.partition(b"\r\n\r\n")
+            length = int((head.lower().partition(b"content-length:")[2] or b"0").split()[0])
+            while len(body) < length:
+                body += await stream.receive_some()
+            status, found = self.answer(head.decode(), body)
+            told = json.dumps({"responseType": "success", "message": "", "data": found}).encode()
+            line = (
+                f"HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {len(told)}\r\n\r\n"
+            )
+            await stream.send_all(line.encode() + told)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Client]:
+        """Serve on loopback; give a client with the pacer of a one-shot."""
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(trio.serve_tcp, self.handle, 0)
+            url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+            async with open_client(Api(1, url), KEY, Pacer(api_pace(url))) as client:
+                yield client
+            nursery.cancel_scope.cancel()
+
+
+async def nothing_known(_names: Collection[str]) -> set[str]:
+    """Know no photo."""
+    await trio.lowlevel.checkpoint()
+    return set()
+
+
+async def test_an_id_that_breaks_each_of_its_batches_stands_alone(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    """A one-shot goes on to halve a batch that always fails, well beyond 120 s: the bad photo alone has no link."""
+    mock_clock.rate = RATE
+    service, ids = Service("p5"), [f"p{number}" for number in range(20)]
+    async with service.running() as client:
+        desk = Leases(client, 456, nothing_known)
+        for one in ids:
+            desk.ledger.announce(one)
+        began = trio.current_time()
+        for one in ids:
+            with desk.at_work(one):
+                if one == service.bad:
+                    with pytest.raises(PhotoError, match="no link to the original could be had"):
+                        await desk.link(one, lambda: None)
+                else:
+                    await desk.link(one, lambda: None)
+        took = trio.current_time() - began
+    assert took > GIVE_UP
+    assert ["p5"] in service.batches
+    assert 0 < service.probes <= took / 5
+
+
+async def test_a_service_that_is_down_is_given_up(mock_clock: trio.testing.MockClock) -> None:
+    """Where nothing at all is answered, that is said after 120 s, and no batch is halved for it."""
+    mock_clock.rate = RATE
+    service = Service(down=True)
+    async with service.running() as client:
+        with pytest.raises(UnreachableError) as caught:
+            await client.original_photos(456, ["p1", "p2"])
+    assert GIVE_UP <= caught.value.seconds < GIVE_UP + 40
+    assert service.probes > 0
+
+
+async def test_an_event_that_always_fails_keeps_no_other_from_its_pass(
+    mock_clock: trio.testing.MockClock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One event's endpoint that is broken is that event's fault, with its code (5); the others are mirrored (DESIGN §3)."""
+    mock_clock.rate = RATE
+    specs = [
+        EventSpec(number, photos=3, look="cheap", thumb_kb=2, large_kb=6) for number in (455, 456)
+    ]
+    sandbox = Sandbox(specs, org_id=903, keys=["test-key"], tls=False, seed=1)
+    sandbox.faults.add(Fault(kind="500", origin="api", event_id=455, path="timeline/days"))
+    async with sandbox.running():
+        mirror = Mirror(tmp_path / "mirror", min_free=0, durability="none")
+        config = Config(Api(903, sandbox.api_url, allow_private=True), mirror)
+        wishes = Wishes((455, 456), False, False, None, False, {})
+        sweep = Sweep(Console(), config, wishes, json=True)
+        code = await sweep.run(KEY, trio.Event())
+    assert code == 5
+    entries = json.loads(json.dumps(sweep.entries))
+    assert [(one["event_id"], one["whole"]) for one in entries] == [(455, False), (456, True)]
+    assert "error: event 455: 500 from" in capsys.readouterr().err
