@@ -122,10 +122,8 @@ BUGS: Final = (
     Bug(
         "wall-clock wait",
         "ninepic/pacing.py",
-        "    def _note_fault(self, fault: PassingError, ticket: Ticket) -> None:\n"
-        "        now = trio.current_time()\n",
-        "    def _note_fault(self, fault: PassingError, ticket: Ticket) -> None:\n"
-        "        now = time.time()\n",
+        "        now = trio.current_time()\n        if fault.refused:\n",
+        "        now = time.time()\n        if fault.refused:\n",
         ("tests/unit/test_pacing.py::test_retry_after_holds_every_worker",),
     ),
     Bug(

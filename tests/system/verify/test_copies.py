@@ -58,9 +58,16 @@ def trash(mirror: Mirror) -> list[Path]:
 
 
 def age(mirror: Mirror) -> None:
-    """Let everything in the trash have lain there for years."""
+    """Let everything in the trash have lain there for years, since a full pass saw it."""
     (day,) = (mirror.folder / ".ninepic-mirror/trash").iterdir()
     day.rename(day.with_name("2020-02-29"))
+    sync(mirror, "--full")
+    uptime = "'$.moment.uptime'"
+    ask(
+        mirror,
+        f"UPDATE meta SET value = json_set(value, {uptime}, json_extract(value, {uptime}) - 1e8)"
+        " WHERE key = 'trash'",
+    )
 
 
 def sync(mirror: Mirror, *options: object) -> int:
@@ -157,6 +164,8 @@ def test_the_trash_keeps_what_a_photo_that_left_needs(mirror: Mirror) -> None:
     for one in (row, other):
         shutil.copy(mirror.folder / one.path, day / one.image_id)
     flip(mirror.folder / row.path, random.Random(1))
+    age(mirror)
+    assert len(trash(mirror)) == 2
     assert sync(mirror, "--full") == 0
     assert trash(mirror) == [day / row.image_id]
     assert mirror.repair().code == 0
