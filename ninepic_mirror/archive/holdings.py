@@ -102,6 +102,14 @@ class Holdings:
             )
         return [Job(*row) for row in found]  # type: ignore[arg-type]  # the columns are the fields, in order
 
+    def put_back(self, image_ids: Iterable[str]) -> None:
+        """These originals were taken up, and are to be wanted again by this pass."""
+        with self._manifest.transaction():
+            self._manifest.change_each(
+                "UPDATE files SET queued = 0 WHERE image_id = ? AND variant = 'original'",
+                [(image_id,) for image_id in image_ids],
+            )
+
     # --- rechecked -----------------------------------------------------------------------------------------------
 
     def to_recheck(

@@ -82,6 +82,20 @@ class Downloader:
         if job.variant == "original" and job.url is None:
             self._leases.ledger.announce(job.image_id)
 
+    @property
+    def waiting(self) -> int:
+        """How many workers wait for a link that is long in coming, and are of no use meanwhile.
+
+        Where it comes soon they are those who use it: others in their place would be too many a moment later.
+        """
+        return self._leases.waiting if self._leases.is_slow else 0
+
+    def should_come_last(self, job: Job) -> bool:
+        """Say whether links are so long in coming that a job which needs one should not stand in the way of others."""
+        if job.variant != "original" or job.url is not None:
+            return False
+        return self._leases.is_slow and self._leases.ledger.is_full
+
     async def have(self, job: Job, struggling: Callable[[], None] = _nobody) -> Outcome:
         """Find the file or fetch it.
 

@@ -13,6 +13,7 @@ No link is stored: a restart leases anew. Ages are counted on the monotonic cloc
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -156,6 +157,11 @@ class Ledger:
         """Return why there is no link to be had, None while there may be one."""
         return self._refused.get(image_id) or self.off
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more jobs lack a link, or are on their way, than one request serves."""
+        return len(self._waiting) + len(self._upcoming) > BATCH
+
     def lacks(self, image_id: str, now: float) -> bool:
         """Say whether a link is to be leased: there is none, and no reason for that."""
         return not self._has(image_id, now) and self.refusal(image_id) is None
@@ -233,6 +239,9 @@ class Leases:
         api: The service.
         event_id: The event.
         known: Tells which of some texts are ids of the event's photos.
+
+    Attributes:
+        waiting: Workers that wait for a link.
     """
 
     def __init__(
@@ -241,7 +250,15 @@ class Leases:
         self._api, self._event_id, self._known = api, event_id, known
         # One request at a time: who comes next mostly finds its link leased.
         self._turn = trio.Lock()
+        self._since = math.inf  # when the request under way began
+        self._was_slow = False  # the one before
+        self.waiting = 0
         self.ledger = Ledger()
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether links are long in coming: the request under way takes long, or the last one did."""
+        return self._was_slow or trio.current_time() - self._since >= _PATIENCE
 
     @contextmanager
     def at_work(self, image_id: str) -> Iterator[None]:
@@ -264,28 +281,40 @@ class Leases:
             KeyRefusedError, CertificateError, UnreachableError: As the client says.
         """
         ledger = self.ledger
-        while (link := ledger.take(image_id, trio.current_time())) is None:
-            reason = ledger.refusal(image_id)
-            if reason is not None:
-                raise PhotoError(reason)
-            await self._wait_for_turn(struggling)
-            try:
-                now = trio.current_time()
-                if ledger.lacks(image_id, now):  # else somebody else's request has brought it
-                    await self._lease(ledger.batch(image_id, now))
-            finally:
-                self._turn.release()
+        self.waiting += 1
+        try:
+            while (link := ledger.take(image_id, trio.current_time())) is None:
+                reason = ledger.refusal(image_id)
+                if reason is not None:
+                    raise PhotoError(reason)
+                await self._wait_for_turn(struggling)
+                try:
+                    now = trio.current_time()
+                    if ledger.lacks(image_id, now):  # else somebody else's request has brought it
+                        await self._lease(ledger.batch(image_id, now))
+                finally:
+                    self._turn.release()
+        finally:
+            self.waiting -= 1
         return link
 
     async def _wait_for_turn(self, struggling: Callable[[], None]) -> None:
-        with trio.move_on_after(_PATIENCE):
-            await self._turn.acquire()
-            return
+        if not self.is_slow:
+            with trio.move_on_after(_PATIENCE):
+                await self._turn.acquire()
+                return
         struggling()
         await self._turn.acquire()
 
     async def _lease(self, ids: tuple[str, ...]) -> None:
-        since = trio.current_time()
+        self._since = trio.current_time()
+        try:
+            await self._ask(ids, self._since)
+        finally:
+            self._was_slow = trio.current_time() - self._since > _PATIENCE
+            self._since = math.inf
+
+    async def _ask(self, ids: tuple[str, ...], since: float) -> None:
         try:
             found = await self._api.original_photos(self._event_id, ids)
         except FeatureOffError as error:

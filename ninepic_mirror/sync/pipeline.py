@@ -146,7 +146,8 @@ class _Crew:
     Any more of them would only wait for each other, which costs as much as the rest of a thumbnail: whoever is too many
     because the pace has become narrower leaves. Each fault of a
     photo calls for another: who waits before the next try is of no use meanwhile, and bad photos, however many come
-    first, must not keep the good ones from being tried (DESIGN §7).
+    first, must not keep the good ones from being tried (DESIGN §7). Who waits for a link that is long in coming counts
+    for nothing at all: it neither makes a request of a photo nor holds a connection.
 
     Args:
         context: The pass.
@@ -163,25 +164,29 @@ class _Crew:
         self._hired += 1
         self._nursery.start_soon(self._work, jobs, sinks)
 
+    @property
+    def _useful(self) -> int:
+        return self._context.pace.useful + self._downloader.waiting
+
     def _keeps(self) -> bool:
         """Say whether one who is done with a job is still of use; if not, it leaves."""
-        if self._hired <= self._context.pace.useful:
+        if self._hired <= self._useful:
             return True
         self._hired -= 1
         return False
 
     async def _work(self, jobs: trio.MemoryReceiveChannel[Job], sinks: _Sinks) -> None:
-        context, pace = self._context, self._context.pace
+        context = self._context
 
         def replace() -> None:
-            if self._hired < context.settings.connections:
+            if self._hired < context.settings.connections + self._downloader.waiting:
                 self.hire(jobs.clone(), sinks.clone())
 
         with jobs, sinks.bodies, sinks.outcomes:
             while self._keeps() and (job := await _next(jobs)) is not None:
                 if context.stopping.is_set():
                     return  # it stays pending in the manifest
-                if self._hired < pace.useful:
+                if self._hired < self._useful:
                     replace()
                 result = await self._downloader.have(job, replace)
                 try:

@@ -14,6 +14,7 @@ import trio
 from msgspec import structs
 
 from ninepic_mirror.ninepic.backoff import Backoff
+from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.sandbox import Fault
 from ninepic_mirror.sync import pipeline
 from ninepic_mirror.sync.mirror import sync_event
@@ -23,6 +24,8 @@ from tests.remote import wait_until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from trio.testing import MockClock
 
     from ninepic_mirror.model import Variant
     from ninepic_mirror.sandbox.world import Seen
@@ -344,3 +347,39 @@ async def test_signatures_are_nowhere(
         for secret in ("X-Amz", *links):
             assert secret not in told
             assert not holding(bench, secret.encode())
+
+
+@pytest.mark.parametrize("found", [False, True])
+async def test_other_variants_go_on_while_links_are_long_in_coming(
+    open_bench: OpenBench, mock_clock: MockClock, found: bool
+) -> None:
+    """However many originals stand among them, and few connections there are: all others come before the first of them."""
+    mock_clock.rate = 40
+    async with originals(open_bench, "thumbnail", "large", photos=200, tls=False) as bench:
+        bench.settings = replace(bench.settings, connections=4, durability="none")
+        bench.limits = Limits(head=300.0, silence=300.0)
+        if found:  # as wanted files of an earlier run, not by a listing
+            gone = Fault(kind="404", origin="photos")
+            bench.sandbox.faults.add(gone)
+            await bench.sync()
+            bench.sandbox.faults.clear()
+            bench.sandbox.clear_requests()
+        bench.sandbox.faults.add(
+            Fault(
+                kind="stall",
+                origin="api",
+                path="original-photos",
+                at="before",
+                seconds=60,
+                count=1,
+            ),
+        )
+
+        report = await bench.sync()
+
+        assert report.whole, report.failures
+        assert bench.check_content() == 600
+        paths = [seen.path for seen in bench.sandbox.requests if seen.origin == "photos"]
+        assert len(paths) == 600
+        first = next(number for number, path in enumerate(paths) if "/originals/" in path)
+        assert first == 400

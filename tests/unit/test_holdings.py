@@ -45,6 +45,18 @@ def test_what_becomes_wanted_meanwhile_is_taken_by_the_next_round(shelf: Shelf) 
     assert (job.held, job.sha256) == ("2026-01-19/06/large/a.jpg", sha256(jpeg("large a")))
 
 
+def test_originals_that_are_put_back_are_wanted_by_the_next_round(shelf: Shelf) -> None:
+    """Not by the same one, which would go round in circles, and nothing else of the photo is."""
+    shelf.read(window(SIX), [photo("a"), photo("b")])
+    shelf.manifest.change("UPDATE files SET variant = 'original' WHERE variant = 'large'")
+    shelf.next_pass()
+    assert len(shelf.holdings.want(["original", "thumbnail"])) == 4
+    shelf.holdings.put_back(["a"])
+    assert shelf.holdings.want(["original", "thumbnail"]) == []
+    again = shelf.holdings.want(["original", "thumbnail"])
+    assert [(job.image_id, job.variant) for job in again] == [("a", "original")]
+
+
 def test_only_what_is_asked_for_is_wanted(shelf: Shelf) -> None:
     """Other variants, other times, gone photos and files without any address are left out."""
     shelf.read(window(SIX), [photo("a"), photo("q", "?signed")])

@@ -231,6 +231,42 @@ async def test_who_waits_long_lets_others_work(autojump_clock: MockClock) -> Non
     assert (len(struggling), len(service.asked)) == (1, 1)
 
 
+async def test_links_that_are_long_in_coming(autojump_clock: MockClock) -> None:
+    """They are called so from two seconds on, until a request is quick again; who comes meanwhile calls for another at once."""
+    service, struggling = Service(seconds=60.0), []
+    desk = leases(service, "a")
+
+    def note() -> None:
+        struggling.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.link, "a", note)
+        await trio.sleep(1)
+        assert (desk.is_slow, desk.waiting) == (False, 1)
+        await trio.sleep(9)
+        assert desk.is_slow
+        desk.ledger.announce("b")
+        nursery.start_soon(desk.link, "b", note)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (struggling, desk.waiting) == ([10.0], 2)
+    assert (desk.is_slow, desk.waiting) == (True, 0)
+    service.seconds = 0.1
+    desk.ledger.announce("c")
+    await desk.link("c", note)
+    assert not desk.is_slow
+
+
+def test_a_ledger_is_full_with_more_than_a_batch() -> None:
+    """Of jobs that lack a link, with a worker or on their way to one."""
+    subject = ledger(*(f"p{number}" for number in range(BATCH)))
+    assert not subject.is_full
+    subject.take_up("p0")
+    assert subject.take("p0", 0.0) is None
+    assert not subject.is_full
+    subject.announce("q")
+    assert subject.is_full
+
+
 async def test_what_a_batch_does_not_name_is_asked_for_alone(autojump_clock: MockClock) -> None:
     """Once, and with nothing else; then the service has none."""
 
