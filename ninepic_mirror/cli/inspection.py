@@ -8,39 +8,35 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from contextlib import suppress
 from functools import partial
-from itertools import chain, groupby
+from itertools import groupby
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 from msgspec import Struct, field
 
 from ninepic_mirror.archive import about, inventory, lock, sums
-from ninepic_mirror.archive.faults import storage_error, translated
+from ninepic_mirror.archive.faults import storage_error
 from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.readers import Readers
-from ninepic_mirror.archive.store import TRASH
 from ninepic_mirror.archive.verify import (
     Damage,
     Eye,
     Pace,
     Stopped,
     confirm,
-    hash_of,
     look,
-    match,
     share,
 )
-from ninepic_mirror.cli import mirrors, named
+from ninepic_mirror.cli import copies, mirrors, named
 from ninepic_mirror.cli.portions import above, bunch, groups, is_due, some_of
 from ninepic_mirror.cli.verdict import Record
 from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from ninepic_mirror.archive.verify import Decode, Entry, Fault, Key, Look
@@ -177,21 +173,14 @@ class Inspection(Struct):
         verdict, suspects = self.verdict, []
         for entry in group:
             found = seen.get(entry.key)
-            if found is None:
-                continue  # the run ended before it
-            if found.error is not None:
-                verdict.errors.append(found.error)
-                continue
-            if found.fault == "missing" and self._is_unwanted(entry):
+            if found is not None and found.fault == "missing" and self._is_unwanted(entry):
                 # who takes a variant out of the configuration may delete its files
                 verdict.unwanted[entry.variant] = verdict.unwanted.get(entry.variant, 0) + 1
                 verdict.files -= 1
                 verdict.due -= 1
                 continue
-            verdict.checked += 1
-            verdict.bytes += found.read
-            if found.note is not None:
-                verdict.notes.append((entry, found.note))
+            if found is None or not verdict.note(entry, found):
+                continue
             if found.fault is not None:
                 suspects.append(Damage(entry, found.fault))
             elif entry.is_gone or entry.state == "present":
@@ -331,7 +320,7 @@ class Inspection(Struct):
         if verdict.damages:
             gone = [one for one in verdict.damages if one.entry.is_gone]
             places = await self._search(verdict.damages, strays, gone, self.pace)
-            aside = {*places.values()} & {*strays, *_wrong(verdict.damages)}
+            aside = {*places.values()} & {*strays, *copies.wrong(verdict.damages)}
             for damage in verdict.damages:
                 damage.found = places.get(damage.entry.key)
                 damage.fault = "misplaced" if damage.found in aside else damage.fault
@@ -397,11 +386,6 @@ class Inspection(Struct):
 
         return [path for path in paths if stands(path)]
 
-    def _trash(self) -> Iterator[str]:
-        """Yield what lies in the trash, where it may be all that is left of a file."""
-        for folder, names in inventory.walk(self.tree, TRASH.rstrip("/"), self._close):
-            yield from (f"{folder}/{name}" for name in names)
-
     async def _search(
         self,
         damages: Sequence[Damage],
@@ -419,21 +403,12 @@ class Inspection(Struct):
         """
         hashes = {one.entry.sha256 for one in precious}
         twins = await self._ask(partial(inventory.twins, hashes=hashes)) if hashes else []
-        paths = chain(strays, _wrong(damages), twins, self._trash())
-        return await trio.to_thread.run_sync(self._match, damages, paths, pace)
-
-    def _match(self, damages: Sequence[Damage], paths: Iterable[str], pace: Pace) -> dict[Key, str]:
-        def candidates() -> Iterator[tuple[str, int]]:
-            for path in paths:
-                if (found := self.tree.stat(path)) and found.is_file:
-                    yield path, found.size
-
-        self.verdict.cut = True
-        with suppress(Stopped), translated(self.tree.name("")):
-            found = match(damages, candidates(), lambda path: hash_of(self.tree, path, pace))
-            self.verdict.cut = False
-            return found
-        return {}
+        others = [*strays, *copies.wrong(damages), *twins]
+        found = await trio.to_thread.run_sync(
+            copies.find, self.tree, damages, others, pace, self._close
+        )
+        self.verdict.cut = found is None
+        return found or {}
 
     async def _is_held(self) -> bool:
         if not self._may_record():
@@ -487,18 +462,6 @@ class Inspection(Struct):
         for one in left:
             one.found = places.get(one.entry.key)
         return [one for one in left if one.found is not None]
-
-
-def _wrong(damages: Sequence[Damage]) -> list[str]:
-    """Return where files stand that are not what their rows say: they may be each other's."""
-    sizes = Counter(one.entry.size for one in damages)
-    return [
-        one.entry.path
-        for one in damages
-        if one.entry.path is not None
-        # one whose size nobody else seeks holds nobody's bytes
-        and (one.fault == "size" or (one.fault == "content" and sizes[one.entry.size] > 1))
-    ]
 
 
 async def locked(held: lock.Lock, until: float | None = None) -> bool:

@@ -101,16 +101,7 @@ class Reading(Struct):
         wrong: dict[str, Line] = {}
         for entry in group:
             found = seen.get(entry.key)
-            if found is None:
-                continue  # the run ended before it
-            if found.error is not None:
-                verdict.errors.append(found.error)
-                continue
-            verdict.checked += 1
-            verdict.bytes += found.read
-            if found.note is not None:
-                verdict.notes.append((entry, found.note))
-            if found.fault is not None:
+            if found is not None and verdict.note(entry, found) and found.fault is not None:
                 wrong[entry.image_id] = Line(entry.image_id, str(entry.sha256), found.fault)
         still = await self.rowless([*wrong])
         verdict.lines += [wrong[path] for path in still]

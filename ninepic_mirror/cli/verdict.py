@@ -13,7 +13,7 @@ from ninepic_mirror.progress import format_size, plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ninepic_mirror.archive.verify import Damage, Entry, Fault, Key
+    from ninepic_mirror.archive.verify import Damage, Entry, Fault, Key, Look
     from ninepic_mirror.cli.named import Line
     from ninepic_mirror.errors import StorageError
     from ninepic_mirror.model import Variant
@@ -122,6 +122,17 @@ class Verdict(Struct):
         self.older, self.unfinished = False, False
         self.unknown, self.named, self.adopted = 0, 0, 0
         self.unwanted = {}
+
+    def note(self, entry: Entry, found: Look) -> bool:
+        """Count a file that was looked at; return whether anything is known of it."""
+        if found.error is not None:
+            self.errors.append(found.error)
+            return False
+        self.checked += 1
+        self.bytes += found.read
+        if found.note is not None:
+            self.notes.append((entry, found.note))
+        return True
 
     @property
     def is_behind(self) -> bool:

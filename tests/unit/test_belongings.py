@@ -10,21 +10,13 @@ import pytest
 from ninepic_mirror.archive.belongings import Undecided
 from ninepic_mirror.archive.forgotten import LEAVING, Gone, Oblivion
 from ninepic_mirror.archive.placement import safe_name
-from tests.shelf import DAY, SIX, Shelf, jpeg, open_shelf, sha256, window
+from tests.shelf import DAY, SIX, Shelf, jpeg, sha256, window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 NAME = "victim-of-fame"
 TRASH = ".ninepic-mirror/trash/2026-01-01"
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    """An event folder."""
-    with open_shelf(tmp_path) as found:
-        yield found
 
 
 def put(shelf: Shelf, path: str, data: bytes = b"x") -> Path:

@@ -36,13 +36,6 @@ NAME = "victim-of-fame"
 TRASH = ".ninepic-mirror/trash/2026-01-01"
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    """An event folder."""
-    with open_shelf(tmp_path) as found:
-        yield found
-
-
 def fill(shelf: Shelf) -> None:
     """Have three photos, one of them in every corner of the folder."""
     shelf.have(window(SIX), NAME, f"{NAME}-2", "other")
