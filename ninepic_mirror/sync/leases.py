@@ -162,10 +162,6 @@ class Ledger:
         """Whether more jobs lack a link, or are on their way, than one request serves."""
         return len(self._waiting) + len(self._upcoming) > BATCH
 
-    def lacks(self, image_id: str, now: float) -> bool:
-        """Say whether a link is to be leased: there is none, and no reason for that."""
-        return not self._has(image_id, now) and self.refusal(image_id) is None
-
     def batch(self, image_id: str, now: float) -> tuple[str, ...]:
         """Return the ids to ask for together, the one that is needed first."""
         if self._nameless or image_id in self._alone:
@@ -248,8 +244,8 @@ class Leases:
         self, api: Api, event_id: int, known: Callable[[Collection[str]], Awaitable[set[str]]]
     ) -> None:
         self._api, self._event_id, self._known = api, event_id, known
-        # One request at a time: who comes next mostly finds its link leased.
-        self._turn = trio.Lock()
+        # One request at a time: who waits for its end mostly finds its link leased.
+        self._waiters = trio.lowlevel.ParkingLot()
         self._since = math.inf  # when the request under way began
         self._was_slow = False  # the one before
         self.waiting = 0
@@ -287,24 +283,23 @@ class Leases:
                 reason = ledger.refusal(image_id)
                 if reason is not None:
                     raise PhotoError(reason)
-                await self._wait_for_turn(struggling)
-                try:
-                    now = trio.current_time()
-                    if ledger.lacks(image_id, now):  # else somebody else's request has brought it
-                        await self._lease(ledger.batch(image_id, now))
-                finally:
-                    self._turn.release()
+                if self._since == math.inf:
+                    await self._lease(ledger.batch(image_id, trio.current_time()))
+                else:
+                    await self._wait(struggling)
         finally:
             self.waiting -= 1
         return link
 
-    async def _wait_for_turn(self, struggling: Callable[[], None]) -> None:
+    async def _wait(self, struggling: Callable[[], None]) -> None:
+        """Wait for the end of somebody else's request."""
         if not self.is_slow:
             with trio.move_on_after(_PATIENCE):
-                await self._turn.acquire()
+                await self._waiters.park()
                 return
         struggling()
-        await self._turn.acquire()
+        if self._since < math.inf:  # else it ended as our patience did
+            await self._waiters.park()
 
     async def _lease(self, ids: tuple[str, ...]) -> None:
         self._since = trio.current_time()
@@ -313,6 +308,7 @@ class Leases:
         finally:
             self._was_slow = trio.current_time() - self._since > _PATIENCE
             self._since = math.inf
+            self._waiters.unpark_all()
 
     async def _ask(self, ids: tuple[str, ...], since: float) -> None:
         try:

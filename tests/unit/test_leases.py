@@ -256,6 +256,36 @@ async def test_links_that_are_long_in_coming(autojump_clock: MockClock) -> None:
     assert not desk.is_slow
 
 
+async def test_who_has_a_link_does_not_wait_for_the_next_request(
+    autojump_clock: MockClock,
+) -> None:
+    """In whatever order they came to wait: those whose link came go on, and one of the others asks."""
+    service, ids = Service(seconds=60.0), [f"p{number}" for number in range(FIRST + 2)]
+    desk, had = leases(service, *ids), dict[str, float]()
+
+    async def work(image_id: str) -> None:
+        with desk.at_work(image_id):
+            await desk.link(image_id, nobody)
+            had[image_id] = trio.current_time()
+
+    async with trio.open_nursery() as nursery:
+        for one in (ids[0], *reversed(ids[1:])):
+            nursery.start_soon(work, one)
+            await trio.testing.wait_all_tasks_blocked()
+    assert sorted(one for one, when in had.items() if when == 60.0) == ids[:FIRST]
+    assert max(had.values()) == 120.0
+
+
+async def test_a_request_that_ends_as_the_patience_does(autojump_clock: MockClock) -> None:
+    """Whoever of the two comes first, nobody waits for the end of a request that has ended."""
+    for _ in range(40):
+        desk = leases(Service(seconds=2.0), "a", "b")
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                for one in ("a", "b"):
+                    nursery.start_soon(desk.link, one, nobody)
+
+
 def test_a_ledger_is_full_with_more_than_a_batch() -> None:
     """Of jobs that lack a link, with a worker or on their way to one."""
     subject = ledger(*(f"p{number}" for number in range(BATCH)))
