@@ -110,6 +110,9 @@ class Ledger:
         self._links: dict[str, Link] = {}
         self._refused: dict[str, str] = {}
         self._alone: set[str] = set()  # a batch did not say which link is theirs
+        self._suspects: set[str] = (
+            set()
+        )  # those of the last batch that failed, less what came since
         self._nameless = False  # links never say so: every one is asked for alone
         self._most = BATCH
         self._failures = 0
@@ -134,8 +137,8 @@ class Ledger:
         """It is done with, had or not."""
         for entries in (self._waiting, self._links, self._refused):
             entries.pop(image_id, None)
-        self._jobs.discard(image_id)
-        self._alone.discard(image_id)
+        for ids in (self._jobs, self._alone, self._suspects):
+            ids.discard(image_id)
 
     def finish(self, now: float) -> None:
         """An original was had."""
@@ -163,14 +166,22 @@ class Ledger:
         return len(self._waiting) + len(self._upcoming) > BATCH
 
     def batch(self, image_id: str, now: float) -> tuple[str, ...]:
-        """Return the ids to ask for together, the one that is needed first."""
+        """Return the ids to ask for together, the one that is needed first.
+
+        Suspects only with suspects, and half of them at the most: so the bad one is found, and no other batch fails by it.
+        """
         if self._nameless or image_id in self._alone:
             return (image_id,)
         size = min(self._most, batch_size(self._rate(now), self._lifetime))
+        is_suspect = image_id in self._suspects
+        if is_suspect:
+            size = max(1, len(self._suspects) // 2)
         ids = {image_id: None}
         for other in chain(self._waiting, self._upcoming):
             if len(ids) >= size:
                 break
+            if (other in self._suspects) is not is_suspect:
+                continue
             if not (self._has(other, now) or other in self._refused or other in self._alone):
                 ids[other] = None
         return tuple(ids)
@@ -184,6 +195,7 @@ class Ledger:
             since: When it was asked for.
         """
         self._failures, self._most = 0, min(BATCH, self._most * 2)
+        self._suspects.difference_update(asked)
         # Of those that are still wanted: one to come may have been found on the disk meanwhile.
         for image_id in self._jobs.intersection(asked):
             if image_id in found.urls:
@@ -201,6 +213,9 @@ class Ledger:
         self._failures += 1
         if len(asked) == 1:
             self._refused[asked[0]] = reason
+            self._suspects.difference_update(asked)
+        else:
+            self._suspects = set(asked)
         self._most = max(1, len(asked) // 2)
         if self._failures >= FAILURES:
             self.off = reason

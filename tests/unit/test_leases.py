@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -372,6 +372,34 @@ async def test_a_photo_that_breaks_its_batch_stands_alone_in_the_end(
                 await desk.link(one, nobody)
     assert len(service.asked) <= 12
     assert len(service.asked[-1]) > 1
+
+
+async def test_a_bad_photo_fails_few_batches(autojump_clock: MockClock) -> None:
+    """Those of the halves that it is in, and none of the others', in whatever order workers come for links."""
+
+    def answer(ids: tuple[str, ...]) -> Originals:
+        if "p5" in ids:
+            raise PassingError("500 from the service")
+        return links(ids)
+
+    ids = [f"p{number}" for number in range(40)]
+    service = Service(answer)
+    desk, lacking = leases(service, *ids), []
+
+    async def work(jobs: Iterator[str]) -> None:
+        for one in jobs:
+            with desk.at_work(one):
+                try:
+                    await desk.link(one, nobody)
+                except PhotoError:
+                    lacking.append(one)
+
+    jobs = iter(ids)
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(work, jobs)
+    assert lacking == ["p5"]
+    assert sum("p5" in batch for batch in service.asked) <= 1 + 3
 
 
 async def test_a_call_that_always_fails_is_given_up(autojump_clock: MockClock) -> None:
