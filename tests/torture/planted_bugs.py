@@ -139,8 +139,8 @@ BUGS: Final = (
     Bug(
         "follow redirect",
         "ninepic/session.py",
-        "        follow_redirects=False,\n",
-        "        follow_redirects=True,\n",
+        '        event_hooks={"response": [_set_location_aside]},\n    ) as client:\n',
+        "    ) as client:\n        client.follow_redirects = True\n",
         ("tests/unit/test_client.py", "tests/contract/test_client_sandbox.py"),
     ),
     Bug(
