@@ -26,10 +26,23 @@ from tests.system.conftest import PROGRAM, Outcome
 from tests.torture.bit_rot import flip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tests.system.conftest import Commands, Serve, Service
+
+
+def started(mirror: Mirror, words: Sequence[str]) -> Outcome:
+    """Run another program, which runs a command, in the folder of the mirror's commands."""
+    done = subprocess.run(
+        words,
+        cwd=mirror.commands.folder,
+        env=mirror.commands.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 def test_nothing_is_wrong(mirror: Mirror) -> None:
@@ -414,15 +427,7 @@ def test_a_file_that_may_not_be_read(mirror: Mirror) -> None:
         pytest.skip("strace is not here (Debian: apt install strace)")
     inject = ["strace", "-f", "-qq", "-o", "log", "-e", "trace=readv"]
     inject += ["-e", "inject=readv:error=EACCES", "-P", str(mirror.folder / closed)]
-    done = subprocess.run(
-        [*inject, *PROGRAM, "verify", "--root", "m", "--json"],
-        cwd=mirror.commands.folder,
-        env=mirror.commands.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    found = Outcome(done.returncode, done.stdout, done.stderr)
+    found = started(mirror, [*inject, *PROGRAM, "verify", "--root", "m", "--json"])
     assert (found.code, faults(found)) == (6, {victim: "missing"})
     assert [one["path"] for one in entry(found)["unreadable"]] == [str(mirror.folder / closed)]
     assert "ermission denied" in found.err
@@ -585,15 +590,7 @@ def test_an_unreadable_file(mirror: Mirror) -> None:
         "m",
         "--json",
     ]
-    done = subprocess.run(
-        words,
-        cwd=mirror.commands.folder,
-        env=mirror.commands.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    found = Outcome(done.returncode, done.stdout, done.stderr)
+    found = started(mirror, words)
     assert found.code == 8, found.err
     assert (faults(found), entry(found)["checked"]) == ({victim: "content"}, 120)
 
