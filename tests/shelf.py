@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
@@ -73,6 +73,7 @@ class Shelf:
         layout: Of the folder, from the next `store` on.
         number: Of the pass; `next_pass` counts on.
         uptime: Seconds since the machine was started; `purge` counts on.
+        notes: What `purge` told.
     """
 
     root: Root
@@ -83,6 +84,7 @@ class Shelf:
     min_free: int = 0
     number: int = 1
     uptime: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
     def next_pass(self) -> None:
         """Begin another pass: new objects on the same files."""
@@ -145,7 +147,7 @@ class Shelf:
         moment = trash_days.Moment("a start", self.uptime, 0, None)
         store = self.store
         ages = trash_days.Ages(self.manifest, store.day, moment)
-        purged = reconcile.purge_trash(self.holdings, store, keep, ages)
+        purged = reconcile.purge_trash(self.holdings, store, keep, ages, self.notes.append)
         ages.record()
         return purged
 

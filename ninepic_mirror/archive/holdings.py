@@ -102,6 +102,27 @@ class Holdings:
             )
         return [Job(*row) for row in found]  # type: ignore[arg-type]  # the columns are the fields, in order
 
+    def to_give_back(self, variants: Sequence[Variant]) -> list[Job]:
+        """Return up to 500 files that may still lie where their rows say, of photos that are listed, once in a pass.
+
+        Args:
+            variants: Those of which nothing is fetched, because they are not configured any more.
+        """
+        marks = ",".join("?" * len(variants))
+        with self._manifest.transaction():
+            found = self._manifest.rows(
+                "SELECT image_id, variant, taken, NULL, width, height, path, sha256"
+                " FROM files JOIN photos USING (image_id)"
+                f" WHERE state IN ('pending', 'failed') AND variant IN ({marks}) AND queued < ?"
+                f" AND path IS NOT NULL AND sha256 IS NOT NULL AND gone_since IS NULL LIMIT {_CHUNK}",
+                [*variants, self._pass],
+            )
+            self._manifest.change_each(
+                "UPDATE files SET queued = ? WHERE image_id = ? AND variant = ?",
+                [(self._pass, row[0], row[1]) for row in found],
+            )
+        return [Job(*row) for row in found]  # type: ignore[arg-type]  # the columns are the fields, in order
+
     def put_back(self, image_ids: Iterable[str]) -> None:
         """These originals were taken up, and are to be wanted again by this pass."""
         with self._manifest.transaction():

@@ -86,6 +86,7 @@ class Listings:
         claims: Which windows of the pass name photos that another one has.
         left: Hours that lost a photo to another one, or to the list of all photos, and were not listed since: they may
             still name it, and what the service reports for them may lag.
+        returned: Whether photos came back of which files of other variants may lie somewhere.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Listings:
         self._dateless: set[int] = set()  # readings of this pass that are of no window
         self.claims = Claims(manifest)
         self.left: set[int] = set()
+        self.returned = False
 
     @cached_property
     def _veil(self) -> Veil:
@@ -240,6 +242,17 @@ class Listings:
             [self._clock, *ids],
         )
         rows = {(row[0], row[1]): _File(*row[2:]) for row in found}  # type: ignore[arg-type]  # by the schema
+        # What came back of other variants is had again if it still lies somewhere, but not fetched (`to_give_back`).
+        returned = [
+            key
+            for key, old in rows.items()
+            if key[1] not in self._variants and old.state == "gone" and old.path is not None
+        ]
+        self.returned = self.returned or bool(returned)
+        self._manifest.change_each(
+            "UPDATE files SET state = 'pending', queued = 0 WHERE image_id = ? AND variant = ?",
+            returned,
+        )
         changes: list[Row] = []
         for image_id, photo in photos.items():
             for variant in self._variants:

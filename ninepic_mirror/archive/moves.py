@@ -184,12 +184,24 @@ class Moves:
         ):
             yield str(sha256), str(path or ""), bool(is_gone)
 
-    def forget_places(self, prefix: str) -> None:
-        """The files of gone photos below this path are deleted for good."""
+    def twins(self, trashed: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+        """Yield places in the trash at which a row has a file, a place where another has the same bytes, their SHA-256."""
+        folders = {split(path)[0] for path in trashed}
+        for path, stands, sha256 in self._manifest.each(
+            "SELECT gone.path, files.path, gone.sha256 FROM files AS gone JOIN files USING (xxh3_128, sha256)"
+            " WHERE gone.folder IN (SELECT value FROM json_each(?)) AND gone.path IN (SELECT value FROM json_each(?))"
+            " AND gone.state = 'gone' AND files.state = 'present'",
+            [json.dumps([*folders]), json.dumps([*trashed])],
+        ):
+            yield str(path), str(stands), str(sha256)
+
+    def forget_places(self, prefix: str, but: Iterable[str]) -> None:
+        """The files of gone photos below this path are deleted for good, but for some."""
         with self._manifest.transaction():
             self._manifest.change(
-                "UPDATE files SET path = NULL, folder = NULL WHERE state = 'gone' AND substr(path, 1, ?) = ?",
-                [len(prefix), prefix],
+                "UPDATE files SET path = NULL, folder = NULL WHERE state = 'gone' AND substr(path, 1, ?) = ?"
+                " AND path NOT IN (SELECT value FROM json_each(?))",
+                [len(prefix), prefix, json.dumps([*but])],
             )
 
 

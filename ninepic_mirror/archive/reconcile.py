@@ -24,7 +24,7 @@ from ninepic_mirror.archive.store import TRASH, Store
 from ninepic_mirror.archive.verify import Pace, hash_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.holdings import Holdings
@@ -122,17 +122,21 @@ def empty_into_trash(holdings: Holdings, store: Store, before: int) -> int:
     return moved
 
 
-def purge_trash(holdings: Holdings, store: Store, keep: int, ages: Ages) -> int:
+def purge_trash(
+    holdings: Holdings, store: Store, keep: int, ages: Ages, note: Callable[[str], None]
+) -> int:
     """Delete the days of the trash that are older than `keep` seconds; return how many went as a whole.
 
     A file stays that may be all that is left of what the manifest calls neither present nor done with: one of the same
-    bytes, or from the same place. A repair, a replacement or a move that was cut off may have left it there.
+    bytes, or from the same place. A repair, a replacement or a move that was cut off may have left it there. So does one
+    that left while another photo has the same bytes, but not whole any more.
 
     Args:
         holdings: The manifest's file side.
         store: Over the event folder.
         keep: Seconds.
         ages: Tells which days are, and is told which there are.
+        note: Is told what may not be deleted; that is no reason to end a pass.
 
     Raises:
         StorageError: The disk said no.
@@ -141,9 +145,14 @@ def purge_trash(holdings: Holdings, store: Store, keep: int, ages: Ages) -> int:
     with translated(store.tree.name(TRASH)):
         for name, kind in list(store.tree.entries(TRASH.rstrip("/"))):
             if kind == "folder" and _is_day(name) and ages.has_lain(name, keep):
-                # the rows first: one that names a deleted file would be a lie, a file without a row is only litter
-                holdings.moves.forget_places(f"{TRASH}{name}/")
-                purged += _purge(holdings, store.tree, f"{TRASH}{name}")
+                day = f"{TRASH}{name}"
+                try:
+                    purged += _purge(holdings, store.tree, day)
+                except PermissionError as error:
+                    where = store.tree.name(day)
+                    note(
+                        f"{where} may not be deleted ({error.strerror}): see whose files lie there"
+                    )
     return purged
 
 
@@ -153,6 +162,8 @@ def _purge(holdings: Holdings, tree: Tree, day: str) -> bool:
     kept: set[str] = set()
     while some := list(islice(paths, _BUNCH)):
         kept |= _wanted(holdings, tree, day, some)
+    # the rows first: one that names a deleted file would be a lie, a file without a row is only litter
+    holdings.moves.forget_places(f"{day}/", kept)
     if not kept:
         tree.remove_folder(day)
         return True
@@ -189,6 +200,9 @@ def _wanted(holdings: Holdings, tree: Tree, day: str, paths: Sequence[str]) -> s
     for sha256, place, is_gone in holdings.moves.lacking(by_hash, by_place):
         if not (is_gone and hash_of(tree, place, pace) == sha256):
             kept.update(by_hash.get(sha256, ()), by_place.get(place, ()))
+    for path, place, sha256 in holdings.moves.twins(paths):
+        if hash_of(tree, place, pace) != sha256:
+            kept.add(path)
     return kept
 
 

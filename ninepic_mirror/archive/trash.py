@@ -14,6 +14,7 @@ In doubt too little has passed, and a day stays longer; what one gap lost, a clo
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -25,14 +26,16 @@ if TYPE_CHECKING:
 
 KEY: Final = "trash"  # in `meta`
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+_CLOCK: Final = Path("/proc/self/ns/time")
 
 
 class Moment(Struct, frozen=True):
     """What the clocks show at one moment, in seconds.
 
     Args:
-        boot: Names the start of the machine; empty where the system tells none.
-        uptime: Since that start; nobody sets this clock, and it goes on while the machine sleeps.
+        boot: Names the start of the machine, and where its clock counts from; empty where the system tells none.
+        uptime: Since that start; nobody sets this clock, and it goes on while the machine sleeps. But it may be another in
+            a container (time_namespaces(7)).
         here: Since 1970, by our clock.
         service: Likewise, by the service's; None where it does not tell.
     """
@@ -51,6 +54,8 @@ class Moment(Struct, frozen=True):
         """
         try:
             boot, uptime = _BOOT.read_text().strip(), time.clock_gettime(time.CLOCK_BOOTTIME)
+            with suppress(OSError):  # Linux before 5.6 has but one clock
+                boot += f" {_CLOCK.readlink()}"
         except (OSError, AttributeError):  # not Linux
             boot, uptime = "", 0.0
         return cls(boot, uptime, time.time(), service)

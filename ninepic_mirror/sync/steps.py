@@ -29,6 +29,7 @@ from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings, is_addressed, missed_photos
 from ninepic_mirror.archive.lock import RESTORED
 from ninepic_mirror.archive.verify import Pace
+from ninepic_mirror.model import VARIANTS
 from ninepic_mirror.sync import pipeline, recheck, repair
 from ninepic_mirror.sync.download import Downloader
 from ninepic_mirror.sync.enumerator import Enumerator, Findings
@@ -118,6 +119,7 @@ class Pass:
                 await context.in_manifest(self._require_room, remote)
             findings = await self._fetch(enumerator, remote, everything=everything)
             if findings is not None:
+                await self._give_back()
                 stopped_removal = await context.in_manifest(self._reconcile, findings)
                 if context.options.recheck:
                     await self._recheck()
@@ -273,6 +275,19 @@ class Pass:
             for job in jobs:
                 await self._forward(job)
 
+    async def _give_back(self) -> None:
+        """Give photos that came back their files of the variants of which nothing is fetched any more."""
+        context, holdings = self._context, self._holdings
+        others = [variant for variant in VARIANTS if variant not in context.variants]
+        while self._listings.returned and (
+            jobs := await context.in_manifest(holdings.to_give_back, others)
+        ):
+            found = await trio.to_thread.run_sync(
+                lambda jobs: [context.store.find(job, None) for job in jobs], jobs
+            )
+            await pipeline.commit(context, holdings, [one for one in found if one is not None])
+            self._changed = True
+
     async def _recheck(self) -> None:
         """Ask of every file that is here whether its photo was replaced."""
         context, found = self._context, self._context.tally.recheck
@@ -311,7 +326,8 @@ class Pass:
                 reconcile.empty_into_trash(holdings, store, started)
             moment = trash.Moment.now(self._session.client.time())
             ages = trash.Ages(self._manifest, store.day, moment)
-            reconcile.purge_trash(holdings, store, context.settings.trash_keep, ages)
+            keep = context.settings.trash_keep
+            reconcile.purge_trash(holdings, store, keep, ages, context.note)
             ages.record()
         self._changed = self._changed or bool(context.tally.gone or context.tally.moved)
         return stopped

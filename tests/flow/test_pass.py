@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.model import Page, Timeline
     from tests.conftest import OpenBench
 
+MANIFEST = ".ninepic-mirror/manifest.sqlite3"  # below an event folder
 FIRST_HOUR = 1768777200  # of the sandbox's events
 HOUR = 3600
 
@@ -332,40 +333,49 @@ async def test_a_mass_removal_is_stopped_until_accepted(open_bench: OpenBench) -
         assert (after.whole, after.photos, after.api_requests) == (True, 50, 3)
 
 
-async def test_the_trash_takes_what_left_and_gives_it_back(open_bench: OpenBench) -> None:
-    """With `trash` a gone photo is moved at the next full pass, and restored from there when it returns."""
+@pytest.mark.parametrize("removal", ["keep", "trash"])
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_a_photo_that_returns_has_its_other_variants_back(
+    open_bench: OpenBench, removal: Literal["keep", "trash"], *, damaged: bool
+) -> None:
+    """A variant taken out of the configuration is left alone: it comes back with its photo, but is not fetched."""
     async with open_bench() as bench:
-        bench.settings = replace(bench.settings, on_remote_removal="trash")
+        bench.settings = replace(bench.settings, on_remote_removal=removal, trash_keep=0)
         await bench.sync()
         event = bench.sandbox.event(456)
         left = event.photos[4]
-        event.set(timeline_search=True)
-        event.remove(left.image_id, keep_file=True)
+        event.remove(left.image_id)
         await bench.sync()
-        # the journal takes what was gone before the second in which a full pass begins
-        manifest = bench.folder / ".ninepic-mirror/manifest.sqlite3"
-        import sqlite3
-
-        with sqlite3.connect(manifest) as connection:
-            connection.execute(
-                "UPDATE photos SET gone_since = gone_since - 5 WHERE gone_since IS NOT NULL"
-            )
-        connection.close()
-
+        # a full pass takes what was gone before the second in which it began
+        with closing(sqlite3.connect(bench.folder / MANIFEST)) as manifest, manifest:
+            manifest.execute("UPDATE photos SET gone_since = gone_since - 5")
         full = await bench.sync(full=True)
+        assert (full.whole, full.missing) == (True, 0)
+        (large,) = bench.folder.rglob(f"large/{left.image_id}.jpg")
+        assert (".ninepic-mirror/trash" in str(large)) == (removal == "trash")
+        before = large.read_bytes()
+        if damaged:
+            large.write_bytes(b"damaged")
+        bench.settings = replace(bench.settings, variants=("thumbnail",))
+        event.add_raw(image_id=left.image_id, hour=left.captured)
+        bench.sandbox.clear_requests()
 
-        assert full.whole
-        assert f"large/{left.image_id}" not in bench.photos()
-        assert (
-            len(
-                [
-                    path
-                    for path in (bench.folder / ".ninepic-mirror/trash").rglob("*")
-                    if path.is_file()
-                ]
+        report = await bench.sync()
+
+        assert report.whole
+        assert bench.sandbox.count("photos") == 0
+        assert f"thumbnail/{left.image_id}" in bench.photos()
+        with closing(sqlite3.connect(bench.folder / MANIFEST)) as manifest:
+            (row,) = manifest.execute(
+                "SELECT state, path FROM files WHERE image_id = ? AND variant = 'large'",
+                [left.image_id],
             )
-            == 2
-        )
+        if damaged:
+            assert row == ("pending", str(large.relative_to(bench.folder)))
+        else:
+            place = bench.photos()[f"large/{left.image_id}"]
+            assert row == ("present", str(place.relative_to(bench.folder)))
+            assert place.read_bytes() == before
 
 
 async def test_the_layout_changes_by_renaming(open_bench: OpenBench) -> None:

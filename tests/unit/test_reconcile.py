@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ninepic_mirror.archive import reconcile
+from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.listings import missed_photos
 from ninepic_mirror.archive.records import Listing
 from ninepic_mirror.archive.store import TRASH
 from ninepic_mirror.model import HOUR
-from tests.shelf import DAY, SIX, jpeg, open_shelf, photo, sha256, window
+from tests.shelf import DAY, SIX, VARIANTS, jpeg, open_shelf, photo, sha256, window
 
 if TYPE_CHECKING:
     from tests.shelf import Shelf
@@ -361,6 +362,52 @@ def test_old_trash_that_cannot_be_read_stays(shelf: Shelf, monkeypatch: pytest.M
     monkeypatch.setattr(os, "readv", broken)
     assert shelf.purge(0) == 0
     assert {path.name for path in day.iterdir()} == {"any"}
+
+
+def test_the_only_whole_copy_of_a_present_file_stays_in_the_trash(shelf: Shelf) -> None:
+    """Its photo left, but another has the same bytes, which rotted since: a repair finds them here."""
+    shelf.have(window(SIX), "left", "twin", body=jpeg("the same"))
+    shelf.manifest.change("UPDATE files SET state = 'gone' WHERE image_id = 'left'")
+    shelf.manifest.change("UPDATE photos SET gone_since = 1 WHERE image_id = 'left'")
+    day = f"{TRASH}2020-02-29"
+    (shelf.folder / day).mkdir(parents=True)
+    for variant in VARIANTS:
+        (shelf.folder / DAY / variant / "left.jpg").rename(shelf.folder / day / f"{variant}.jpg")
+        shelf.manifest.change(
+            "UPDATE files SET folder = ?, path = ? WHERE image_id = 'left' AND variant = ?",
+            [day, f"{day}/{variant}.jpg", variant],
+        )
+    twin = shelf.folder / DAY / "large/twin.jpg"
+    whole = twin.read_bytes()
+    twin.unlink()
+    twin.write_bytes(whole[:-3] + b"\0" + whole[-2:])
+    assert shelf.purge(0) == 0
+    assert shelf.files(day) == {f"{day}/large.jpg", f"{day}/thumbnail.jpg"}
+    assert shelf.rows()["left", "large"] == ("gone", f"{day}/large.jpg")
+    twin.write_bytes(whole)
+    assert shelf.purge(0) == 1
+    assert shelf.rows()["left", "large"] == ("gone", None)
+
+
+def test_trash_that_may_not_be_deleted_is_told(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass does not end for it: whose the files are is for a person to see."""
+    for name in ("2020-02-28", "2020-02-29"):
+        (shelf.folder / TRASH / name).mkdir(parents=True)
+    remove = Tree.remove_folder
+
+    def refuse(tree: Tree, path: str) -> None:
+        if path.endswith("28"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        remove(tree, path)
+
+    monkeypatch.setattr(Tree, "remove_folder", refuse)
+    assert shelf.purge(0) == 1
+    (note,) = shelf.notes
+    assert note.endswith(
+        "trash/2020-02-28 may not be deleted (Permission denied): see whose files lie there"
+    )
 
 
 def test_an_empty_mirror_has_no_trash(shelf: Shelf) -> None:

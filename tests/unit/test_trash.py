@@ -76,6 +76,10 @@ def test_the_clocks_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trash, "_BOOT", Path("/nowhere"))
     assert Moment.now(None).boot == ""
     monkeypatch.undo()
+    monkeypatch.setattr(trash, "_CLOCK", Path("/nowhere"))
+    assert Moment.now(None).boot, "an older Linux"
+    assert Moment.now(None).boot != moment.boot, "a container counts from another moment"
+    monkeypatch.undo()
     monkeypatch.delattr(time, "CLOCK_BOOTTIME")
     assert Moment.now(None).boot == ""
 
