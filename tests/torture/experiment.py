@@ -1,4 +1,4 @@
-"""One way to torture the program: what a module of this folder offers as `EXPERIMENT`.
+"""One way to torture the program: what a module of this folder offers as `EXPERIMENT`, or several in `EXPERIMENTS`.
 
 An experiment is played in rounds. A round has a number, from 0 on, that is the seed of everything random in it, and an
 empty folder of its own; it raises AssertionError when a promise was broken, with what is needed to understand it, and
@@ -32,6 +32,7 @@ class Experiment:
         play: Plays the round of a number in an empty folder and returns what it counted, by plural nouns.
         lacks: Says what this machine lacks for it, None when nothing.
         alone: It needs the processors for itself: no other round is played beside one of it.
+        reaches: The module whose imports are all of the package that it is played on; empty: every command but `deliver`.
     """
 
     name: str
@@ -41,3 +42,4 @@ class Experiment:
     play: Callable[[int, Path], Mapping[str, int]]
     lacks: Callable[[], str | None] = nothing
     alone: bool = False
+    reaches: str = ""

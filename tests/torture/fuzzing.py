@@ -13,7 +13,6 @@ import os
 import re
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -27,10 +26,9 @@ if TYPE_CHECKING:
 
 PROJECT: Final = Path(__file__).parents[2]
 CORPUS: Final = PROJECT / "test-output" / "torture" / "corpus"
-ROUNDS: Final = 40  # of each target
-LITTLE: Final = (
-    2_000  # runs of each target in the round that all tests play; those on disk: a tenth
-)
+ROUNDS: Final = 40  # of each target: ten million runs, fewer where each works on files
+RUNS: Final = 250_000  # of a round
+LITTLE: Final = 2_000  # ... of that which all tests play; a tenth where each run works on files
 
 
 @dataclass(frozen=True)
@@ -39,33 +37,82 @@ class Target:
 
     Args:
         name: Of its module.
+        says: What it reads, and what must hold.
         modules: Of the package; the fuzzer sees which of their branches an input takes.
         runs: Of a round.
         longest: Bytes of an input.
     """
 
     name: str
+    says: str
     modules: tuple[str, ...]
-    runs: int = 250_000
+    runs: int = RUNS
     longest: int = 200
 
-    @property
-    def on_disk(self) -> bool:
-        """Whether each run works on files, and is slow therefore."""
-        return self.runs < 250_000
+    def play(self, seed: int, place: Path) -> Mapping[str, int]:
+        """Play a round; the first one, which all tests play, is a little one."""
+        runs = self.runs
+        if not seed:
+            runs = LITTLE if self.runs == RUNS else LITTLE // 10
+        return {"runs": fuzz(self, runs, seed, place)}
 
 
 TARGETS: Final = (
-    Target("head", ("ninepic.head",)),
-    Target("ranges", ("ninepic.head", "ninepic.photos")),
-    Target("retry", ("ninepic.backoff",)),
-    Target("addresses", ("ninepic.address", "ninepic.photos", "ninepic.guard", "archive.listings")),
-    Target("names", ("archive.placement", "config.layout"), longest=40),
-    Target("wire", ("ninepic.wire",)),
-    Target("content", ("archive.content",), longest=60),
-    Target("config", ("config.reading", "config.rules", "config.settings"), 25_000),
-    Target("own", ("archive.sums", "archive.root", "archive.partial"), 25_000),
-    Target("manifest", ("archive.manifest", "archive.balance"), 2_500),
+    Target(
+        "head",
+        "A head that the fast lane accepts is understood by h11, the parser under httpx, in the same way.",
+        ("ninepic.head",),
+    ),
+    Target(
+        "ranges",
+        "Both lanes agree on what is the rest of a file (`Content-Range`), and never append anything else.",
+        ("ninepic.head", "ninepic.photos"),
+    ),
+    Target(
+        "retry",
+        "A `Retry-After` of any text is a wait within 15 minutes, or none.",
+        ("ninepic.backoff",),
+    ),
+    Target(
+        "addresses",
+        "Whatever address a listing, a link or a redirect gives, it is asked as it was judged, or refused.",
+        ("ninepic.address", "ninepic.photos", "ninepic.guard", "archive.listings"),
+    ),
+    Target(
+        "names",
+        "Any id or slug becomes a name that can stand everywhere, and no two the same one.",
+        ("archive.placement", "config.layout"),
+        longest=40,
+    ),
+    Target(
+        "wire",
+        "Whatever JSON the service answers is understood or refused, and the quick way of reading a page says what the careful one says.",
+        ("ninepic.wire",),
+    ),
+    Target(
+        "content",
+        "A picture is judged the same in whatever cut it comes, at once, and by the quick look at plain JPEGs.",
+        ("archive.content",),
+        longest=60,
+    ),
+    Target(
+        "config",
+        "A config file is taken, or every fault of it is told with file, key and cure.",
+        ("config.reading", "config.rules", "config.settings"),
+        25_000,
+    ),
+    Target(
+        "own",
+        "`SHA256SUMS`, the marker, the list of what is forgotten and the note of a cut transfer, however they were damaged, are read or told.",
+        ("archive.sums", "archive.root", "archive.partial"),
+        25_000,
+    ),
+    Target(
+        "manifest",
+        "A manifest that was changed anywhere is read, or told to be damaged.",
+        ("archive.manifest", "archive.balance"),
+        2_500,
+    ),
 )
 
 
@@ -100,19 +147,6 @@ def fuzz(target: Target, runs: int, seed: int, place: Path) -> int:
     return int(found[1])
 
 
-def play(seed: int, place: Path) -> Mapping[str, int]:
-    """Play a round of one target; the first round is a little of every one."""
-    counts = Counter[str]()
-    if seed == 0:
-        for target in TARGETS:
-            runs = LITTLE // 10 if target.on_disk else LITTLE
-            counts[f"runs of {target.name}"] += fuzz(target, runs, seed, place)
-    else:
-        target = TARGETS[(seed - 1) % len(TARGETS)]
-        counts[f"runs of {target.name}"] += fuzz(target, target.runs, seed, place)
-    return counts
-
-
 def lacks() -> str | None:
     """Say what is missing."""
     return None if find_spec("atheris") else "atheris is not here (pip install '.[torture]')"
@@ -131,17 +165,17 @@ def main() -> None:
     atheris.Fuzz()
 
 
-EXPERIMENT = Experiment(
-    "fuzzing",
-    "A coverage-guided fuzzer against every reader of what comes from outside: heads of answers (h11 must understand"
-    " them in the same way), `Content-Range` (both lanes agree), `Retry-After`, addresses of photos and redirects, names and paths, the API's JSON,"
-    " pictures (cut in any way, the same verdict), the config file, our own small files and the manifest. Nothing"
-    " is raised but what is documented, and what is accepted keeps the rules. Ten million runs of each; a million where"
-    " each run works on files, 100,000 of the manifest.",
-    rounds=1 + ROUNDS * len(TARGETS),
-    small=1,
-    play=play,
-    lacks=lacks,
+EXPERIMENTS: Final = tuple(
+    Experiment(
+        f"fuzz-{target.name}",
+        f"By a coverage-guided fuzzer: {target.says} Nothing is raised but what is documented.",
+        rounds=1 + ROUNDS,
+        small=1,
+        play=target.play,
+        lacks=lacks,
+        reaches=f"tests.torture.fuzzers.{target.name}",
+    )
+    for target in TARGETS
 )
 
 if __name__ == "__main__":

@@ -28,14 +28,16 @@ from tests.torture.document import newest, write_document
 from tests.torture.ledger import Ledger, Played, fingerprint, now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tests.torture.experiment import Experiment
 
 PROJECT: Final = Path(__file__).parents[2]
 PACKAGE: Final = PROJECT / "ninepic_mirror"
 LEDGER: Final = PROJECT / "test-output" / "torture" / "ledger.jsonl"
-MODULES: Final[tuple[str, ...]] = (  # each offers EXPERIMENT; in the order of the document
+MODULES: Final[
+    tuple[str, ...]
+] = (  # each offers EXPERIMENT or EXPERIMENTS; in the order of the document
     "kills",
     "recheck_kills",
     "kill_calls",
@@ -59,15 +61,19 @@ MODULES: Final[tuple[str, ...]] = (  # each offers EXPERIMENT; in the order of t
 )
 
 
-def sources_now() -> str:
-    """Return what stands for all that an experiment can reach: the package without what only `deliver` imports."""
-    graph = grimp.build_graph(PACKAGE.name)
-    command = f"{PACKAGE.name}.cli.deliver"
+def sources_of(experiment: Experiment, package: Path = PACKAGE) -> str:
+    """Return what stands for all of the package that an experiment can reach."""
+    if experiment.reaches:
+        graph = grimp.build_graph(package.name, "tests", cache_dir=None)
+        return fingerprint(package, graph.modules - graph.find_upstream_modules(experiment.reaches))
+    # without what only `deliver` imports
+    graph = grimp.build_graph(package.name, cache_dir=None)
+    command = f"{package.name}.cli.deliver"
     imported = {command, *graph.find_upstream_modules(command)}
     only = {name for name in imported if graph.find_downstream_modules(name) <= imported}
-    folders = {f"{PACKAGE.name}.{folder}" for folder in ("delivery", "gallery")}
+    folders = {f"{package.name}.{folder}" for folder in ("delivery", "gallery")}
     return fingerprint(
-        PACKAGE,
+        package,
         {
             name
             for name in graph.modules
@@ -78,8 +84,9 @@ def sources_now() -> str:
 
 def experiments() -> dict[str, Experiment]:
     """Return all experiments by their names, in the order of the document."""
-    found = [import_module(f"tests.torture.{name}").EXPERIMENT for name in MODULES]
-    return {experiment.name: experiment for experiment in found}
+    modules = [import_module(f"tests.torture.{name}") for name in MODULES]
+    found = [getattr(module, "EXPERIMENTS", None) or (module.EXPERIMENT,) for module in modules]
+    return {experiment.name: experiment for some in found for experiment in some}
 
 
 def play(name: str, seed: int, sources: str) -> Played:
@@ -107,16 +114,17 @@ def outstanding(
                 yield experiment, seed
 
 
-def play_all(rounds: Iterator[tuple[Experiment, int]], ledger: Ledger, jobs: int) -> None:
+def play_all(
+    rounds: Iterator[tuple[Experiment, int]], sources: Mapping[str, str], ledger: Ledger, jobs: int
+) -> None:
     """Play rounds side by side in processes of their own and write each into the ledger when it ends."""
-    sources = sources_now()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=20) as pool:
         under_way: set[Future[Played]] = set()
         for experiment, seed in rounds:
             while len(under_way) >= (1 if experiment.alone else jobs):
                 under_way = _settle(under_way, ledger)
-            under_way.add(pool.submit(play, experiment.name, seed, sources))
+            under_way.add(pool.submit(play, experiment.name, seed, sources[experiment.name]))
         while under_way:
             under_way = _settle(under_way, ledger)
 
@@ -145,23 +153,25 @@ def main(  # noqa: D103  the module says it
         raise click.UsageError(f"no experiment {', '.join(unknown)}; there are {', '.join(known)}")
     wanted = [known[name] for name in only or known]
     ledger = Ledger(LEDGER)
-    sources = sources_now()
     if seed is not None:
         for experiment in wanted:
-            played = play(experiment.name, seed, sources)
+            played = play(experiment.name, seed, sources_of(experiment))
             print(played.fault or played.counts)
         return
     for experiment in wanted:
         if lack := experiment.lacks():
             print(f"{experiment.name} is left out: {lack}")
     able = [experiment for experiment in wanted if experiment.lacks() is None]
+    sources = {experiment.name: sources_of(experiment) for experiment in wanted}
     done = set()
     if not anew:
-        done = {(played.name, played.seed) for played in ledger.read() if played.sources == sources}
-    play_all(outstanding(able, share, done), ledger, jobs)
+        done = {
+            (one.name, one.seed) for one in ledger.read() if one.sources == sources.get(one.name)
+        }
+    play_all(outstanding(able, share, done), sources, ledger, jobs)
     if write:
         write_document(PROJECT / "docs" / "reliability.md", known.values(), ledger)
-    rounds = [played for played in ledger.read() if played.sources == sources]
+    rounds = [one for one in ledger.read() if one.sources == sources.get(one.name)]
     broken = [
         played
         for experiment in wanted

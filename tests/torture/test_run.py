@@ -5,18 +5,15 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from tests.torture import run
 from tests.torture.document import BEGIN, END, write_document
 from tests.torture.experiment import Experiment
 from tests.torture.ledger import Ledger, Played, fingerprint
 from tests.torture.planted_bugs import BUGS, PROJECT
-from tests.torture.run import PACKAGE, outstanding, sources_now
+from tests.torture.run import PACKAGE, experiments, outstanding, sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    import pytest
 
 
 def played(seed: int, sources: str = "new", fault: str | None = None) -> Played:
@@ -59,19 +56,28 @@ def test_sources_that_differ_are_other_sources(tmp_path: Path) -> None:
     assert fingerprint(tmp_path, {f"{tmp_path.name}.b"}) not in {before, fingerprint(tmp_path)}
 
 
-def test_modules_that_only_a_delivery_imports_do_not_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_modules_that_only_a_delivery_imports_do_not_count(tmp_path: Path) -> None:
     """A round is played again when what it can reach changed, and only then."""
     package = tmp_path / PACKAGE.name
     shutil.copytree(PACKAGE, package)
-    monkeypatch.setattr(run, "PACKAGE", package)
-    before = sources_now()
+    before = sources_of(CUTS, package)
     for name in ("cli/deliver.py", "cli/shipment.py", "delivery/verify.py", "gallery/pages.py"):
         (package / name).write_text("changed = True\n")
-    assert sources_now() == before
+    assert sources_of(CUTS, package) == before
     (package / "archive/store.py").write_text("changed = True\n")
-    assert sources_now() != before
+    assert sources_of(CUTS, package) != before
+
+
+def test_modules_that_a_fuzzer_does_not_import_do_not_count(tmp_path: Path) -> None:
+    """Millions of runs are not made again for what they cannot reach."""
+    package = tmp_path / PACKAGE.name
+    shutil.copytree(PACKAGE, package)
+    names = experiments()["fuzz-names"]
+    before = sources_of(names, package)
+    (package / "archive/store.py").write_text("changed = True\n")
+    assert sources_of(names, package) == before
+    (package / "errors.py").write_text("changed = True\n")
+    assert sources_of(names, package) != before
 
 
 def test_the_document_says_what_the_newest_sources_went_through(tmp_path: Path) -> None:
