@@ -9,7 +9,7 @@ import click
 import trio
 from msgspec import Struct, field, structs
 
-from ninepic_mirror.archive import lock, sums
+from ninepic_mirror.archive import inventory, lock, sums
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.forgotten import Gone, Oblivion, remembered
@@ -329,10 +329,16 @@ def erase(
     if not last_pass and known:
         # It may be an older copy: the next pass looks at what SHA256SUMS names beside it, and until then verify says so.
         manifest.set_meta({lock.RESTORED: True})
-    if last_pass > known or manifest.meta(lock.RESTORED) is True:
-        # An older copy: SHA256SUMS, written anew of it, would lose what it says of newer files, as a pass keeps it.
-        with translated(tree.name("")):
-            Holdings(manifest, last_pass).doubt(sums.named_lines(tree))
+    holdings = Holdings(manifest, last_pass)
+    # It lacks what SHA256SUMS, written anew of it, would lose: the record of what newer files were, or all the others.
+    # As a pass keeps it.
+    with translated(tree.name("")):
+        if last_pass > known or manifest.meta(lock.RESTORED) is True:
+            holdings.doubt(sums.named_lines(tree))
+        elif inventory.is_unfinished(
+            manifest
+        ):  # a rebuild may have been cut off before it had read them
+            holdings.name(sums.named_lines(tree))
     oblivion = Oblivion(manifest, tree, layout)
     if ids:
         oblivion.remember(ids)

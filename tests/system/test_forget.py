@@ -391,6 +391,34 @@ def test_an_older_manifest_keeps_what_the_sums_say_of_newer_files(
     check_settled(folder_of(commands))
 
 
+def test_a_rebuild_that_was_cut_off_keeps_what_the_sums_say(
+    commands: Commands, service: Service
+) -> None:
+    """Killed before it had read SHA256SUMS it knows no file, and what other files were must not be lost."""
+    sync(commands, service)
+    place, rotten, *_ = sorted(folder_of(commands).rglob("large/*.jpg"))
+    sums = folder_of(commands) / place.relative_to(folder_of(commands)).parts[0] / "SHA256SUMS"
+    content, before = rotten.read_bytes(), sums.read_text()
+    for path in (folder_of(commands) / ".ninepic-mirror").glob("manifest.sqlite3*"):
+        path.unlink()
+    with Manifest.open(folder_of(commands) / ".ninepic-mirror/manifest.sqlite3") as manifest:
+        manifest.begin_pass("quick")
+    # in the middle of a scan, where a JPEG that is damaged looks like a whole one
+    rotten.write_bytes(content[:-50] + bytes([content[-50] ^ 1]) + content[-49:])
+
+    done = forget(commands, place.stem, "--event", 456)
+    assert done.code == 0, done.err
+    assert traces(commands, place.stem) == []
+    kept = [line for line in before.splitlines() if place.stem not in line]
+    assert len(kept) == len(before.splitlines()) - 2
+    assert sums.read_text().splitlines() == kept
+    again = sync(commands, service)
+    assert (again.code, again.entry["files"]["downloaded"]) == (0, 1), again.err
+    assert rotten.read_bytes() == content
+    assert commands.run("verify", 456, "--root", "m").code == 0
+    check_settled(folder_of(commands))
+
+
 def test_packages_are_named(commands: Commands, service: Service) -> None:
     """Who has a package that holds the photo is to be told; none can be made with it from then on."""
     sync(commands, service)
