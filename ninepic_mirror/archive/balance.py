@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from msgspec import Struct, structs
 
 from ninepic_mirror.archive.listings import known_photos, undated_photos
@@ -105,7 +106,10 @@ def counted(
     known = manifest.parsed(str(found[0][1])) if found else None
     if not isinstance(known, list) or known[:2] != [found[0][0], sorted(variants)]:
         return None
-    return Balance(*known[2:]) if len(known) == 2 + len(Balance.__struct_fields__) else None
+    try:
+        return Balance(*msgspec.convert(known[2:], tuple[int, int, int, int, int]))
+    except msgspec.ValidationError:  # by another version of this program, or damaged
+        return None
 
 
 def note_count(

@@ -17,10 +17,13 @@ import stat
 import time
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+import msgspec
 
 from ninepic_mirror.archive.faults import storage_error, translated
 from ninepic_mirror.archive.files import open_regular, release
+from ninepic_mirror.archive.meta import KEYS, nonsense
 from ninepic_mirror.archive.schema import MIGRATIONS
 from ninepic_mirror.errors import StorageError
 
@@ -55,6 +58,7 @@ _REBUILD: Final = "run sync again: it sets the file aside and adopts what is on 
 
 Value = str | int | float | None
 Row = tuple[Value, ...]
+_Kind = TypeVar("_Kind")
 
 
 class ManifestError(StorageError):
@@ -123,6 +127,8 @@ class Manifest:
             script = f"BEGIN IMMEDIATE; {self._migrations[number]}; PRAGMA user_version = {number + 1}; COMMIT;"
             with _translated(self.path):
                 self._connection.executescript(script)
+        if (text := self.nonsense()) is not None:
+            raise ManifestError(str(self.path), text, _REBUILD)
 
     def version(self) -> int:
         """Return the schema's version, 0 for a new file.
@@ -240,6 +246,23 @@ class Manifest:
         """Return a value of `meta`, None when it was never set."""
         found = self.rows("SELECT value FROM meta WHERE key = ?", [key])
         return self.parsed(str(found[0][0])) if found else None
+
+    def noted(self, key: str, kind: type[_Kind]) -> _Kind | None:
+        """As `meta`, of what can be done without: None also where it is nothing of that kind."""
+        try:
+            return msgspec.convert(self.meta(key), kind)
+        except msgspec.ValidationError:
+            return None
+
+    def nonsense(self) -> str | None:
+        """Return what `meta` says that cannot be, in words; None where nothing is.
+
+        Raises:
+            ManifestError: A text of it is no JSON.
+        """
+        marks = ", ".join("?" * len(KEYS))
+        found = self.rows(f"SELECT key, value FROM meta WHERE key IN ({marks})", KEYS)
+        return nonsense({str(key): self.parsed(str(text)) for key, text in found})
 
     def parsed(self, text: str) -> object:
         """Return what a JSON text of this file says.

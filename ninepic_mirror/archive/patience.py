@@ -8,7 +8,9 @@ good, or a count that is wrong for good, must not be asked for every half minute
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+from msgspec import Meta
 
 from ninepic_mirror.archive.manifest import now
 
@@ -30,6 +32,10 @@ IS_RESTING: Final = f"""(files.state = 'failed'
 _CONTRADICTIONS: Final = (
     "contradictions"  # in `meta`: subject → what is reported, how often in vain, when last
 )
+_Kept = dict[
+    Annotated[str, Meta(pattern="^(?:event|-?[0-9]+)$")],
+    tuple[int, Annotated[int, Meta(ge=1)], int],
+]
 
 
 def note_contradictions(
@@ -47,7 +53,7 @@ def note_contradictions(
     for subject, reported in found.items():
         before = old.get(subject)
         times = before[1] + 1 if before is not None and before[0] == reported else 1
-        new[subject] = [reported, times, now()]
+        new[subject] = (reported, times, now())
     if new != old:
         manifest.set_meta({_CONTRADICTIONS: new or None})
 
@@ -65,9 +71,8 @@ def resting(manifest: Manifest) -> dict[str, int]:
     }
 
 
-def _contradictions(manifest: Manifest) -> dict[str, list[int]]:
-    found = manifest.meta(_CONTRADICTIONS)
-    return found if isinstance(found, dict) else {}
+def _contradictions(manifest: Manifest) -> _Kept:
+    return manifest.noted(_CONTRADICTIONS, _Kept) or {}
 
 
 def clock(*, patient: bool) -> int:

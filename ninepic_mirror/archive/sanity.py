@@ -16,7 +16,7 @@ from ninepic_mirror.archive.store import TRASH
 if TYPE_CHECKING:
     from ninepic_mirror.archive.manifest import Manifest
 
-CONTRADICTION: Final = "a file's row contradicts itself"
+_CONTRADICTION: Final = "a file's row contradicts itself"
 _COLUMNS: Final = (
     "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns"
     " WHERE tables.type = 'table'"
@@ -82,12 +82,21 @@ def complaint(manifest: Manifest, *, thorough: bool) -> str | None:
                 pass  # each text is decoded
         if manifest.rows(_ORPHAN):
             return "the manifest is damaged: it has files of photos that it does not know"
-    return f"the manifest is damaged: {CONTRADICTION}" if contradicts(manifest) else None
+    return contradiction(manifest)
 
 
-def contradicts(manifest: Manifest) -> bool:
-    """Whether a file's row contradicts itself, or says a place that none may have: nothing may be removed by it."""
-    return bool(manifest.rows(_SENSELESS) or manifest.rows(_ASTRAY))
+def contradiction(manifest: Manifest) -> str | None:
+    """Return what a manifest says that cannot be, so that nothing may be removed by it; None where nothing is.
+
+    A file's row contradicts itself, or says a place that none may have; or `meta` makes no sense.
+
+    Raises:
+        ManifestError: SQLite itself cannot read it, or a text is none.
+    """
+    text = manifest.nonsense()
+    if text is None and (manifest.rows(_SENSELESS) or manifest.rows(_ASTRAY)):
+        text = _CONTRADICTION
+    return None if text is None else f"the manifest is damaged: {text}"
 
 
 def _expected(version: int) -> list[tuple[str, str]]:

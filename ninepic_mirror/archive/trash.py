@@ -134,10 +134,7 @@ class Ages:
 
 
 def _read(manifest: Manifest) -> _List | None:
-    try:
-        return msgspec.convert(manifest.meta(KEY), _List)
-    except msgspec.ValidationError:  # there is none, or nothing that is one
-        return None
+    return manifest.noted(KEY, _List)
 
 
 def _write(manifest: Manifest, found: _List | None) -> None:

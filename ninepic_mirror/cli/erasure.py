@@ -16,7 +16,7 @@ from ninepic_mirror.archive.forgotten import Gone, Oblivion, remembered
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.manifest import Manifest, ManifestError
 from ninepic_mirror.archive.root import Root
-from ninepic_mirror.archive.sanity import CONTRADICTION, contradicts
+from ninepic_mirror.archive.sanity import contradiction
 from ninepic_mirror.cli import cures, mirrors
 from ninepic_mirror.cli.console import command, is_terminal
 from ninepic_mirror.cli.inspection import locked
@@ -185,8 +185,8 @@ class Erasure(Struct):
     def _holder(self, event_id: int) -> Holder:
         root = mirrors.root_of(self.config)
         with mirrors.opened(root, event_id, veiled=False) as (manifest, _):
-            if contradicts(manifest):  # what it calls the photo's file may be anything
-                text = f"the manifest is damaged: {CONTRADICTION}"
+            text = contradiction(manifest)
+            if text is not None:  # what it calls the photo's file may be anything
                 raise LostError(str(manifest.path), text, "rebuild it from the files", event_id)
             with Tree(root.folder_of(event_id) or root.path) as tree:
                 veil = remembered(manifest, tree)

@@ -16,6 +16,7 @@ from ninepic_mirror.archive.balance import balance, counted, failures
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.listings import hours
 from ninepic_mirror.archive.manifest import NAME, Manifest, reading, refuse_other
+from ninepic_mirror.archive.meta import Moment
 from ninepic_mirror.archive.root import MARKER, OWN_FOLDER, Root
 from ninepic_mirror.archive.veiled import veil
 from ninepic_mirror.errors import LostError, MirrorError, NotMirroredError, StorageError
@@ -300,7 +301,7 @@ def stand(config: Config, event_id: int) -> Standing:
             there=there,
             pending=there.missing - there.failed,
             gone=manifest.count("SELECT count(*) FROM photos WHERE gone_since IS NOT NULL"),
-            last_whole=_integer(manifest.meta("last_whole")),
+            last_whole=manifest.noted("last_whole", Moment),
             last_pass=manifest.count("SELECT max(ended_at) FROM passes") or None,
             # Both: the manifest may know of nothing missing because the last listing could not be trusted.
             whole=there.missing == 0 and found_whole,

@@ -390,7 +390,7 @@ class Enumerator:
         manifest = self._context.manifest
         known = known_photos(manifest)
         gap = remote.total - known - self._repeated()
-        event = _tail(manifest, "event")
+        event = manifest.noted("event", Tail)
         if gap and event is not None and event.reported == remote.total == known + event.repeated:
             return 0  # the last listing of the whole event explains it
         return gap
@@ -399,9 +399,9 @@ class Enumerator:
         """Return how many rows of the last listings named a photo again."""
         manifest = self._context.manifest
         if not self._timeline:
-            event = _tail(manifest, "event")
+            event = manifest.noted("event", Tail)
             return event.repeated if event is not None else 0
-        undated = _tail(manifest, "undated")
+        undated = manifest.noted("undated", Tail)
         return repeated_in_hours(manifest) + (undated.repeated if undated is not None else 0)
 
 
@@ -425,8 +425,8 @@ def known_of(
     rests = resting(manifest) if patient else {}
     return Known(
         hours(manifest),
-        _tail(manifest, "undated"),
-        _tail(manifest, "event"),
+        manifest.noted("undated", Tail),
+        manifest.noted("event", Tail),
         unaddressed(manifest, variants, patient=patient),
         doubtful,
         {int(start): count for start, count in rests.items() if start != _EVENT},
@@ -436,11 +436,6 @@ def known_of(
 def is_sure(manifest: Manifest) -> bool:
     """Whether the last pass that listed anything left every hour with the photos that its listing named."""
     return manifest.meta(_SURE) is True
-
-
-def _tail(manifest: Manifest, key: str) -> Tail | None:
-    found = manifest.meta(key)
-    return Tail(**found) if isinstance(found, dict) else None
 
 
 def hour_name(start: int) -> str:

@@ -114,11 +114,12 @@ def test_a_count_holds_until_the_next_pass_begins(shelf: Shelf) -> None:
 
 
 def test_a_count_of_another_version_is_not_believed(shelf: Shelf) -> None:
-    """Whatever else stands in its place, it is counted anew."""
+    """Whatever else, or damaged, stands in its place, it is counted anew."""
     number = shelf.manifest.begin_pass("quick")
     shelf.manifest.end_pass(number, "quick", {}, whole=True)
     for found in (
         {"variants": list(VARIANTS), "photos": 1}, [], [number], [number, sorted(VARIANTS), 1], "4", 4,
+        [number, sorted(VARIANTS), 1, "2", 3, 4, 5],
     ):  # fmt: skip
         shelf.manifest.set_meta({"balance": found})
         assert counted(shelf.manifest, VARIANTS) is None

@@ -288,6 +288,28 @@ def test_damage_met_later_is_named(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "says"), [('"{variant}/{image_ib}"', "layout"), ("7", "layout"), ("{", "no JSON")]
+)
+def test_one_that_says_what_cannot_be_is_not_opened(path: Path, value: str, says: str) -> None:
+    """Whatever works by it would end in every run; only readers may still see what the rest says."""
+    with Manifest.open(path) as manifest:
+        manifest.change("INSERT INTO meta VALUES ('layout', ?)", [value])
+        with pytest.raises(ManifestError, match=says) as raised:
+            Manifest.open(path)
+        assert "run sync" in raised.value.cure
+        manifest.change("UPDATE meta SET key = 'of a newer version'")
+        Manifest.open(path).close()
+
+
+def test_what_can_be_done_without(manifest: Manifest) -> None:
+    """It is taken for unknown where it is another thing."""
+    assert manifest.noted("never", dict[str, int]) is None
+    for found in ({"a": 1}, {"a": "1"}, [1], "a", None):
+        manifest.set_meta({"a": found})
+        assert manifest.noted("a", dict[str, int]) == ({"a": 1} if found == {"a": 1} else None)
+
+
+@pytest.mark.parametrize(
     ("statement", "says"),
     [
         ("UPDATE meta SET value = CAST(x'22ff22' AS TEXT)", "UTF-8"),

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ninepic_mirror.archive import patience
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings, unaddressed
-from ninepic_mirror.archive.patience import IS_RESTING, clock
+from ninepic_mirror.archive.patience import IS_RESTING, clock, note_contradictions
 from tests.shelf import SIX, VARIANTS, photo, window
 
 if TYPE_CHECKING:
@@ -172,3 +173,17 @@ def test_a_failure_in_the_future_rests_not(shelf: Shelf, at: Callable[[float], N
     assert resting(shelf) == ["a"]
     at(-1)
     assert resting(shelf) == []
+
+
+def test_contradictions_that_make_no_sense_rest_not(
+    shelf: Shelf, at: Callable[[float], None]
+) -> None:
+    """What is damaged there only has more listed than need be, and is written anew."""
+    at(0)
+    note_contradictions(shelf.manifest, {str(SIX): 5, "event": 9})
+    assert patience.resting(shelf.manifest) == {str(SIX): 5, "event": 9}
+    for found in ("x", [1], {"six": [5, 1, START]}, {"6": [5, 0, START]}, {"6": [5, 1]}, {"6": 5}):
+        shelf.manifest.set_meta({"contradictions": found})
+        assert patience.resting(shelf.manifest) == {}
+        note_contradictions(shelf.manifest, {"event": 9}, kept=["6"])
+        assert patience.resting(shelf.manifest) == {"event": 9}

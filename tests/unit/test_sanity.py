@@ -112,6 +112,13 @@ def test_a_file_that_makes_room_for_another(shelf: Shelf) -> None:
     assert complaint(shelf.manifest, thorough=True) is None
 
 
+@pytest.mark.parametrize("thorough", [True, False])
+def test_notes(shelf: Shelf, thorough: bool) -> None:
+    """What `meta` says must be what can be."""
+    shelf.manifest.set_meta({"layout": "{variant}/{image_ib}"})
+    assert "meta makes no sense" in str(complaint(shelf.manifest, thorough=thorough))
+
+
 @pytest.mark.parametrize("column", ["error", "etag", "url"])
 def test_texts(shelf: Shelf, column: str) -> None:
     """A text that is no UTF-8 is found in whatever column."""

@@ -154,16 +154,63 @@ def test_a_rebuild_that_was_cut_off(commands: Commands, service: Service, far: s
 
 def test_damage_that_shows_only_when_a_row_is_read(mirror: Mirror) -> None:
     """It is the same file still when the event is free: it is set aside, though no check finds anything wrong."""
-    write_meta(mirror.folder / MANIFEST, "layout")
+    change(mirror.folder / MANIFEST, "UPDATE files SET error = CAST(x'ff' AS TEXT)")
     done = mirror.repair("--quick")
     assert (done.code, entry(done)["rebuilt"], len(asides(mirror))) == (0, True, 1), done.err
     check_settled(mirror.folder)
 
 
-def write_meta(path: Path, key: str) -> None:
-    """Let a value of the manifest make no sense."""
+def change(path: Path, statement: str, *values: str) -> None:
+    """Change a manifest behind its back."""
     with closing(sqlite3.connect(path)) as manifest, manifest:
-        manifest.execute("INSERT OR REPLACE INTO meta VALUES (?, '{')", [key])
+        manifest.execute(statement, values)
+
+
+def note(path: Path, key: str, value: object) -> None:
+    """Let `meta` say something."""
+    change(path, "INSERT OR REPLACE INTO meta VALUES (?, ?)", key, json.dumps(value))
+
+
+@pytest.mark.parametrize("way", ["repair", "sync"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("layout", "{date}/{hoer}/{variant}/{image_id}{ext}"),
+        ("former_layouts", ["{dote}/{image_id}"]),
+        ("leaving", {"files": 7}),
+        ("timezone", ["UTC"]),
+        ("last_whole", 10**20),
+    ],
+)
+def test_notes_that_cannot_be(mirror: Mirror, key: str, value: object, way: str) -> None:
+    """One letter in `meta` is damage as any other: told by all, led out of by a repair or a sync, without a fetch."""
+    before, asked = mirror.hashes(), photo_requests(mirror.service)
+    note(mirror.folder / MANIFEST, key, value)
+    seen = mirror.verify("--quick")
+    assert (seen.code, "meta makes no sense" in seen.err) == (6, True)
+    assert mirror.commands.run("status", "--root", "m").code == 0, "what can be read is still read"
+    name = next(iter(mirror.rows())).image_id
+    refused = mirror.commands.run("forget", name, "--root", "m", "--yes")
+    assert (refused.code, refused.err.count("meta makes no sense")) == (6, 1), refused.err
+    assert "then run forget again" in refused.err
+    assert list(mirror.folder.rglob(f"{name}*"))
+    done = has_again(mirror, way)
+    assert (done.code, len(asides(mirror))) == (0, 1), done.err
+    assert (photo_requests(mirror.service), mirror.hashes()) == (asked, before)
+    check_settled(mirror.folder)
+
+
+def test_notes_that_can_be_done_without(mirror: Mirror) -> None:
+    """Nothing is rebuilt for the sake of those: a pass looks again where they do not tell."""
+    asked = photo_requests(mirror.service)
+    for key in ("undated", "event", "contradictions", "balance", "trash", "described"):
+        note(mirror.folder / MANIFEST, key, {"a": 1})
+    assert mirror.verify().code == 0
+    for words in ((), ("--full",)):
+        done = mirror.commands.run("sync", 456, *mirror.service.flags, "--root", "m", *words)
+        assert (done.code, asides(mirror)) == (0, []), done.err
+    assert photo_requests(mirror.service) == asked
+    check_settled(mirror.folder)
 
 
 # --- what could not be had ----------------------------------------------------------------------------------------
@@ -270,7 +317,8 @@ def test_a_pass_that_meets_damage(mirror: Mirror, forgot: bool) -> None:
     name, path = forget(mirror) if forgot else ("nobody", mirror.folder / OWN / "forgotten")
     before = path.read_bytes() if forgot else None
     path.unlink(missing_ok=True)
-    write_meta(mirror.folder / MANIFEST, "restored")
+    (mirror.folder / OWN / "lock").unlink()  # so that what SHA256SUMS says comes first of all
+    change(mirror.folder / MANIFEST, "ALTER TABLE named RENAME COLUMN sha256 TO sha257")
     if not forgot:
         ruin(mirror.folder / MANIFEST, "forgotten")
     done = has_again(mirror, "sync")
