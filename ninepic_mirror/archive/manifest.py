@@ -40,8 +40,11 @@ _CACHE_KIB: Final = 4 * 1024
 # dirty a page each, and the fewer rounds, the more pages are written once for several changes.
 _LOG_PAGES: Final = 4096
 
-# What SQLite says, as a plain error, of a damaged head or schema (sqlite3BtreeOpen and the parser, 3.40).
-_NONSENSE: Final = ("no such table", "no such column", "unsupported file format")
+# What SQLite says, as a plain error, of a damaged head or schema (sqlite3BtreeOpen and the parser, 3.40); the last two
+# of a file that has already what a migration from the version that it says is to make.
+_NONSENSE: Final = re.compile(
+    "no such table|no such column|unsupported file format|duplicate column name|(table|index) .* already exists"
+)
 
 _STEPS: Final = (
     100_000  # of SQLite's machine between two questions whether to go on: some milliseconds
@@ -451,12 +454,12 @@ def _makes_no_sense(path: Path, error: sqlite3.DatabaseError) -> bool:
     """Say whether texts or names of the file are damaged, which SQLite's own checks do not look at.
 
     A text that is no UTF-8 is told by Python's module, without a code. All statements are fixed, so a table or column
-    that is not there was there.
+    that is not there was there, and one that is there too early came with a later version.
     """
     code, text = _code(error), str(error)
-    return (
+    return bool(
         (not code and text.startswith("Could not decode"))
-        or (code == "SQLITE_ERROR" and text.startswith(_NONSENSE))
+        or (code == "SQLITE_ERROR" and _NONSENSE.match(text))
         or (code == "SQLITE_READONLY" and _is_of_another_format(path))
     )
 

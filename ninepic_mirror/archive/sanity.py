@@ -72,10 +72,14 @@ def complaint(manifest: Manifest, *, thorough: bool) -> str | None:
     damage = manifest.damage(quick=not thorough)
     if damage is not None:
         return f"the manifest is damaged: {damage}"
-    expected = _expected(manifest.version())
-    lacking = sorted({*expected} - {*manifest.rows(_COLUMNS)})
+    version, found = manifest.version(), {*manifest.rows(_COLUMNS)}
+    expected = _expected(version)
+    lacking = sorted({*expected} - found)
     if lacking:
         return f"the manifest is damaged: it has no {'.'.join(lacking[0])}"
+    # a migration is one transaction: what a later version makes is there with its number, or not at all
+    if early := sorted(({*_expected(len(MIGRATIONS))} - {*expected}) & found):
+        return f"the manifest is damaged: it has more than schema version {version}: {'.'.join(early[0])}"
     if thorough:
         for table in sorted({table for table, _ in expected}):
             for _ in manifest.each(f"SELECT * FROM {table}"):

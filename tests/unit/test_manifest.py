@@ -99,6 +99,16 @@ def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
         assert manifest.rows("SELECT 1 FROM sqlite_master WHERE name = 'extra'") == []
 
 
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_a_version_that_is_lower_than_its_tables(path: Path, version: int) -> None:
+    """It is damaged: no migration from there can ever succeed."""
+    with Manifest.open(path) as manifest:
+        manifest.change(f"PRAGMA user_version = {version}")
+    with pytest.raises(ManifestError, match=r"already exists|duplicate column") as raised:
+        Manifest.open(path)
+    assert "run sync again" in raised.value.cure
+
+
 def test_a_newer_schema_is_refused_untouched(path: Path) -> None:
     """What a newer program wrote is not changed by a single byte (RELIABILITY L7)."""
     with closing(sqlite3.connect(path)) as other:

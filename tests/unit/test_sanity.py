@@ -53,6 +53,17 @@ def test_tables(shelf: Shelf, damage: str, says: str) -> None:
     assert says in str(complaint(shelf.manifest, thorough=False))
 
 
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+@pytest.mark.parametrize("thorough", [True, False])
+def test_a_version_that_is_lower_than_the_tables(
+    shelf: Shelf, version: int, thorough: bool
+) -> None:
+    """What no pass could bring forward is damaged, though all that the version should have is there."""
+    shelf.manifest.change(f"PRAGMA user_version = {version}")
+    said = str(complaint(shelf.manifest, thorough=thorough))
+    assert f"it has more than schema version {version}: " in said
+
+
 def test_whose_rows(shelf: Shelf) -> None:
     """Files of photos that are not known would be read by nobody."""
     shelf.manifest.change("UPDATE photos SET image_id = 'c' WHERE image_id = 'a'")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ninepic_mirror.archive.manifest import Manifest
+from ninepic_mirror.archive.schema import MIGRATIONS
 from tests.mirrored import Mirror, entry, mirrored, photo_requests
 from tests.oracle import check_settled
 
@@ -71,6 +72,21 @@ def test_the_damaged_manifest_stays_until_it_can_be_rebuilt(
         assert asides(mirror) == []
         assert listed(mirror) == before
         assert mirror.commands.run("status", "--root", "m").code == 0
+
+
+@pytest.mark.parametrize("way", ["repair", "sync"])
+def test_a_version_that_is_lower_than_the_tables(mirror: Mirror, way: str) -> None:
+    """It is a damaged manifest like any other, though SQLite finds nothing wrong, and is not met again in each run."""
+    with (mirror.folder / MANIFEST).open("r+b") as file:
+        file.seek(60)  # user_version (fileformat2.html §1.3)
+        file.write((len(MIGRATIONS) - 1).to_bytes(4, "big"))
+    asked = photo_requests(mirror.service)
+    found = mirror.verify()
+    assert (found.code, "it has more than schema version" in found.err) == (6, True)
+    done = has_again(mirror, way)
+    assert (done.code, len(asides(mirror))) == (0, 1), done.err
+    assert (mirror.verify().code, photo_requests(mirror.service)) == (0, asked)
+    check_settled(mirror.folder)
 
 
 def test_a_lost_marker(mirror: Mirror) -> None:
