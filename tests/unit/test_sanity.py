@@ -130,6 +130,55 @@ def test_notes(shelf: Shelf, thorough: bool) -> None:
     assert "meta makes no sense" in str(complaint(shelf.manifest, thorough=thorough))
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("files", "size", "'abc'"),
+        ("files", "size", "x'616263'"),
+        ("files", "verified_at", "''"),
+        ("files", "attempts", "0.5"),
+        ("files", "etag", "x'616263'"),
+        ("photos", "taken", "'abc'"),
+        ("photos", "taken", "1e999"),
+        ("hours", "reported", "'x'"),
+        ("meta", "value", "x'7b7d'"),
+        ("passes", "report", "x'7b7d'"),
+    ],
+)
+@pytest.mark.parametrize("thorough", [True, False])
+def test_values_of_another_type(
+    shelf: Shelf, table: str, column: str, value: str, thorough: bool
+) -> None:
+    """What SQLite keeps in a column of whatever type would end the first who reckons with it."""
+    shelf.manifest.set_meta({"a": 1})
+    shelf.manifest.begin_pass("quick")
+    shelf.manifest.change("INSERT OR IGNORE INTO hours VALUES (0, 1, 1, 1, 0, 0, 1)")
+    assert complaint(shelf.manifest, thorough=thorough) is None
+    assert shelf.manifest.change(f"UPDATE {table} SET {column} = {value}")
+    said = str(complaint(shelf.manifest, thorough=thorough))
+    assert f"a value in {table} is of a type that it cannot be of" in said
+
+
+def test_a_text_of_digits_is_no_number(tmp_path: Path) -> None:
+    """Nor a number a text: one bit of a row's head makes one of the other, which no column converts then."""
+    path = tmp_path / "manifest.sqlite3"
+    for script, row in (
+        ("CREATE TABLE named (path, sha256 TEXT NOT NULL, PRIMARY KEY (path)) WITHOUT ROWID", (5, "a")),
+        ("CREATE TABLE sums (folder TEXT PRIMARY KEY, stale, filled) WITHOUT ROWID", ("a", "1", 0)),
+    ):  # fmt: skip
+        path.unlink(missing_ok=True)
+        with closing(sqlite3.connect(path)) as made:
+            table = script.split()[2]
+            made.executescript(";".join(MIGRATIONS))
+            made.executescript(
+                f"DROP TABLE {table}; {script}; PRAGMA user_version = {len(MIGRATIONS)}"
+            )
+            with made:
+                made.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
+            said = str(complaint(Manifest(path, made), thorough=False))
+        assert f"a value in {table} is of a type that it cannot be of" in said
+
+
 @pytest.mark.parametrize("column", ["error", "etag", "url"])
 def test_texts(shelf: Shelf, column: str) -> None:
     """A text that is no UTF-8 is found in whatever column."""

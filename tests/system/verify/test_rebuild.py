@@ -89,6 +89,21 @@ def test_a_version_that_is_lower_than_the_tables(mirror: Mirror, way: str) -> No
     check_settled(mirror.folder)
 
 
+@pytest.mark.parametrize("row", ["files SET size", "photos SET taken"])
+@pytest.mark.parametrize("how", [(), ("--quick",)])
+def test_a_value_of_another_type(mirror: Mirror, row: str, how: tuple[str, ...]) -> None:
+    """It is a damaged manifest, not a bug of whoever reckons with the value."""
+    with closing(sqlite3.connect(mirror.folder / MANIFEST)) as manifest, manifest:
+        manifest.execute(f"UPDATE {row} = 'abc'")
+    asked = photo_requests(mirror.service)
+    found = mirror.verify(*how)
+    assert (found.code, "of a type that it cannot be of" in found.err) == (6, True)
+    done = mirror.repair(*how)
+    assert (done.code, entry(done)["rebuilt"], len(asides(mirror))) == (0, True, 1), done.err
+    assert (mirror.verify().code, photo_requests(mirror.service)) == (0, asked)
+    check_settled(mirror.folder)
+
+
 def test_a_lost_marker(mirror: Mirror) -> None:
     """A root whose marker is lost is known by its manifests, also where they are damaged."""
     ruin(mirror.folder / MANIFEST)
