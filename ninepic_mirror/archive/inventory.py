@@ -6,6 +6,7 @@ A manifest is opened for each question and closed again, so that a pass beside u
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
@@ -151,6 +152,31 @@ def unheld(manifest: Manifest, hashes: Iterable[str]) -> set[str]:
     return left
 
 
+def lost(manifest: Manifest, gone: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return which of these files, ordered by path, no row knows, and no present file has the bytes of.
+
+    Args:
+        manifest: The manifest.
+        gone: Path and SHA-256 of what does not stand there any more.
+    """
+    rowless: dict[str, str] = {}
+    for folder, some in groupby(gone, lambda line: split(line[0])[0]):
+        hashes = dict(some)
+        names = [split(path)[1] for path in hashes]
+        rowless |= {path: hashes[path] for path in strays(manifest, folder, names)}
+    left = unheld(manifest, rowless.values()) if rowless else set()
+    return [line for line in rowless.items() if line[1] in left]
+
+
+def told(lost: Sequence[tuple[str, str]]) -> str:
+    """Return what to say of such files, once: SHA256SUMS does not name them any more."""
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    return (
+        f"LOST: {lost[0][0]}{more}: SHA256SUMS named it, it is not here, and nothing that is listed has its bytes;"
+        " where there is a backup, put it back from there"
+    )
+
+
 def record(manifest: Manifest, entries: Iterable[Entry], stamp: int) -> None:
     """Note that these files were read, and are what their rows say, unless a row says something else by now."""
     with manifest.transaction():
@@ -235,6 +261,12 @@ def named(manifest: Manifest, paths: Sequence[str]) -> dict[str, str]:
     """Return the SHA-256 of those files for which a pass has found no photo, though SHA256SUMS named them."""
     found = manifest.rows(f"SELECT path, sha256 FROM named WHERE path IN ({_marks(paths)})", paths)
     return {str(path): str(sha256) for path, sha256 in found}
+
+
+def all_named(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Yield path and SHA-256 of every file that SHA256SUMS named and no row vouches for, ordered by path."""
+    for path, sha256 in manifest.each("SELECT path, sha256 FROM named ORDER BY path"):
+        yield str(path), str(sha256)
 
 
 def is_unfinished(manifest: Manifest) -> bool:

@@ -37,8 +37,15 @@ def sums_path(top: str) -> str:
     return f"{top}/{NAME}" if top else NAME
 
 
-def write_stale(tree: Tree, manifest: Manifest) -> int:
+def write_stale(
+    tree: Tree, manifest: Manifest, dropped: list[tuple[str, str]] | None = None
+) -> int:
     """Bring every SHA256SUMS up to what the manifest says; return how many were written or removed.
+
+    Args:
+        tree: The event folder.
+        manifest: The manifest.
+        dropped: Gets path and SHA-256 of what was named and does not stand there any more (`inventory.lost`).
 
     Raises:
         StorageError: The disk said no; what is stale stays marked.
@@ -47,7 +54,7 @@ def write_stale(tree: Tree, manifest: Manifest) -> int:
         str(row[0]) for row in manifest.rows("SELECT folder FROM sums WHERE stale ORDER BY folder")
     ]
     for top in stale:
-        filled = _write(tree, manifest, top)
+        filled = _write(tree, manifest, top, [] if dropped is None else dropped)
         with manifest.transaction():
             manifest.change(
                 "UPDATE sums SET stale = 0, filled = ? WHERE folder = ?", [int(filled), top]
@@ -55,11 +62,11 @@ def write_stale(tree: Tree, manifest: Manifest) -> int:
     return len(stale)
 
 
-def _write(tree: Tree, manifest: Manifest, top: str) -> bool:
+def _write(tree: Tree, manifest: Manifest, top: str, dropped: list[tuple[str, str]]) -> bool:
     """Write one file, or remove it where its folder holds no photo any more; return whether it stands."""
     path = sums_path(top)
     with translated(tree.name(path)):
-        _drop_gone(tree, manifest, top)
+        dropped += _drop_gone(tree, manifest, top)
         lines = _lines(tree, manifest, top)
         first = next(lines, None)
         if first is not None:
@@ -72,21 +79,24 @@ def _write(tree: Tree, manifest: Manifest, top: str) -> bool:
     return False
 
 
-def _drop_gone(tree: Tree, manifest: Manifest, top: str) -> None:
-    """Forget what is named below a top-level folder and does not stand there any more."""
+def _drop_gone(tree: Tree, manifest: Manifest, top: str) -> list[tuple[str, str]]:
+    """Forget what is named below a top-level folder and does not stand there any more; return it."""
     where, values = _below(top)
+    dropped: list[tuple[str, str]] = []
     after = ""
     while found := [
-        str(row[0])
+        (str(row[0]), str(row[1]))
         for row in manifest.rows(
-            f"SELECT path FROM named WHERE {where} AND path > ? ORDER BY path LIMIT {_CHUNK}",
+            f"SELECT path, sha256 FROM named WHERE {where} AND path > ? ORDER BY path LIMIT {_CHUNK}",
             [*values, after],
         )
     ]:
-        after = found[-1]
-        gone = [(path,) for path in found if not _stands(tree, path)]
+        after = found[-1][0]
+        gone = [line for line in found if not _stands(tree, line[0])]
         with manifest.transaction():
-            manifest.change_each("DELETE FROM named WHERE path = ?", gone)
+            manifest.change_each("DELETE FROM named WHERE path = ?", [line[:1] for line in gone])
+        dropped += gone
+    return dropped
 
 
 def _lines(tree: Tree, manifest: Manifest, top: str) -> Iterator[bytes]:

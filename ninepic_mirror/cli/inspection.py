@@ -359,8 +359,11 @@ class Inspection(Struct):
             self.asked, self.progress, self.pace, self.tree, self.verdict, self._still_without_row
         )
         await reading.read(self.lines, self._close)
-        if self.verdict.is_behind and not self.pace.stop.is_set():
-            self.verdict.lines += await self._ask(lambda m: named.lost(self.tree, m, self._close))
+        if not self.pace.stop.is_set():
+            is_behind = self.verdict.is_behind
+            self.verdict.lines += await self._ask(
+                lambda m: named.lost(self.tree, m, self._close, is_behind=is_behind)
+            )
 
     async def _still_without_row(self, paths: Sequence[str]) -> list[str]:
         if paths and await self._is_held():
@@ -432,7 +435,7 @@ class Inspection(Struct):
                     continue
                 damage.repaired = look(self.tree, row, eye, where).fault is None
                 damage.entry = row if not damage.repaired else damage.entry
-            for line in self.verdict.lines:
+            for line in [*self.verdict.lines, *self.verdict.lost]:
                 line.repaired = named.is_mended(self.tree, manifest, line, eye)
 
         with suppress(Stopped):

@@ -7,14 +7,12 @@ rebuild has come to its end, all of them.
 from __future__ import annotations
 
 import random
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import trio
 from msgspec import Struct
 
 from ninepic_mirror.archive import inventory, sums
-from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.readers import Readers
 from ninepic_mirror.archive.verify import Entry, Eye, look, share
 from ninepic_mirror.cli.portions import groups
@@ -126,21 +124,30 @@ def _entries(tree: Tree, lines: Mapping[str, str], closed: Closed) -> list[Entry
     return found
 
 
-def lost(tree: Tree, manifest: Manifest, closed: Closed) -> list[Line]:
-    """Return the lines for which no row knows a file, nothing stands there, and no present file has the bytes."""
-    found: dict[str, str] = {}
-    lines = _lines(tree, sums.folders(tree), closed)
-    for folder, some in groupby(lines, lambda line: split(line[0])[0]):
-        hashes = dict(some)
-        names = [split(path)[1] for path in hashes]
-        for path in inventory.strays(manifest, folder, names):
-            try:
-                if tree.stat(path) is None:
-                    found[path] = hashes[path]
-            except OSError as error:
-                closed(path, error)
-    unheld = inventory.unheld(manifest, found.values()) if found else set()
-    return [Line(path, one, "missing") for path, one in found.items() if one in unheld]
+def lost(tree: Tree, manifest: Manifest, closed: Closed, *, is_behind: bool) -> list[Line]:
+    """Return the lines for which no row knows a file, nothing stands there, and no present file has the bytes.
+
+    Args:
+        tree: The event folder.
+        manifest: Open for reading.
+        closed: Told of what cannot be looked at.
+        is_behind: The manifest may not know yet what SHA256SUMS names; else it has noted all that no row vouches for.
+    """
+    gone: list[tuple[str, str]] = []
+    lines = _lines(tree, sums.folders(tree), closed) if is_behind else inventory.all_named(manifest)
+    for path, sha256 in lines:
+        try:
+            if tree.stat(path) is None:
+                gone.append((path, sha256))
+        except OSError as error:
+            closed(path, error)
+    return [Line(path, sha256, "missing") for path, sha256 in inventory.lost(manifest, gone)]
+
+
+def note_lost(verdict: Verdict, lost: Sequence[tuple[str, str]]) -> None:
+    """Keep what a pass found gone, by path and SHA-256, unless it was found before the pass: its line is no more."""
+    known = {one.path for one in (*verdict.lines, *verdict.lost)}
+    verdict.lost += [Line(path, one, "missing") for path, one in lost if path not in known]
 
 
 def is_mended(tree: Tree, manifest: Manifest, line: Line, eye: Eye) -> bool:

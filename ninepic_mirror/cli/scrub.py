@@ -20,7 +20,7 @@ from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.veiled import is_behind
 from ninepic_mirror.archive.verify import Pace
-from ninepic_mirror.cli import cures, mirrors
+from ninepic_mirror.cli import cures, mirrors, named
 from ninepic_mirror.cli.console import command
 from ninepic_mirror.cli.course import plan
 from ninepic_mirror.cli.erasure import erase
@@ -97,8 +97,8 @@ class Scrub(Struct):
         try:
             events = await trio.to_thread.run_sync(self._events)
         except MirrorError as error:
-            named = asked.ids or config.events.ids
-            self.entries += [Verdict(number, error=str(error)).as_json() for number in named]
+            ids = asked.ids or config.events.ids
+            self.entries += [Verdict(number, error=str(error)).as_json() for number in ids]
             return fail(console, error)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
@@ -318,6 +318,7 @@ class Scrub(Struct):
                 f" names any; all of them come with: {words}"
             )
         verdict.rebuilt = True
+        named.note_lost(verdict, report.lost)
         verdict.fetched += report.downloaded
         verdict.moved += report.moved
         verdict.failures = report.failures
@@ -399,6 +400,7 @@ class Scrub(Struct):
             verdict.fetched += report.downloaded
             verdict.moved += report.moved
             verdict.tried = is_done = True
+            named.note_lost(verdict, report.lost)
             if verdict.is_behind and not report.whole:
                 self.codes.append(Code.NOT_WHOLE)
                 verdict.failures = report.failures

@@ -59,6 +59,7 @@ class Verdict(Struct):
         records: What is not right of SHA256SUMS and event.json.
         strays: Files that belong to no photo.
         lines: Files that are not what SHA256SUMS says, and that no row knows.
+        lost: Files that a pass found gone, of which nothing but SHA256SUMS told, and tells no more.
         older: The manifest is an older copy than the files.
         unfinished: No pass has come to its end that took in what stood here before its row.
         unknown: How many of the strays are this mirror's own, which its manifest does not know.
@@ -92,6 +93,7 @@ class Verdict(Struct):
     strays: list[str] = field(default_factory=list)
     notes: list[tuple[Entry, str]] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
+    lost: list[Line] = field(default_factory=list)
     older: bool = False
     unfinished: bool = False
     unknown: int = 0
@@ -142,7 +144,7 @@ class Verdict(Struct):
     @property
     def beside(self) -> list[Record | Line]:
         """What is not right and is no row's."""
-        return [*self.records, *self.lines]
+        return [*self.records, *self.lines, *self.lost]
 
     @property
     def has_wrong_lines(self) -> bool:
@@ -275,7 +277,7 @@ def _damages(verdict: Verdict, title: str, everything: str) -> Iterator[str]:
     ]
     lines += [
         (f"  {plain(one.path)}: {_WORDS[one.fault]}; SHA256SUMS names it", one.repaired)
-        for one in verdict.lines
+        for one in [*verdict.lines, *verdict.lost]
     ]
     left = [line for line, is_repaired in lines if not is_repaired]
     repaired = [f"{line}: repaired" for line, is_repaired in lines if is_repaired]

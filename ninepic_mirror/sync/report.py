@@ -112,6 +112,7 @@ class PassReport(Struct):
         stopped: The operator ended the pass before everything was listed.
         forgotten: Photos that are never to be had again; those that are listed count among `photos`.
         recheck: What `--recheck` found, None where it was not asked for.
+        lost: Path and SHA-256 of what SHA256SUMS alone told of, and which is not here; for `verify`, not printed as JSON.
     """
 
     event_id: int
@@ -142,6 +143,7 @@ class PassReport(Struct):
     forgotten: int = 0
     recheck: Recheck | None = None
     failures: list[Failure] = field(default_factory=list)
+    lost: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Self
 import trio
 from msgspec import Struct, structs
 
-from ninepic_mirror.archive import about, forgotten, partial, reconcile, sums, survey, trash
+from ninepic_mirror.archive import (
+    about,
+    forgotten,
+    inventory,
+    partial,
+    reconcile,
+    sums,
+    survey,
+    trash,
+)
 from ninepic_mirror.archive.balance import (
     Balance,
     balance,
@@ -95,6 +104,7 @@ class Pass:
         self._total: int | None = None  # photos that the service reports
         self._only: frozenset[Key] | None = None  # the only files to be fetched, None for all
         self._may_come_last = False  # originals, see `_fetch`
+        self._lost: list[tuple[str, str]] = []
         self._last: list[str] = []  # those of which the manifest is still to be told
 
     async def run(self) -> PassReport:
@@ -347,7 +357,11 @@ class Pass:
 
     def _tidy(self) -> int:
         tree, manifest = self._store.tree, self._manifest
-        sums.write_stale(tree, manifest)
+        dropped: list[tuple[str, str]] = []
+        sums.write_stale(tree, manifest, dropped)
+        if lost := inventory.lost(manifest, dropped):
+            self._lost += lost
+            self._context.note(inventory.told(lost))
         # only when the counts, or what stands beside them, may have changed
         subject = self._subject()
         if (
@@ -424,6 +438,7 @@ class Pass:
             repeated=findings.repeated if findings else 0,
             recheck=tally.recheck if context.options.recheck else None,
             failures=[*(Failure(None, None, text) for text in lacking), *failed],
+            lost=self._lost,
         )
 
     def _balance(self) -> Balance:

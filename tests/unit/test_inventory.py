@@ -245,3 +245,24 @@ def test_a_folder_that_cannot_be_looked_into(shelf: Shelf, monkeypatch: pytest.M
     found = list(inventory.walk(shelf.tree, closed=lambda path, _: told.append(path)))
     assert told == ["2026-01-18"]
     assert ("2026-01-19", ["open.jpg"]) in found
+
+
+def test_what_nothing_but_a_line_tells_of(shelf: Shelf) -> None:
+    """Not what a row knows, in whatever state, nor what a present file has the bytes of."""
+    rows = {
+        str(path): str(sha) for path, sha in shelf.manifest.rows("SELECT path, sha256 FROM files")
+    }
+    known, other = sorted(rows)[:2]
+    folder = known.rpartition("/")[0]
+    shelf.manifest.change("UPDATE files SET state = 'gone' WHERE path = ?", [known])
+    gone = [
+        (f"{folder}/moved.jpg", rows[other]),
+        (f"{folder}/x.jpg", "0" * 64),
+        (known, rows[known]),
+    ]
+    assert inventory.lost(shelf.manifest, gone) == [gone[1]]
+    assert inventory.lost(shelf.manifest, [*gone[:1], gone[2]]) == []
+    shelf.manifest.change_each("INSERT INTO named VALUES (?, ?)", gone[:2])
+    assert [*inventory.all_named(shelf.manifest)] == gone[:2]
+    assert inventory.told(gone[1:2]).startswith(f"LOST: {folder}/x.jpg: ")
+    assert inventory.told(gone[1:]).startswith(f"LOST: {folder}/x.jpg and 1 more: ")

@@ -135,7 +135,9 @@ def test_no_line_of_a_file_without_a_row_is_lost(shelf: Shelf) -> None:
     shelf.holdings.name(named_lines(shelf.tree))
     shelf.have(window(SIX), "a", body=jpeg("new bytes"))
     (shelf.folder / "2026-01-19/06/thumbnail/b.jpg").unlink()
-    write_stale(shelf.tree, shelf.manifest)
+    dropped: list[tuple[str, str]] = []
+    write_stale(shelf.tree, shelf.manifest, dropped)
+    assert dropped == [("2026-01-19/06/thumbnail/b.jpg", before["06/thumbnail/b.jpg"])]
     after = lines_of(shelf, "2026-01-19")
     assert after == {
         "06/large/a.jpg": sha256(jpeg("new bytes")),

@@ -141,6 +141,43 @@ def test_what_is_kept_of_photos_that_left(mirror: Mirror) -> None:
     assert "SHA256SUMS names 5 files of these" in text
 
 
+@pytest.mark.parametrize("way", ["rebuilt", "rebuilt before", "sync", "listed"])
+def test_what_nothing_but_its_line_tells_of(mirror: Mirror, way: str) -> None:
+    """A file of a photo that left, lost with the manifest or after it, is told by the pass that drops its line."""
+    lost = larges(mirror)[0]
+    (name,) = (row.image_id for row in mirror.rows() if row.path == lost)
+    flags = (*mirror.service.flags, "--root", "m")
+    if way != "listed":
+        mirror.service.order("POST", "456/remove", {"image_id": name})
+        assert mirror.commands.run("sync", 456, *flags).code == 0
+    if way == "rebuilt before":
+        lose_manifest(mirror)
+        assert (mirror.repair().code, mirror.verify().code) == (0, 0)
+        (mirror.folder / lost).unlink()
+        for _ in range(2):
+            found = mirror.verify()
+            assert (found.code, damaged(found)) == (8, {lost: "missing"})
+    else:
+        (mirror.folder / lost).unlink()
+        assert damaged(mirror.verify()) == {lost: "missing"}
+        lose_manifest(mirror)
+    sums = mirror.folder / lost.split("/")[0] / "SHA256SUMS"
+    assert Path(lost).name in sums.read_text()
+    done = mirror.commands.run("sync", 456, *flags) if way == "sync" else mirror.repair()
+    if way == "listed":  # it is had again
+        assert (done.code, damaged(done), "LOST" in done.err) == (0, {}, False)
+        return
+    assert f"LOST: {lost}: SHA256SUMS named it" in done.err
+    assert f"large/{Path(lost).name}" not in sums.read_text()
+    if way == "sync":
+        assert done.code == 0, "the mirror has all that is listed"
+    else:
+        assert (done.code, damaged(done)[lost]) == (8, "missing")
+        (told,) = (one for one in entry(done)["damaged"] if one["path"] == lost)
+        assert not told["repaired"]
+    assert mirror.verify().code == 0, "it was told once"
+
+
 def test_a_mass_removal_does_not_excuse_damage(mirror: Mirror) -> None:
     """While the removal of photos is stopped, their files are promised as before; these copies may be the last."""
     altered, deleted, *others = larges(mirror)
