@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from msgspec import Struct
 
@@ -23,6 +23,9 @@ from ninepic_mirror.errors import PassingError, PhotoError
 
 if TYPE_CHECKING:
     from ninepic_mirror.model import Variant
+
+Extension = Literal[".jpg", ".png", ".webp", ".heic", ".bin"]
+EXTENSIONS: Final[tuple[Extension, ...]] = get_args(Extension)  # all that a file of ours can have
 
 # Bytes looked at before a type is chosen. Signatures need 12; templates put blank lines before a page's first tag.
 SNIFF: Final = 512
@@ -49,7 +52,7 @@ _NO_MARKER: Final = "no JPEG marker where one is due"
 class Content(Struct, frozen=True, gc=False):
     """What a complete body turned out to be. `width` and `height` in pixels, None where not looked for."""
 
-    ext: str
+    ext: Extension
     width: int | None = None
     height: int | None = None
 

@@ -12,7 +12,8 @@ from ninepic_mirror.archive.forgotten import Veil
 from ninepic_mirror.archive.manifest import Manifest, now
 from ninepic_mirror.archive.moves import Moves, top_of, touch, vouch
 from ninepic_mirror.archive.patience import IS_RESTING, clock
-from ninepic_mirror.archive.records import Job, Stray
+from ninepic_mirror.archive.records import Job
+from ninepic_mirror.archive.strays import Strays
 from ninepic_mirror.model import Known
 
 if TYPE_CHECKING:
@@ -55,13 +56,14 @@ class Holdings:
 
     Attributes:
         moves: The journal of moves and removals.
+        strays: Files without a row that may be photos'.
     """
 
     def __init__(self, manifest: Manifest, number: int, *, patient: bool = False) -> None:
         self._manifest, self._pass = manifest, number
         self._clock = clock(patient=patient)
         self._wanted: tuple[str, str] = ("", "")  # the last of the rows that `want` has returned
-        self.moves = Moves(manifest)
+        self.moves, self.strays = Moves(manifest), Strays(manifest)
         manifest.change(
             "CREATE TEMP TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY) WITHOUT ROWID"
         )
@@ -378,16 +380,6 @@ class Holdings:
             )
             touch(self._manifest, [path])
 
-    def stray(self, stem: str) -> Stray | None:
-        """Return a file without a row that stands where `stem` belongs, with whatever extension."""
-        found = self._manifest.rows(
-            # '/' is the character behind '.': what lies between is the stem with an extension
-            "SELECT path, named.sha256 FROM strays LEFT JOIN named USING (path)"
-            " WHERE path = ? OR (path > ? AND path < ?) LIMIT 1",
-            [stem, f"{stem}.", f"{stem}/"],
-        )
-        return Stray(*found[0]) if found else None  # type: ignore[arg-type]  # texts, by the schema
-
     def has_strays(self) -> bool:
         """Whether any file without a row was seen in this pass."""
         return bool(self._manifest.rows("SELECT 1 FROM strays LIMIT 1"))
@@ -406,6 +398,16 @@ class Holdings:
             self._manifest.change(
                 "DELETE FROM named WHERE path IN (SELECT path FROM files WHERE state = 'present')"
             )
+
+    def expect(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Keep, within a transaction, what files will be whose rows have another hash until they are committed.
+
+        Cut off before that, the next pass knows them by it.
+
+        Args:
+            lines: Path and SHA-256.
+        """
+        self._manifest.change_each("INSERT OR REPLACE INTO named VALUES (?, ?)", lines)
 
     def doubt(self, lines: Iterable[tuple[str, str]]) -> int:
         """The manifest is an older copy: a file that SHA256SUMS names with another hash is looked at again.

@@ -33,18 +33,6 @@ class Hour(Struct, frozen=True, gc=False):
     cut: int
 
 
-class Stray(Struct, frozen=True, gc=False):
-    """A file without a row.
-
-    Args:
-        path: Where it stands, relative to the event folder.
-        sha256: What a SHA256SUMS says of it, None where none names it.
-    """
-
-    path: str
-    sha256: str | None = None
-
-
 class Job(Struct, frozen=True, gc=False):
     """One file to be had.
 

@@ -26,7 +26,7 @@ from ninepic_mirror.archive.flush import Flush
 from ninepic_mirror.archive.holdings import Placed
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
 from ninepic_mirror.archive.partial import Digest, place, read_hashes, write_body
-from ninepic_mirror.archive.records import Stray
+from ninepic_mirror.archive.strays import Candidates, Stray
 from ninepic_mirror.errors import MirrorError, StorageError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.model import Variant
 
 TRASH: Final = ".ninepic-mirror/trash/"
+_NONE: Final = Candidates()
 
 
 class Fetched(Struct, frozen=True, gc=False):
@@ -167,12 +168,12 @@ class Store:
                 "make room, or lower [mirror] min_free",
             )
 
-    def find(self, job: Job, stray: Stray | None) -> Ready | None:
+    def find(self, job: Job, strays: Candidates = _NONE) -> Ready | None:
         """Look whether a job's file already stands somewhere, whole: nothing is fetched twice (DESIGN §7).
 
         Args:
             job: With `held`, where a row last knew the file.
-            stray: A file without a row at its right place, or None.
+            strays: Files without a row that may be it.
 
         Returns:
             The file, its bytes read and checked; None when it is to be fetched.
@@ -180,9 +181,8 @@ class Store:
         Raises:
             StorageError: It may not be read, or not now: that says nothing about the file.
         """
-        places = [] if job.held is None else [Stray(job.held, job.sha256)]
-        places += [] if stray is None else [stray]
-        for known in places:
+        held = [] if job.held is None else [Stray(job.held, job.sha256)]
+        for known in (*held, *strays.tried(job.sha256)):
             try:
                 digest = read_hashes(self.tree, known.path, job.variant)
             except OSError as error:
@@ -191,7 +191,9 @@ class Store:
                 continue
             except MirrorError:
                 continue  # not whole: it is fetched anew, and this one goes to the trash
-            if known.sha256 in {None, digest.sha256}:
+            # a copy may have been made in another format
+            is_named_right = known.path.endswith(digest.content.ext)
+            if known.sha256 == digest.sha256 or (known.sha256 is None and is_named_right):
                 return Ready(job, known.path, digest)
         return None
 

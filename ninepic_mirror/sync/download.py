@@ -18,6 +18,7 @@ from msgspec import Struct, structs
 from ninepic_mirror.archive.content import content_of, plain_jpeg
 from ninepic_mirror.archive.partial import RESUMABLE, Digest, Partial, place
 from ninepic_mirror.archive.store import Fetched, Ready
+from ninepic_mirror.archive.strays import Candidates
 from ninepic_mirror.errors import PassingError, PhotoError, UnchangedError, UnreachableError
 from ninepic_mirror.ninepic.transport import FastBody
 from ninepic_mirror.sync import rooms
@@ -161,15 +162,15 @@ class Downloader:
         return await self._context.in_manifest(self._holdings.known, names)
 
     async def _find(self, job: Job) -> Ready | None:
-        context, store, stray = self._context, self._context.store, None
+        context, store, strays = self._context, self._context.store, Candidates()
         stem = store.stem(job.taken, job.variant, job.image_id)
         if self.look_for_strays:
-            stray = await context.in_manifest(self._holdings.stray, stem)
+            strays = await context.in_manifest(self._holdings.strays.of, stem)
         old = job.elsewhere(stem)
         if old is not None:
             others = await context.in_manifest(self._holdings.others, [(old, job)])
             job = structs.replace(job, held=None) if others else job
-        return await trio.to_thread.run_sync(store.find, job, stray)
+        return await trio.to_thread.run_sync(store.find, job, strays)
 
     async def _watched(
         self, transfer: _Transfer, struggling: Callable[[], None]

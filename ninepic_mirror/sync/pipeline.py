@@ -297,7 +297,8 @@ def _look_up(
     """Look up where the bytes of fetched files stand already, by their hashes, and what is another file's by now.
 
     A folder is recorded before it gets its first file: should we be killed before the rows are committed, the next
-    pass looks into it and adopts what stands there, instead of fetching it again.
+    pass looks into it and adopts what stands there, instead of fetching it again. So is the hash of a file whose row has
+    another one: it came in the place of a lost or replaced one, and would not be believed.
     """
     stems = [context.store.stem(one.job.taken, one.job.variant, one.job.image_id) for one in ready]
     folders = {split(stem)[0] for stem in stems} - context.announced
@@ -306,10 +307,16 @@ def _look_up(
         for one, stem in zip(ready, stems, strict=True)
         if (old := one.job.elsewhere(stem)) is not None
     ]
+    others_than_known = [
+        (stem + one.digest.content.ext, one.digest.sha256)
+        for one, stem in zip(ready, stems, strict=True)
+        if one.was_fetched and one.job.sha256 not in {None, one.digest.sha256}
+    ]
     # One for all: outside of it every look locks and unlocks the file.
     with context.manifest.transaction():
         if folders:
             touch(context.manifest, (f"{folder}/-" if folder else "-" for folder in folders))
+        holdings.expect(others_than_known)
         equal = {
             digest.sha256: holdings.equal(digest.xxh3_128, digest.size, digest.sha256)
             for digest in (one.digest for one in ready if one.was_fetched)

@@ -293,7 +293,7 @@ class Pass:
             jobs := await context.in_manifest(holdings.to_give_back, others)
         ):
             found = await trio.to_thread.run_sync(
-                lambda jobs: [context.store.find(job, None) for job in jobs], jobs
+                lambda jobs: [context.store.find(job) for job in jobs], jobs
             )
             await pipeline.commit(context, holdings, [one for one in found if one is not None])
             self._changed = True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ninepic_mirror.archive.forgotten import Oblivion
 from ninepic_mirror.archive.holdings import Placed
 from ninepic_mirror.archive.moves import Move
-from ninepic_mirror.archive.records import Listing, Stray
+from ninepic_mirror.archive.records import Listing
 from ninepic_mirror.model import HOUR
 from tests.shelf import SIX, VARIANTS, jpeg, photo, sha256, window
 
@@ -110,7 +110,7 @@ def test_files_at_the_top_have_sums_at_the_top(shelf: Shelf) -> None:
     assert shelf.manifest.rows("SELECT folder FROM sums") == [("",)]
     assert shelf.holdings.compare("", 5, ["large-a.jpg", "event.json"], final=True) == 1
     assert shelf.rows()["a", "thumbnail"][0] == "pending"
-    assert shelf.holdings.stray("event") == Stray("event.json")
+    assert shelf.holdings.has_strays()
 
 
 def test_equal_files_are_found_by_all_of_hash_and_size(shelf: Shelf) -> None:
@@ -138,19 +138,6 @@ def test_missing_names_become_pending(shelf: Shelf) -> None:
     assert shelf.holdings.tops() == []
     assert shelf.rows()["a", "large"] == ("pending", f"{folder}/a.jpg")
     assert dict(shelf.holdings.folders())[folder] == 8
-
-
-def test_strays_are_found_by_their_stem(shelf: Shelf) -> None:
-    """A file without a row is found where a photo belongs, whatever its extension, and by nothing shorter."""
-    assert not shelf.holdings.has_strays()
-    shelf.holdings.compare("d", 1, ["a.png", "ab.jpg", "b", "a_.jpg", "%.jpg"], final=False)
-    assert shelf.holdings.has_strays()
-    assert shelf.holdings.stray("d/a") == Stray("d/a.png")
-    assert shelf.holdings.stray("d/b") == Stray("d/b")
-    assert shelf.holdings.stray("d/c") is None
-    assert shelf.holdings.stray("d/a_") == Stray("d/a_.jpg")
-    shelf.holdings.name([("d/a.png", "ab"), ("d/ab.jpg", "cd")])
-    assert shelf.holdings.stray("d/a") == Stray("d/a.png", "ab")
 
 
 def test_named_files_that_rows_vouch_for_are_done_with(shelf: Shelf) -> None:

@@ -272,7 +272,7 @@ def test_a_photo_that_returns_is_restored_from_the_trash(shelf: Shelf) -> None:
     shelf.next_pass()
     ready = []
     for job in shelf.read(window(SEVEN), [photo("p00")]):
-        found = shelf.store.find(job, None)
+        found = shelf.store.find(job)
         assert found is not None
         ready.append(found)
     assert set(shelf.settle(ready)) == shelf.files()

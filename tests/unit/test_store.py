@@ -12,7 +12,8 @@ import pytest
 from msgspec import structs
 
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.records import Job, Listing, Stray
+from ninepic_mirror.archive.records import Job, Listing
+from ninepic_mirror.archive.survey import survey
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import Known
 from tests.shelf import (
@@ -388,7 +389,13 @@ def test_a_former_file_is_given_up_by_the_run_after_a_crash(shelf: Shelf) -> Non
     former = str(held.relative_to(shelf.folder))
     job = Job(*("a", "large", SIX, None, None, None), *(former, sha256(jpeg("a")), Known()))
     shelf.holdings.renounce([job])
-    found = shelf.store.find(job, Stray(f"{DAY}/large/a.jpg"))
+    shelf.manifest.change(
+        "UPDATE files SET path = ? WHERE (image_id, variant) = ('a', 'large')", [former]
+    )
+    survey(shelf.tree, shelf.holdings, sizes=False, everywhere=False)
+    assert shelf.store.find(job, shelf.holdings.strays.of(f"{DAY}/large/a")) is None
+    shelf.holdings.expect([(f"{DAY}/large/a.jpg", sha256(new))])
+    found = shelf.store.find(job, shelf.holdings.strays.of(f"{DAY}/large/a"))
     assert found is not None
     assert shelf.settle([found]) == [f"{DAY}/large/a.jpg"]
     shelf.check()
@@ -445,7 +452,7 @@ def test_a_file_found_where_another_stands_or_will_is_left_wanted(shelf: Shelf) 
     shelf.have(window(SIX), "a")
     place = f"{DAY}/large/a.jpg"
     jobs = jobs_of(shelf, "b", "c")
-    found = shelf.store.find(structs.replace(jobs["b"], held=place), None)
+    found = shelf.store.find(structs.replace(jobs["b"], held=place))
     assert found is not None
     assert shelf.store.settle([found], {}, {place}) == []
     assert (shelf.folder / place).read_bytes() == jpeg("large a")

@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from ninepic_mirror.archive.moves import Move
-from ninepic_mirror.archive.records import Job, Stray
+from ninepic_mirror.archive.strays import Candidates, Stray
 from ninepic_mirror.archive.sums import write_stale
 from ninepic_mirror.archive.survey import survey
 from ninepic_mirror.errors import StorageError
@@ -28,6 +28,8 @@ from tests.shelf import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ninepic_mirror.archive.records import Job
+
 
 def wanted(shelf: Shelf) -> Job:
     """Return the job of a photo whose large file is wanted again."""
@@ -41,7 +43,7 @@ def wanted(shelf: Shelf) -> Job:
 def test_what_lies_there_whole_is_not_fetched(shelf: Shelf) -> None:
     """A file at its recorded place with its recorded hash is taken as it is."""
     job = wanted(shelf)
-    found = shelf.store.find(job, None)
+    found = shelf.store.find(job)
     assert found is not None
     assert not found.was_fetched
     assert shelf.settle([found]) == [f"{DAY}/large/a.jpg"]
@@ -57,7 +59,7 @@ def test_what_is_not_the_photo_is_fetched(shelf: Shelf, body: bytes | None) -> N
         place.unlink()
     else:
         place.write_bytes(body)
-    assert shelf.store.find(job, None) is None
+    assert shelf.store.find(job) is None
     shelf.settle([shelf.fetched(job, jpeg("large a"))])
     shelf.check()
     assert trash(shelf) == ([] if body is None else [body])
@@ -72,7 +74,7 @@ def test_what_cannot_be_looked_at_is_fetched(shelf: Shelf, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "stat", fail)
     monkeypatch.setattr(os, "open", fail)
-    assert shelf.store.find(job, Stray(f"{DAY}/large/a.jpg")) is None
+    assert shelf.store.find(job, Candidates((Stray(f"{DAY}/large/a.jpg"),))) is None
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.ESTALE])
@@ -87,7 +89,7 @@ def test_what_may_not_be_looked_at_is_not_fetched(
 
     monkeypatch.setattr(os, "open", fail)
     with pytest.raises(StorageError, match=r"large/a\.jpg"):
-        shelf.store.find(job, None)
+        shelf.store.find(job)
 
 
 def test_a_link_in_a_photos_place_is_not_read(shelf: Shelf) -> None:
@@ -96,7 +98,7 @@ def test_a_link_in_a_photos_place_is_not_read(shelf: Shelf) -> None:
     place = shelf.folder / DAY / "large/a.jpg"
     place.rename(shelf.folder / "elsewhere.jpg")
     place.symlink_to(shelf.folder / "elsewhere.jpg")
-    assert shelf.store.find(job, None) is None
+    assert shelf.store.find(job) is None
 
 
 def test_strays_are_checked_against_the_sums(shelf: Shelf) -> None:
@@ -111,7 +113,7 @@ def test_strays_are_checked_against_the_sums(shelf: Shelf) -> None:
     store = shelf.store
     found = {
         name: store.find(
-            structs.replace(job, image_id=name), shelf.holdings.stray(f"{DAY}/large/{name}")
+            structs.replace(job, image_id=name), shelf.holdings.strays.of(f"{DAY}/large/{name}")
         )
         for name in "abcd"
     }
@@ -119,12 +121,15 @@ def test_strays_are_checked_against_the_sums(shelf: Shelf) -> None:
 
 
 def test_a_stray_is_brought_to_its_place(shelf: Shelf) -> None:
-    """A file found under another extension gets the one of its content."""
+    """A file found under another extension gets the one of its content, if its line vouches for it; else it is not ours."""
     job = jobs_of(shelf, "a")["a"]
     place = shelf.folder / DAY / "large/a.png"
     place.parent.mkdir(parents=True)
     place.write_bytes(jpeg("a"))
-    found = shelf.store.find(job, Stray(f"{DAY}/large/a.png"))
+    unnamed = Stray(f"{DAY}/large/a.png")
+    assert shelf.store.find(job, Candidates((unnamed,))) is None
+    named = structs.replace(unnamed, sha256=sha256(jpeg("a")))
+    found = shelf.store.find(job, Candidates((named,), frozenset({sha256(jpeg("a"))})))
     assert found is not None
     assert shelf.settle([found]) == [f"{DAY}/large/a.jpg"]
     assert shelf.files() == {f"{DAY}/large/a.jpg"}
