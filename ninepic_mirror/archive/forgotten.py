@@ -58,7 +58,7 @@ FILE: Final = f"{OWN_FOLDER}/forgotten"
 SALT: Final = "forgotten_salt"  # in `meta`
 LEAVING: Final = "leaving"  # likewise: what is to be removed
 _KINDS: Final = ("files", "copies", "sums", "undecided")  # of what is written down there
-_FORMER: Final = "former_layouts"  # likewise: what in the trash may have come by
+FORMER: Final = "former_layouts"  # likewise: what in the trash may have come by
 _SHOWN: Final = 10  # paths in one sentence
 _HEAD: Final = "# Photos that must not come back: SHA-256 of the salt and the id, one a line (docs/manifest.md)."
 _LINE: Final = re.compile(r"#.*|salt (?P<salt>[0-9a-f]{32})|(?P<digest>[0-9a-f]{64})", re.ASCII)
@@ -264,7 +264,7 @@ class Oblivion:
 
     def __init__(self, manifest: Manifest, tree: Tree, layout: str) -> None:
         self._manifest, self._tree = manifest, tree
-        last, former = manifest.meta("layout"), manifest.meta(_FORMER)
+        last, former = manifest.meta("layout"), manifest.meta(FORMER)
         self._former = {str(one) for one in former} if isinstance(former, list) else set[str]()
         # A pass is about to follow another layout: what lies in the trash came by this one.
         self._leaves = {last} - {layout} if isinstance(last, str) else set[str]()
@@ -289,7 +289,7 @@ class Oblivion:
         """
         gone = Gone()
         if self._leaves - self._former:
-            self._manifest.set_meta({_FORMER: sorted(self._former | self._leaves)})
+            self._manifest.set_meta({FORMER: sorted(self._former | self._leaves)})
         veil = remembered(self._manifest, self._tree)
         if not veil.digests:
             return gone

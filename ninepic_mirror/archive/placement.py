@@ -118,6 +118,20 @@ class Layout(Struct, frozen=True):
             "".join(values.get(token, token) for token in component) for component in components
         )
 
+    def whose(self, stem: str) -> tuple[str, str] | None:
+        """Return the variant, and the name (`safe_name`) of the photo, whose place this is, in whatever hour.
+
+        Args:
+            stem: A path without its extension.
+
+        Returns:
+            None where it is no place of this layout.
+        """
+        for components in (self.dated, self.undated):
+            if found := _reader(components).fullmatch(stem):
+                return found["variant"], found["image_id"]
+        return None
+
     def places(self) -> re.Pattern[str]:
         """Return an expression for every path of a photo, with whatever extension; its groups are variants."""
         forms = FORMS | {"{variant}": f"({FORMS['{variant}']})"}
@@ -149,6 +163,24 @@ def _undate(components: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:
             )
         above = above or "{date}" in component
     return kept
+
+
+@lru_cache(maxsize=64)
+def _reader(components: tuple[tuple[str, ...], ...]) -> re.Pattern[str]:
+    """Return an expression for a path without its extension; what a placeholder became stands in its group."""
+    seen: set[str] = set()
+
+    def form(token: str) -> str:
+        if token not in FORMS:
+            return re.escape(token)
+        name = token.strip("{}")
+        if token in seen:
+            return f"(?P={name})"
+        seen.add(token)
+        return f"(?P<{name}>{FORMS[token]})"
+
+    path = "/".join("".join(map(form, component)) for component in components)
+    return re.compile(path, re.ASCII)
 
 
 @lru_cache(maxsize=256)  # photos come window by window

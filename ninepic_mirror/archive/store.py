@@ -257,6 +257,9 @@ class Store:
                 split(path)[0] for path in (*(one.target for one in settling), *sources)
             }:
                 tree.sync_folder(folder)
+            for one in settling:
+                if not one.ready.was_fetched and not one.ready.source.startswith(TRASH):
+                    tree.prune(split(one.ready.source)[0])
         return [
             Placed(
                 one.ready.job.image_id,

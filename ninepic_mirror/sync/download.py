@@ -165,7 +165,9 @@ class Downloader:
         context, store, strays = self._context, self._context.store, Candidates()
         stem = store.stem(job.taken, job.variant, job.image_id)
         if self.look_for_strays:
-            strays = await context.in_manifest(self._holdings.strays.of, stem)
+            strays = await context.in_manifest(
+                self._holdings.strays.of, stem, job.variant, job.image_id
+            )
         old = job.elsewhere(stem)
         if old is not None:
             others = await context.in_manifest(self._holdings.others, [(old, job)])

@@ -301,7 +301,8 @@ def _look_up(
     another one: it came in the place of a lost or replaced one, and would not be believed.
     """
     stems = [context.store.stem(one.job.taken, one.job.variant, one.job.image_id) for one in ready]
-    folders = {split(stem)[0] for stem in stems} - context.announced
+    left = [one.source for one in ready if not one.was_fetched]  # its SHA256SUMS changes, too
+    folders = {split(path)[0] for path in (*stems, *left)} - context.announced
     elsewhere = [
         (old, one.job)
         for one, stem in zip(ready, stems, strict=True)

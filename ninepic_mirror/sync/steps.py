@@ -37,6 +37,7 @@ from ninepic_mirror.archive.balance import (
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings, is_addressed, missed_photos
 from ninepic_mirror.archive.lock import RESTORED
+from ninepic_mirror.archive.strays import known_layouts
 from ninepic_mirror.archive.verify import Pace
 from ninepic_mirror.model import VARIANTS
 from ninepic_mirror.sync import pipeline, recheck, repair
@@ -184,11 +185,15 @@ class Pass:
         added = self._note_variants()
         # `everywhere` until every file that stood here before its row has had its chance to be adopted
         adopt = added or context.options.adopt
+        everywhere = adopt or not adopted
+        if everywhere:
+            layout = context.settings.layout
+            holdings.strays.look_elsewhere(known_layouts(manifest, self._store.tree, layout))
         missing = survey.survey(
             self._store.tree,
             holdings,
             sizes=context.options.full,
-            everywhere=adopt or not adopted,
+            everywhere=everywhere,
             records=context.options.records,
         )
         self._downloader.look_for_strays = holdings.has_strays()

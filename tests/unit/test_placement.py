@@ -339,7 +339,7 @@ def test_two_photos_never_meet(
 def test_a_place_is_known_again(
     template: str, image_id: str, variant: Variant, zone: ZoneInfo, moment: int | None
 ) -> None:
-    """Every path of a layout is one of its places, which tells the variant; one beside it is none."""
+    """Every path of a layout is one of its places, which tells the variant and the photo; one beside it is none."""
     layout = Layout.parse(template)
     stem = layout.stem(moment, zone, variant, image_id)
     for path in (stem, f"{stem}.jpg"):
@@ -347,6 +347,9 @@ def test_a_place_is_known_again(
         assert found is not None
         assert {*found.groups()} - {None} == {variant}
         assert layout.places().fullmatch(f"best/{path}") is None
+    assert layout.whose(stem) == (variant, safe_name(image_id))
+    assert layout.whose(f"best/{stem}") is None
+    assert layout.whose(f"{stem}.jpg") is None
 
 
 def test_undated_files_never_meet_dated_folders() -> None:

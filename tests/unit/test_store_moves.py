@@ -113,7 +113,8 @@ def test_strays_are_checked_against_the_sums(shelf: Shelf) -> None:
     store = shelf.store
     found = {
         name: store.find(
-            structs.replace(job, image_id=name), shelf.holdings.strays.of(f"{DAY}/large/{name}")
+            structs.replace(job, image_id=name),
+            shelf.holdings.strays.of(f"{DAY}/large/{name}", "large", "a"),
         )
         for name in "abcd"
     }

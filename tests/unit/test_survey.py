@@ -149,9 +149,9 @@ def test_a_new_manifest_finds_what_lies_there(shelf: Shelf) -> None:
     (shelf.folder / ".ninepic-mirror/trash").mkdir()
     (shelf.folder / ".ninepic-mirror/trash/a.jpg").write_bytes(jpeg("a"))
     assert look(shelf, everywhere=True) == 0
-    assert shelf.holdings.strays.of("x/a").here == (Stray("x/a.jpg"),)
-    assert shelf.holdings.strays.of("y/z/a").here == (Stray("y/z/a.jpg"),)
-    assert shelf.holdings.strays.of("/".join("d" * 40) + "/a").here
+    assert shelf.holdings.strays.of("x/a", "large", "a").here == (Stray("x/a.jpg"),)
+    assert shelf.holdings.strays.of("y/z/a", "large", "a").here == (Stray("y/z/a.jpg"),)
+    assert shelf.holdings.strays.of("/".join("d" * 40) + "/a", "large", "a").here
     assert {folder for folder, _ in shelf.holdings.folders()} == {"x", "y/z", "/".join("d" * 40)}
 
 
@@ -164,7 +164,7 @@ def test_a_new_manifest_learns_what_the_sums_say(shelf: Shelf) -> None:
     assert look(shelf) == 0
     assert shelf.manifest.rows("SELECT * FROM named") == []
     assert look(shelf, everywhere=True) == 0
-    assert shelf.holdings.strays.of("x/a").here == (Stray("x/a.jpg", "a" * 64),)
+    assert shelf.holdings.strays.of("x/a", "large", "a").here == (Stray("x/a.jpg", "a" * 64),)
     shelf.next_pass()
     assert shelf.manifest.count("SELECT count(*) FROM named") == 2
 
