@@ -39,7 +39,7 @@ from ninepic_mirror.ninepic.session import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from ninepic_mirror.config import Api
     from ninepic_mirror.model import Details, Key, Page, Timeline, Window
@@ -101,6 +101,8 @@ class Client:
         self._key_is_good = False
         self._statuses: Counter[int] = Counter()
         self._date, self._dated = "", 0.0  # of the last good answer, and when by the steady clock
+        # What is simple to answer, by its call: what was answered last comes last.
+        self._simple: dict[str, Callable[[], Awaitable[object]]] = {"events": self._ask_events}
         self.pacer = pacer
 
     @property
@@ -123,6 +125,10 @@ class Client:
             "events", None, "/events", lambda body: wire.read_events(body, page_size),
             page=page, page_size=page_size,
         )  # fmt: skip
+
+    async def probe(self) -> None:
+        """Return when something simple, that the service has answered before, is answered."""
+        await self.pacer.run(self._probe)
 
     async def ping(self, event_id: int) -> None:
         """Return when the key is good for the event."""
@@ -230,7 +236,12 @@ class Client:
     async def _get(
         self, call: str, event_id: int | None, path: str, read: Callable[[bytes], T], **query: int
     ) -> T:
-        return await self._run(call, event_id, self._request(path, **query), read)
+        request = self._request(path, **query)
+        answer = await self._run(call, event_id, request, read)
+        if query.get("page_size", 1) == 1:
+            self._simple.pop(call, None)
+            self._simple[call] = lambda: self._attempt(call, event_id, request, read)
+        return answer
 
     def _request(self, path: str, **query: int) -> httpx.Request:
         return self._http.build_request(
@@ -247,7 +258,17 @@ class Client:
         )
 
     async def _probe(self) -> None:
-        """Ask, once, for what is no event's: does the service answer at all, or do only some requests fail?"""
+        """Ask, once, for what was simple to answer: does the service answer at all, or do only some requests fail?
+
+        For what was answered last; the next time for something else, where that is not answered any more. A single call
+        that is broken, whichever it is, is no outage.
+        """
+        call, ask = self._simple.popitem()
+        self._simple = {call: ask} | self._simple
+        await ask()
+        self._simple[call] = self._simple.pop(call)
+
+    async def _ask_events(self) -> None:
         request = self._request("/events", page=1, page_size=1)
         await self._attempt("events", None, request, lambda body: wire.read_events(body, 1))
 

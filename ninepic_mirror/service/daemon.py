@@ -297,7 +297,7 @@ class Daemon:
             await trio.sleep(_TICK)
 
     def _probe(self, session: Session, nursery: trio.Nursery) -> None:
-        """Ask the service something that is no event's: is it down, or are only some events in trouble?
+        """Ask the service something that it has answered: is it down, or are only some events in trouble?
 
         Its answer is a sign of life, by which the requests of those events fail one by one, instead of being held for
         victims of an outage; and in an outage, somebody notices the end of it.
@@ -306,7 +306,7 @@ class Daemon:
         async def ask() -> None:
             try:
                 with suppress(MirrorError, StoppedError):
-                    await session.unless_stopped(lambda: session.client.events_page(1, 1))
+                    await session.unless_stopped(session.client.probe)
             finally:
                 self._probing = False
 

@@ -15,7 +15,7 @@ from ninepic_mirror.cli.console import Console
 from ninepic_mirror.cli.sweep import Sweep
 from ninepic_mirror.cli.wishes import Wishes
 from ninepic_mirror.config import Api, Config, Mirror
-from ninepic_mirror.errors import PhotoError, UnreachableError
+from ninepic_mirror.errors import PassingError, PhotoError, UnreachableError
 from ninepic_mirror.model import Key
 from ninepic_mirror.ninepic.client import open_client
 from ninepic_mirror.ninepic.pacing import GIVE_UP, Pacer, api_pace
@@ -39,10 +39,14 @@ class Service:
     Args:
         bad: That photo.
         down: Fail on everything.
+        broken: Fail on addresses that hold one of these.
+        seconds: How long it takes to fail there.
     """
 
     bad: str = ""
     down: bool = False
+    broken: tuple[str, ...] = ()
+    seconds: float = 0.0
     batches: list[list[str]] = field(default_factory=list)
     probes: int = 0
 
@@ -54,7 +58,12 @@ class Service:
             links = [{"url": f"https://s/{one}.jpg", "filename": f"{one}.jpg"} for one in ids]
             return (500 if self.down or self.bad in ids else 200), {"presigned_urls": links}
         self.probes += 1
-        return (503 if self.down else 200), {"events": []}
+        found = {"event_id": 456, "timeline_search": True, "events": [], "days": []}
+        return (503 if self.down or self.is_broken(head) else 200), found
+
+    def is_broken(self, head: str) -> bool:
+        """Say whether it always fails there."""
+        return any(part in head.partition("\r\n")[0] for part in self.broken)
 
     async def handle(self, stream: trio.SocketStream) -> None:
         """Serve one connection, which carries one request."""
@@ -66,6 +75,8 @@ class Service:
             length = int((head.lower().partition(b"content-length:")[2] or b"0").split()[0])
             while len(body) < length:
                 body += await stream.receive_some()
+            if self.is_broken(head.decode()):
+                await trio.sleep(self.seconds)
             status, found = self.answer(head.decode(), body)
             told = json.dumps({"responseType": "success", "message": "", "data": found}).encode()
             line = (
@@ -125,6 +136,41 @@ async def test_a_service_that_is_down_is_given_up(mock_clock: trio.testing.MockC
             await client.original_photos(456, ["p1", "p2"])
     assert GIVE_UP <= caught.value.seconds < GIVE_UP + 40
     assert service.probes > 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "seconds"),
+    [(("/events",), 0.0), (("/events",), 25.0), (("/events", "/timeline"), 0.0)],
+)
+async def test_another_call_that_fails_makes_no_outage_of_a_bad_photo(
+    mock_clock: trio.testing.MockClock, broken: tuple[str, ...], seconds: float
+) -> None:
+    """What tells an outage is what the service answered before, not a call that it never answers, or not any more."""
+    mock_clock.rate = RATE
+    service = Service("p1")
+    async with service.running() as client:
+        await client.details(456)
+        await client.timeline_days(456)
+        service.broken, service.seconds = broken, seconds
+        with pytest.raises(PassingError, match="500"):
+            await client.original_photos(456, ["p1"])
+        assert (await client.original_photos(456, ["p2"])).urls
+
+
+async def test_a_daemon_asks_for_what_was_answered(mock_clock: trio.testing.MockClock) -> None:
+    """Its look for a sign of life ends, too, where the list of events fails, and only where something is answered."""
+    mock_clock.rate = RATE
+    service = Service(broken=("/events",))
+    async with service.running() as client:
+        with pytest.raises(UnreachableError):
+            await client.probe()
+        await client.details(456)
+        service.broken = ("/events", "/details")
+        await client.timeline_days(456)
+        await client.probe()
+        service.down = True
+        with pytest.raises(UnreachableError):
+            await client.probe()
 
 
 async def test_an_event_that_always_fails_keeps_no_other_from_its_pass(
