@@ -11,7 +11,7 @@ from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.forgotten import Veil
 from ninepic_mirror.archive.manifest import Manifest, now
 from ninepic_mirror.archive.moves import Moves, top_of, touch, vouch
-from ninepic_mirror.archive.patience import IS_RESTING, clock
+from ninepic_mirror.archive.patience import HAS_FAILED, IS_RESTING, any_failed, clock
 from ninepic_mirror.archive.records import Job
 from ninepic_mirror.archive.strays import Strays
 from ninepic_mirror.model import Known
@@ -74,7 +74,12 @@ class Holdings:
     # --- wanted --------------------------------------------------------------------------------------------------
 
     def want(
-        self, variants: Sequence[Variant], first: int | None = None, last: int | None = None
+        self,
+        variants: Sequence[Variant],
+        first: int | None = None,
+        last: int | None = None,
+        *,
+        tried: bool | None = None,
     ) -> list[Job]:
         """Take up to 500 wanted files that this pass has not taken up yet; an empty answer starts over.
 
@@ -82,17 +87,21 @@ class Holdings:
             variants: The configured ones.
             first: Only photos taken from here on (epoch seconds), None for all.
             last: ... and before here.
+            tried: Only files that failed by themselves (`patience`), from any one of them on; or only the others.
         """
         marks = ",".join("?" * len(variants))
         span = "" if first is None else " AND photos.taken >= ? AND photos.taken < ?"
+        chosen = "" if tried is None else f" AND {HAS_FAILED} = {tried:d}"
         values = [] if first is None or last is None else [first, last]
+        if tried and not any(self._wanted):
+            self._wanted = any_failed(self._manifest)
         with self._manifest.transaction():
             found = self._manifest.rows(
                 "SELECT image_id, variant, taken, url, width, height, path, sha256"
                 " FROM files JOIN photos USING (image_id)"
                 f" WHERE state IN ('pending', 'failed') AND variant IN ({marks}) AND queued < ?"
                 # an original's address is leased when its turn comes
-                f" AND gone_since IS NULL AND (url IS NOT NULL OR variant = 'original'){span} AND NOT {IS_RESTING}"
+                f" AND gone_since IS NULL AND (url IS NOT NULL OR variant = 'original'){span} AND NOT {IS_RESTING}{chosen}"
                 # from where the last answer ended: from the start, a million rows would be passed thousands of times
                 f" AND (image_id, variant) > (?, ?) ORDER BY image_id, variant LIMIT {_CHUNK}",
                 [*variants, self._pass, *values, self._clock, *self._wanted],

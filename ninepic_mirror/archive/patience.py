@@ -3,6 +3,9 @@
 A pass that a person typed tries every file again, and lists again whatever lists less than the service reports. The
 daemon's does so one minute after the first time, two after the second, and so on up to a day: a photo that is gone for
 good, or a count that is wrong for good, must not be asked for every half minute for months.
+
+And in which order a pass comes to what others did not have: what failed by itself last of all, so that good photos never
+stand behind bad ones.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from msgspec import Meta
 from ninepic_mirror.archive.manifest import now
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from ninepic_mirror.archive.manifest import Manifest
+    from ninepic_mirror.model import Variant
 
 _FIRST: Final = 60  # seconds after the first failure
 _MOST: Final = 86_400
@@ -27,6 +31,38 @@ _MOST: Final = 86_400
 IS_RESTING: Final = f"""(files.state = 'failed'
     AND ? - coalesce((SELECT coalesce(ended_at, started_at) FROM passes WHERE passes.id = files.queued), 0)
     BETWEEN 0 AND min({_MOST}, {_FIRST} << min(max(attempts, 1) - 1, 11)) - 1)"""
+
+UNASKED: Final = "not asked for: "  # how the error of a file begins that was not asked for at all
+
+# Of a row of `files`: whether it failed by itself, when it was last asked for.
+HAS_FAILED: Final = f"(error IS NOT NULL AND error NOT LIKE '{UNASKED}%')"
+
+
+def note_unasked(manifest: Manifest, files: Iterable[tuple[str, Variant, str]]) -> None:
+    """Record what failed without having been asked for; of what had failed by itself, that stays known.
+
+    Args:
+        manifest: The manifest.
+        files: `image_id`, variant and reason, which begins with `UNASKED`.
+    """
+    with manifest.transaction():
+        manifest.change_each(
+            f"UPDATE files SET state = 'failed', attempts = attempts + 1, error = iif({HAS_FAILED}, error, ?)"
+            " WHERE image_id = ? AND variant = ? AND state <> 'present'",
+            [(reason, image_id, variant) for image_id, variant, reason in files],
+        )
+
+
+def any_failed(manifest: Manifest) -> tuple[str, str]:
+    """Return `image_id` and variant of any file that could not be had, another one each time; empty where there is none.
+
+    Where so many fail that a pass does not come to all of them, each gets its turn.
+    """
+    statement = (
+        "SELECT image_id, variant FROM files WHERE state = 'failed' ORDER BY random() LIMIT 1"
+    )
+    found = manifest.rows(statement)
+    return (str(found[0][0]), str(found[0][1])) if found else ("", "")
 
 
 _CONTRADICTIONS: Final = (

@@ -7,6 +7,7 @@ than are likely to be fetched within a quarter of the links' life. `Ledger` deci
                          → the service has refused it: that photo fails
                          → wait for the turn; still none: lease a batch of it, of those that wait, of those to come
     the photo origin says 403: the link has expired → once more, with a new one
+    a batch fails: its parts, all at the same time, down to single photos; those that fail alone are refused
 
 No link is stored: a restart leases anew. Ages are counted on the monotonic clock, from before the request for a link.
 """
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from msgspec import Struct
 
+from ninepic_mirror.archive.patience import UNASKED
 from ninepic_mirror.errors import (
     EventNotFoundError,
     FeatureOffError,
@@ -31,6 +33,7 @@ from ninepic_mirror.errors import (
 )
 from ninepic_mirror.model import Originals
 from ninepic_mirror.ninepic.client import BATCH
+from ninepic_mirror.sync.session import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
@@ -39,9 +42,8 @@ if TYPE_CHECKING:
 
 LIFETIME: Final = 3600.0  # seconds that a link lives, as far as is known (API.md: about 1 hour)
 FIRST: Final = 8  # links of a batch while no rate is known: as many requests as a pass begins with
-FAILURES: Final = (
-    16  # requests for links that failed in a row, after which the pass asks for no more
-)
+FAILURES: Final = 8  # batches in a row of which not one photo got an answer, after which the pass asks for no more
+PARTS: Final = 8  # that a batch which failed is asked for in, at the same time
 _SHARE: Final = 0.25  # of its life, in which a batch should be used up
 _WORN: Final = (
     0.75  # of its life, after which a link is not begun with, and a 403 is taken for its end
@@ -110,12 +112,9 @@ class Ledger:
         self._links: dict[str, Link] = {}
         self._refused: dict[str, str] = {}
         self._alone: set[str] = set()  # a batch did not say which link is theirs
-        self._suspects: set[str] = (
-            set()
-        )  # those of the last batch that failed, less what came since
         self._nameless = False  # links never say so: every one is asked for alone
-        self._most = BATCH
-        self._failures = 0
+        self._vain = 0  # batches since the last answer, the one under way included
+        self._fault = ""  # the last one
         self._lifetime = LIFETIME
         # Of downloads; before them the first one's start.
         self._ends: deque[float] = deque(maxlen=_RECENT + 1)
@@ -137,7 +136,7 @@ class Ledger:
         """It is done with, had or not."""
         for entries in (self._waiting, self._links, self._refused):
             entries.pop(image_id, None)
-        for ids in (self._jobs, self._alone, self._suspects):
+        for ids in (self._jobs, self._alone):
             ids.discard(image_id)
 
     def finish(self, now: float) -> None:
@@ -166,22 +165,15 @@ class Ledger:
         return len(self._waiting) + len(self._upcoming) > BATCH
 
     def batch(self, image_id: str, now: float) -> tuple[str, ...]:
-        """Return the ids to ask for together, the one that is needed first.
-
-        Suspects only with suspects, and half of them at the most: so the bad one is found, and no other batch fails by it.
-        """
+        """Return the ids to ask for together, the one that is needed first; few while nothing is answered."""
         if self._nameless or image_id in self._alone:
             return (image_id,)
-        size = min(self._most, batch_size(self._rate(now), self._lifetime))
-        is_suspect = image_id in self._suspects
-        if is_suspect:
-            size = max(1, len(self._suspects) // 2)
+        rate = None if self._vain else self._rate(now)
+        size = batch_size(rate, self._lifetime)
         ids = {image_id: None}
         for other in chain(self._waiting, self._upcoming):
             if len(ids) >= size:
                 break
-            if (other in self._suspects) is not is_suspect:
-                continue
             if not (self._has(other, now) or other in self._refused or other in self._alone):
                 ids[other] = None
         return tuple(ids)
@@ -194,8 +186,7 @@ class Ledger:
             found: The answer.
             since: When it was asked for.
         """
-        self._failures, self._most = 0, min(BATCH, self._most * 2)
-        self._suspects.difference_update(asked)
+        self._vain = 0
         # Of those that are still wanted: one to come may have been found on the disk meanwhile.
         for image_id in self._jobs.intersection(asked):
             if image_id in found.urls:
@@ -208,17 +199,24 @@ class Ledger:
                 self._alone.add(image_id)
         self._nameless = self._nameless or (bool(found.strangers) and not found.urls)
 
-    def note_failure(self, asked: Sequence[str], reason: str) -> None:
-        """A request for links failed. Smaller batches find out whether it is for one photo's sake."""
-        self._failures += 1
-        if len(asked) == 1:
-            self._refused[asked[0]] = reason
-            self._suspects.difference_update(asked)
-        else:
-            self._suspects = set(asked)
-        self._most = max(1, len(asked) // 2)
-        if self._failures >= FAILURES:
-            self.off = reason
+    def note_failure(self, asked: Sequence[str], fault: str) -> list[Sequence[str]]:
+        """A request for links failed; return the parts that find out for whose sake, none of a single photo."""
+        self._fault = f"no link to the original could be had: {fault}"
+        if len(asked) > 1:
+            size = math.ceil(len(asked) / PARTS)
+            return [asked[start : start + size] for start in range(0, len(asked), size)]
+        if asked[0] in self._jobs or asked[0] in self._waiting:
+            self._refused[asked[0]] = self._fault
+        return []
+
+    def begin(self) -> None:
+        """A batch is about to be asked for."""
+        self._vain += 1
+
+    def end(self) -> None:
+        """It was, with all its parts. Where nothing was answered for several, nothing else is asked for in this pass."""
+        if self._vain >= FAILURES and self.off is None:
+            self.off = f"{UNASKED}{self._fault}"
 
     def has_expired(self, link: Link, error: PhotoError, now: float) -> bool:
         """Say whether a refusal means that the link has expired; learn from it how long links live."""
@@ -318,14 +316,22 @@ class Leases:
 
     async def _lease(self, ids: tuple[str, ...]) -> None:
         self._since = trio.current_time()
+        self.ledger.begin()
         try:
-            await self._ask(ids, self._since)
+            await self._ask(ids)
+            self.ledger.end()
         finally:
             self._was_slow = trio.current_time() - self._since > _PATIENCE
             self._since = math.inf
             self._waiters.unpark_all()
 
-    async def _ask(self, ids: tuple[str, ...], since: float) -> None:
+    async def _ask(self, ids: Sequence[str]) -> None:
+        """Ask for a batch; where that fails for its parts, at the same time: the bad ones hold up no others.
+
+        One after the other each bad photo would take as long as all attempts of a request do, most of a minute.
+        """
+        since = trio.current_time()
+        parts: list[Sequence[str]] = []
         try:
             found = await self._api.original_photos(self._event_id, ids)
         except FeatureOffError as error:
@@ -334,11 +340,17 @@ class Leases:
                 await self._api.images(self._event_id, 1, 1)
             self.ledger.off = str(error)
         except (PassingError, RejectedError, EventNotFoundError) as error:
-            self.ledger.note_failure(ids, f"no link to the original could be had: {error}")
+            parts = self.ledger.note_failure(ids, str(error))
         else:
             self.ledger.note(ids, await self._own(ids, found), since)
+        self._waiters.unpark_all()  # who has a link now does not wait for the other parts
+        if parts:
+            with unwrapped():
+                async with trio.open_nursery() as nursery:
+                    for part in parts:
+                        nursery.start_soon(self._ask, part)
 
-    async def _own(self, ids: tuple[str, ...], found: Originals) -> Originals:
+    async def _own(self, ids: Sequence[str], found: Originals) -> Originals:
         """Return the answer without links that name another photo of the event, as a mixed-up or replayed one has.
 
         Who was among others is asked for alone then.

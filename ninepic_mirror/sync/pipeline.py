@@ -1,6 +1,7 @@
 """The nursery of one pass (DESIGN §9). Everything that runs at the same time runs here.
 
-1. produce: wanted files of earlier passes first, then what the enumerator finds → jobs (bounded: it waits)
+1. produce: wanted files of earlier passes first, then what the enumerator finds, then what failed by itself before
+   → jobs (bounded: it waits)
 2. download (N times): take a job, find or fetch its file → bodies, or, where there is none to be written, outcomes
    (bounded: they wait)
 3. write, alone: take what bodies are there; in a thread: hash them, write them below `partial/` → outcomes
@@ -25,6 +26,7 @@ from msgspec import Struct
 
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.moves import touch
+from ninepic_mirror.archive.patience import UNASKED, note_unasked
 from ninepic_mirror.archive.records import Job
 from ninepic_mirror.archive.store import Fetched, Ready
 from ninepic_mirror.sync import recheck
@@ -279,7 +281,11 @@ async def commit(context: Context, holdings: Holdings, batch: Sequence[Done]) ->
         equal, others = await context.in_manifest(_look_up, context, holdings, ready)
         placed = await trio.to_thread.run_sync(context.store.settle, ready, equal, others)
     reasons = [(one.job.image_id, one.job.variant, one.reason) for one in failed]
-    await context.in_manifest(holdings.commit, placed, reasons)
+    tried = [one for one in reasons if not one[2].startswith(UNASKED)]
+    await context.in_manifest(holdings.commit, placed, tried)
+    if len(tried) < len(reasons):
+        left = [one for one in reasons if one[2].startswith(UNASKED)]
+        await context.in_manifest(note_unasked, context.manifest, left)
     tally = context.tally
     tally.downloaded += sum(one.was_fetched for one in ready)
     tally.found += len(placed) - sum(one.was_fetched for one in ready)

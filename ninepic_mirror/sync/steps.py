@@ -10,8 +10,9 @@ balance
 
 from __future__ import annotations
 
+import functools
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import trio
 from msgspec import Struct, structs
@@ -52,6 +53,10 @@ if TYPE_CHECKING:
     from ninepic_mirror.model import Details
     from ninepic_mirror.sync.context import Context
     from ninepic_mirror.sync.planner import Remote
+
+# In which order files come that are wanted: what failed by itself comes after all others, from any place on, then what
+# stands before it.
+_ALL: Final = (False, True, None)
 
 
 class Counters(Struct):
@@ -271,7 +276,7 @@ class Pass:
             if (
                 not self._context.restored
             ):  # else its rows may name hours that have long been others
-                await self._send_wanted()
+                await self._send_wanted((False,))
             findings = await enumerator.run(remote, everything=everything)
             self._may_come_last = False
             await self._put_back()
@@ -280,15 +285,17 @@ class Pass:
         await pipeline.run(self._context, self._holdings, self._downloader, produce)
         return None if self._context.stopping.is_set() else findings
 
-    async def _send_wanted(self) -> None:
-        """Send the files that earlier passes did not have."""
-        day = self._context.options.day or (None, None)
-        while jobs := await self._context.in_manifest(
-            self._holdings.want, self._context.variants, *day
-        ):
-            self._context.progress.expect(len(jobs))
-            for job in jobs:
-                await self._forward(job)
+    async def _send_wanted(self, kinds: tuple[bool | None, ...] = _ALL) -> None:
+        """Send the files that earlier passes did not have, of each kind in turn (`holdings.want`)."""
+        first, last = self._context.options.day or (None, None)
+        for tried in kinds:
+            want = functools.partial(
+                self._holdings.want, self._context.variants, first, last, tried=tried
+            )
+            while jobs := await self._context.in_manifest(want):
+                self._context.progress.expect(len(jobs))
+                for job in jobs:
+                    await self._forward(job)
 
     async def _give_back(self) -> None:
         """Give photos that came back their files of the variants of which nothing is fetched any more."""

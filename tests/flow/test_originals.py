@@ -6,29 +6,33 @@ import json
 import logging
 import shutil
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 from msgspec import structs
 
+from ninepic_mirror.config import Mirror
+from ninepic_mirror.errors import PassingError
 from ninepic_mirror.ninepic.backoff import Backoff
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.sandbox import Fault
 from ninepic_mirror.sync import pipeline
+from ninepic_mirror.sync.leases import FAILURES, FIRST
 from ninepic_mirror.sync.mirror import sync_event
 from tests.conftest import EVENT
-from tests.remote import wait_until
+from tests.remote import Remote, session_of, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from trio.testing import MockClock
 
-    from ninepic_mirror.model import Variant
+    from ninepic_mirror.model import Originals, Variant
     from ninepic_mirror.sandbox.world import Seen
+    from ninepic_mirror.sync.report import PassReport
     from tests.conftest import Bench, OpenBench
 
 HOUR = 1768777200  # the first of the sandbox's events
@@ -235,6 +239,80 @@ async def test_a_given_address_that_is_refused_is_leased(open_bench: OpenBench) 
 
         assert report.whole, report.failures
         assert bench.check_content() == 2
+
+
+@dataclass
+class Picky(Remote):
+    """Fails on every batch that holds a bad original; `batches` are those that it was asked for."""
+
+    bad: set[str] = field(default_factory=set)
+    batches: list[tuple[str, ...]] = field(default_factory=list)
+
+    async def original_photos(self, event_id: int, ids: Sequence[str]) -> Originals:
+        """Answer as `Client.original_photos`."""
+        self.batches.append(tuple(ids))
+        if not self.bad.isdisjoint(ids):
+            await trio.lowlevel.checkpoint()
+            raise PassingError("500 from the service")
+        return await super().original_photos(event_id, ids)
+
+    def arrive(self, *ids: str, hour: int = HOUR) -> None:
+        """Let photos arrive."""
+        for number, image_id in enumerate(ids):
+            self.add(image_id, hour + number)
+
+    async def sync(self, root: Path) -> PassReport:
+        """Make a pass over thumbnails and originals."""
+        self.batches.clear()
+        settings = Mirror(
+            root, variants=("thumbnail", "original"), min_free=0, durability="none", connections=4
+        )
+        return await sync_event(session_of(self, settings), EVENT)
+
+
+def ids_of(name: str, count: int) -> list[str]:
+    """Return so many ids that begin alike."""
+    return [f"{name}{number:03}" for number in range(count)]
+
+
+@pytest.mark.parametrize("bad", [1, 14, 40, 70])
+async def test_good_originals_do_not_stand_behind_bad_ones(tmp_path: Path, bad: int) -> None:
+    """However many sort before them: they come in the first or the second pass, and so do those that arrive later."""
+    remote, root = Picky(bad=set(ids_of("a", bad))), tmp_path / "m"
+    remote.arrive(*ids_of("a", bad), *ids_of("b", 6))
+    report = await remote.sync(root)
+    if bad > FAILURES * FIRST:
+        assert report.failed > bad
+        report = await remote.sync(root)
+    assert (report.whole, report.failed) == (False, bad)
+    assert {one.image_id for one in report.failures} == remote.bad
+    remote.arrive(*ids_of("c", 6), hour=HOUR + 3600)
+    report = await remote.sync(root)
+    assert (report.downloaded, report.failed) == (12, bad)
+    assert remote.bad.isdisjoint(remote.batches[0]), "what failed before comes last"
+    for _ in range(2):
+        assert (await remote.sync(root)).failed == bad
+    remote.bad.clear()
+    assert (await remote.sync(root)).whole
+
+
+async def test_originals_that_all_fail_get_their_turns(tmp_path: Path) -> None:
+    """A few batches a pass, of others in each, until every photo was asked for; and one that is good again is found."""
+    every = ids_of("a", 200)
+    remote, root, asked = Picky(bad=set(every)), tmp_path / "m", set[str]()
+    remote.arrive(*every)
+    report = await remote.sync(root)
+    for _ in range(4):  # of 64 each
+        assert (report.failed, report.present) == (200, 200)
+        assert len(remote.batches) <= FAILURES * (FIRST + 1)
+        asked |= {one for batch in remote.batches for one in batch}
+        report = await remote.sync(root)
+    assert asked == set(every)
+    remote.bad.remove("a199")
+    passes = 0
+    while report.failed == 200 and passes < 60:  # chance decides where each begins
+        report, passes = await remote.sync(root), passes + 1
+    assert report.failed == 199
 
 
 def holding(bench: Bench, what: bytes) -> list[str]:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from ninepic_mirror.archive.patience import UNASKED
 from ninepic_mirror.errors import (
     EventNotFoundError,
     FeatureOffError,
@@ -400,6 +401,89 @@ async def test_a_bad_photo_fails_few_batches(autojump_clock: MockClock) -> None:
             nursery.start_soon(work, jobs)
     assert lacking == ["p5"]
     assert sum("p5" in batch for batch in service.asked) <= 1 + 3
+
+
+async def crowd(service: Service, ids: Sequence[str]) -> tuple[Leases, set[str], set[str]]:
+    """Let eight workers want links for all of these; return also who has one, and who was refused alone."""
+    desk, having, refused = leases(service, *ids), set[str](), set[str]()
+
+    async def work(jobs: Iterator[str]) -> None:
+        for one in jobs:
+            with desk.at_work(one):
+                try:
+                    await desk.link(one, nobody)
+                    having.add(one)
+                except PhotoError as error:
+                    if not error.reason.startswith(UNASKED):
+                        refused.add(one)
+
+    jobs = iter(ids)
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(work, jobs)
+    return desk, having, refused
+
+
+def picky(bad: Collection[str]) -> Answer:
+    """Answer no batch that holds one of these."""
+
+    def answer(ids: tuple[str, ...]) -> Originals:
+        if not set(ids).isdisjoint(bad):
+            raise PassingError("500 from the service")
+        return links(ids)
+
+    return answer
+
+
+@pytest.mark.parametrize("bad_first", [True, False])
+async def test_many_bad_photos_keep_no_link_from_the_others(
+    autojump_clock: MockClock, bad_first: bool
+) -> None:
+    """Forty and six, in any order: each that fails costs no more than the time of its batch and of it alone."""
+    bad, good = [f"b{number}" for number in range(40)], [f"g{number}" for number in range(6)]
+    ids = [*bad, *good] if bad_first else sorted([*bad, *good], key=lambda one: one[::-1])
+    service = Service(picky(bad), seconds=45.0)
+    _, having, refused = await crowd(service, ids)
+    assert (having, refused) == (set(good), set(bad))
+    assert trio.current_time() <= 45.0 * 2 * 8
+
+
+async def test_a_large_batch_finds_its_bad_photo_in_three_steps(autojump_clock: MockClock) -> None:
+    """Eight parts, then eight photos, while all others are served; a job that is done meanwhile leaves nothing."""
+    ids = [f"p{number}" for number in range(BATCH)]
+    service = Service(picky({"p41", "p42"}), seconds=45.0)
+    desk = leases(service, *ids)
+    await desk._ask(tuple(ids))
+    assert trio.current_time() == 3 * 45.0
+    assert len(service.asked) == 1 + 8 + 8
+    assert set(desk.ledger._refused) == {"p41", "p42"}
+    for one in ids:
+        desk.ledger.close(one)
+    await desk._ask(("p41",))
+    assert (desk.ledger._refused, desk.ledger._links) == ({}, {})
+
+
+async def test_a_call_that_fails_for_every_photo_ends_soon(autojump_clock: MockClock) -> None:
+    """A thousand photos are not asked for one by one: a few batches, in some twelve minutes, and the rest not at all."""
+    service = Service(picky(ids := [f"p{number}" for number in range(1000)]), seconds=45.0)
+    desk, having, refused = await crowd(service, ids)
+    assert (len(having), len(refused)) == (0, FAILURES * FIRST)
+    assert trio.current_time() <= 45.0 * 2 * FAILURES == 720
+    assert len(service.asked) == FAILURES * (FIRST + 1)
+    assert desk.ledger.off == (
+        f"{UNASKED}no link to the original could be had: 500 from the service"
+    )
+
+
+async def test_what_ends_the_run_does_so_from_a_part_of_a_batch(autojump_clock: MockClock) -> None:
+    """As itself, and not in a group."""
+
+    def answer(ids: tuple[str, ...]) -> Originals:
+        raise PassingError("500") if len(ids) > 1 else KeyRefusedError(403, 903)
+
+    desk = leases(Service(answer), "a", "b")
+    with pytest.raises(KeyRefusedError):
+        await desk.link("a", nobody)
 
 
 async def test_a_call_that_always_fails_is_given_up(autojump_clock: MockClock) -> None:

@@ -10,7 +10,13 @@ import pytest
 from ninepic_mirror.archive import patience
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings, unaddressed
-from ninepic_mirror.archive.patience import IS_RESTING, clock, note_contradictions
+from ninepic_mirror.archive.patience import (
+    IS_RESTING,
+    UNASKED,
+    clock,
+    note_contradictions,
+    note_unasked,
+)
 from tests.shelf import SIX, VARIANTS, photo, window
 
 if TYPE_CHECKING:
@@ -136,6 +142,56 @@ def test_an_impatient_pass_tries_all(shelf: Shelf, at: Callable[[float], None]) 
     begin(shelf, patient=False)
     jobs = shelf.read(window(SIX), [photo("a"), photo("q", "?signed")])
     assert {job.image_id for job in jobs if job.variant == "large"} == {"a", "q"}
+
+
+def test_what_was_not_asked_for_comes_before_what_failed_by_itself(
+    shelf: Shelf, at: Callable[[float], None]
+) -> None:
+    """All rest alike; what has failed by itself stays known as that until it is here."""
+    begin(shelf)
+    shelf.read(window(SIX), [photo("a"), photo("b"), photo("c")])
+
+    def wanted() -> tuple[set[str], set[str]]:
+        begin(shelf, patient=False)
+        others = {job.image_id for job in shelf.holdings.want(LARGE, tried=False)}
+        assert shelf.holdings.want(LARGE, tried=False) == []
+        found = shelf.holdings.want(LARGE, tried=True)
+        assert not found or shelf.holdings.want(LARGE, tried=True) == []
+        tried = {job.image_id for job in [*found, *shelf.holdings.want(LARGE)]}
+        return others, tried
+
+    def give_up(*ids: str) -> None:
+        reason = f"{UNASKED}500"
+        note_unasked(shelf.manifest, [(image_id, "large", reason) for image_id in ids])
+
+    assert wanted() == ({"a", "b", "c"}, set())
+    shelf.holdings.commit([], [("a", "large", "502")])
+    give_up("b", "c")
+    assert wanted() == ({"b", "c"}, {"a"})
+    shelf.holdings.commit([], [("b", "large", "502")])
+    give_up("a", "c")
+    assert wanted() == ({"c"}, {"a", "b"})
+    found = shelf.manifest.rows(
+        "SELECT state, attempts, error FROM files WHERE variant = 'large' ORDER BY image_id"
+    )
+    assert found == [
+        ("failed", 2, "502"),
+        ("failed", 2, "502"),
+        ("failed", 2, "not asked for: 500"),
+    ]
+
+
+def test_what_failed_is_begun_with_anywhere(shelf: Shelf, at: Callable[[float], None]) -> None:
+    """Where a pass does not come to all of it, each has its turn."""
+    begin(shelf)
+    ids = [f"p{number}" for number in range(9)]
+    shelf.read(window(SIX), [photo(one) for one in ids])
+    shelf.holdings.commit([], [(one, "large", "500") for one in ids])
+    first = set[str]()
+    for _ in range(200):
+        begin(shelf, patient=False)
+        first |= {job.image_id for job in shelf.holdings.want(LARGE, tried=True)[:1]}
+    assert first == set(ids[1:])  # and that one comes after the end, with what stands before
 
 
 def test_a_patient_pass_leaves_them_alone(shelf: Shelf, at: Callable[[float], None]) -> None:
