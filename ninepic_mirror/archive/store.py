@@ -257,9 +257,13 @@ class Store:
                 split(path)[0] for path in (*(one.target for one in settling), *sources)
             }:
                 tree.sync_folder(folder)
-            for one in settling:
-                if not one.ready.was_fetched and not one.ready.source.startswith(TRASH):
-                    tree.prune(split(one.ready.source)[0])
+            for folder in {
+                split(one.ready.source)[0]
+                for one in settling
+                if not (one.ready.was_fetched or one.ready.source == one.target)
+                and not one.ready.source.startswith(TRASH)
+            }:
+                tree.prune(folder)
         return [
             Placed(
                 one.ready.job.image_id,
