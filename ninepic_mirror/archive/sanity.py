@@ -27,6 +27,9 @@ _STRANGE: Final = {
     "INTEGER": "+{0} <> {0} | 0",  # what is no number, or has a fraction
     "TEXT": "+{0} NOT BETWEEN '' AND x''",
 }
+# Moments that no calendar has: outside the years 1 to 9999, in epoch seconds.
+_NEVER: Final = "{0} NOT BETWEEN -62135596800 AND 253402300799"
+_MOMENTS: Final = {("photos", "taken"), ("photos", "hour"), ("hours", "start")}
 _ORPHAN: Final = "SELECT 1 FROM files WHERE image_id NOT IN (SELECT image_id FROM photos) LIMIT 1"
 
 # Rows that contradict themselves: present without a place or hash, or at a place that is not in the folder that the row
@@ -87,10 +90,12 @@ def complaint(manifest: Manifest, *, thorough: bool) -> str | None:
     if early := sorted(({*_expected(len(MIGRATIONS))} - {*expected}) & found):
         return f"the manifest is damaged: it has more than schema version {version}: {'.'.join(early[0])}"
     for table in sorted({table for table, _ in expected}):
-        kinds = [(name, kind) for (of, name), kind in expected.items() if of == table]
-        strange = " OR ".join(_STRANGE[kind].format(name) for name, kind in kinds)
-        if manifest.rows(f"SELECT 1 FROM {table} WHERE {strange} LIMIT 1"):
-            return f"the manifest is damaged: a value in {table} is of a type that it cannot be of"
+        tests = [
+            _STRANGE[kind].format(name) for (of, name), kind in expected.items() if of == table
+        ]
+        tests += [_NEVER.format(name) for of, name in sorted(_MOMENTS) if of == table]
+        if manifest.rows(f"SELECT 1 FROM {table} WHERE {' OR '.join(tests)} LIMIT 1"):
+            return f"the manifest is damaged: a value in {table} is none that can be there"
         if thorough:
             for _ in manifest.each(f"SELECT * FROM {table}"):
                 pass  # each text is decoded

@@ -335,15 +335,17 @@ def erase(
     with translated(tree.name("")):
         if last_pass > known or manifest.meta(lock.RESTORED) is True:
             holdings.doubt(sums.named_lines(tree))
-        elif inventory.is_unfinished(
-            manifest
-        ):  # a rebuild may have been cut off before it had read them
+        elif inventory.is_unfinished(manifest):
+            # a rebuild may have been cut off before it had read them
             holdings.name(sums.named_lines(tree))
     oblivion = Oblivion(manifest, tree, layout)
     if ids:
         oblivion.remember(ids)
     gone = oblivion.finish(ids)
-    sums.write_stale(tree, manifest)
+    dropped: list[tuple[str, str]] = []
+    sums.write_stale(tree, manifest, dropped)
+    if dropped:
+        holdings.name(dropped)  # what is lost the next pass tells
     manifest.checkpoint()
     return gone
 

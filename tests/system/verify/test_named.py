@@ -141,7 +141,7 @@ def test_what_is_kept_of_photos_that_left(mirror: Mirror) -> None:
     assert "SHA256SUMS names 5 files of these" in text
 
 
-@pytest.mark.parametrize("way", ["rebuilt", "rebuilt before", "sync", "listed"])
+@pytest.mark.parametrize("way", ["rebuilt", "rebuilt before", "forget", "sync", "listed"])
 def test_what_nothing_but_its_line_tells_of(mirror: Mirror, way: str) -> None:
     """A file of a photo that left, lost with the manifest or after it, is told by the pass that drops its line."""
     lost = larges(mirror)[0]
@@ -150,19 +150,23 @@ def test_what_nothing_but_its_line_tells_of(mirror: Mirror, way: str) -> None:
     if way != "listed":
         mirror.service.order("POST", "456/remove", {"image_id": name})
         assert mirror.commands.run("sync", 456, *flags).code == 0
-    if way == "rebuilt before":
+    if way in {"rebuilt before", "forget"}:
         lose_manifest(mirror)
         assert (mirror.repair().code, mirror.verify().code) == (0, 0)
         (mirror.folder / lost).unlink()
         for _ in range(2):
             found = mirror.verify()
             assert (found.code, damaged(found)) == (8, {lost: "missing"})
+        if way == "forget":  # of another photo: it writes SHA256SUMS anew, but does not tell
+            other = Path(larges(mirror)[0]).stem
+            assert mirror.commands.run("forget", other, "--root", "m", "--yes").code == 0
+            assert damaged(mirror.verify()) == {lost: "missing"}
     else:
         (mirror.folder / lost).unlink()
         assert damaged(mirror.verify()) == {lost: "missing"}
         lose_manifest(mirror)
     sums = mirror.folder / lost.split("/")[0] / "SHA256SUMS"
-    assert Path(lost).name in sums.read_text()
+    assert (f"large/{Path(lost).name}" in sums.read_text()) == (way != "forget")
     done = mirror.commands.run("sync", 456, *flags) if way == "sync" else mirror.repair()
     if way == "listed":  # it is had again
         assert (done.code, damaged(done), "LOST" in done.err) == (0, {}, False)
