@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.manifest import Manifest, UnreadableError
+from ninepic_mirror.archive.manifest import UnreadableError
 from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import EventNotFoundError, KeyRefusedError, RejectedError, StorageError
 from ninepic_mirror.sandbox import Fault
@@ -738,33 +738,3 @@ async def test_no_page_behind_the_last_is_asked_for(tmp_path: Path) -> None:
     del remote.pictures["photo-5"], remote.pictures["photo-4"], remote.pictures["photo-3"]
     report = await sync_event(session_of(remote, settings, 3), EVENT, Options(accept_removals=True))
     assert (report.whole, report.photos) == (True, 3)
-
-
-async def test_a_rebuild_by_another_layout_that_was_cut_off_goes_on(open_bench: OpenBench) -> None:
-    """What has its new name and no row yet is known by its line at the old place; nothing is fetched."""
-    async with open_bench() as bench:
-        await bench.sync()
-        manifest = bench.folder / ".ninepic-mirror/manifest.sqlite3"
-        manifest.unlink()
-        bench.settings = replace(bench.settings, layout="{variant}/{date}/{image_id}{ext}")
-        Manifest.open(manifest).close()
-        with closing(sqlite3.connect(manifest)) as opened:
-            opened.execute(
-                "CREATE TRIGGER cut_off BEFORE UPDATE OF fetched_at ON files"
-                " BEGIN SELECT RAISE(ABORT, 'cut off'); END"
-            )
-            with pytest.raises(sqlite3.IntegrityError, match="cut off"):
-                await bench.sync()
-            opened.execute("DROP TRIGGER cut_off")
-        assert [*bench.folder.glob("large/*/*.jpg")]
-        bench.sandbox.clear_requests()
-
-        report = await bench.sync()
-
-        assert report.whole
-        assert (report.downloaded, bench.sandbox.count("photos")) == (0, 0)
-        assert len([*bench.folder.glob("*/*/*.jpg")]) == 120
-        assert {one.parent.name for one in bench.folder.glob("*/SHA256SUMS")} == {
-            "large",
-            "thumbnail",
-        }

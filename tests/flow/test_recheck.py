@@ -262,32 +262,3 @@ async def test_a_day_and_a_variant_are_enough(open_bench: OpenBench) -> None:
 
         assert report.recheck is not None
         assert 0 < report.recheck.unchanged == bench.sandbox.count("photos") < 40
-
-
-async def test_a_replaced_photo_that_got_its_name_and_no_row_is_not_fetched_again(
-    open_bench: OpenBench,
-) -> None:
-    """Its row has the old hash, and nothing but what was written down before tells it from somebody's picture."""
-    async with open_bench() as bench:
-        await bench.sync()
-        name = bench.sandbox.event(EVENT).photos[7].image_id
-        for variant in ("thumbnail", "large"):
-            bench.photos()[f"{variant}/{name}"].unlink()
-        bench.sandbox.event(EVENT).replace(name)
-        bench.settings = replace(bench.settings, layout="{date}/{variant}/{image_id}{ext}")
-        with closing(sqlite3.connect(bench.folder / ".ninepic-mirror/manifest.sqlite3")) as opened:
-            opened.execute(
-                "CREATE TRIGGER cut_off BEFORE UPDATE OF fetched_at ON files"
-                " BEGIN SELECT RAISE(ABORT, 'cut off'); END"
-            )
-            with pytest.raises(sqlite3.IntegrityError, match="cut off"):
-                await bench.sync()
-            opened.execute("DROP TRIGGER cut_off")
-        place = bench.photos()[f"large/{name}"]
-        assert place.read_bytes() == bench.sandbox.event(EVENT).body(name, "large")
-        bench.sandbox.clear_requests()
-
-        assert (await bench.sync()).is_good
-
-        assert bench.sandbox.count("photos") == 0
-        check_truth(bench.folder, bench.sandbox.event(EVENT).body)
