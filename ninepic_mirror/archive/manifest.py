@@ -46,15 +46,11 @@ _NONSENSE: Final = re.compile(
     "no such table|no such column|unsupported file format|duplicate column name|(table|index) .* already exists"
 )
 
-_STEPS: Final = (
-    100_000  # of SQLite's machine between two questions whether to go on: some milliseconds
-)
+# Of SQLite's machine between two questions whether to go on: some milliseconds.
+_STEPS: Final = 100_000
 
-LOGS: Final = (
-    "-journal",
-    "-wal",
-    "-shm",
-)  # what SQLite keeps beside a file, by the ends of their names
+# What SQLite keeps beside a file, by the ends of their names.
+LOGS: Final = ("-journal", "-wal", "-shm")
 _KINDS: Final = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link"}
 _REBUILT: Final = ": it rebuilds the manifest from the files"
 _REBUILD: Final = "run sync again: it sets the file aside and adopts what is on disk"

@@ -83,11 +83,17 @@ class Strays:
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
         self._layouts: tuple[Layout, ...] = ()
+        self._usual: Layout | None = None
         self._is_indexed = False
 
-    def look_elsewhere(self, layouts: Iterable[Layout]) -> None:
-        """Look also where these layouts have photos: the manifest may be a new one over an old mirror."""
-        self._layouts, self._is_indexed = tuple(layouts), False
+    def look_elsewhere(self, layouts: Iterable[Layout], usual: Layout | None = None) -> None:
+        """Look also where these layouts have photos: the manifest may be a new one over an old mirror.
+
+        Args:
+            layouts: Those that are known to be or to have been of the folder.
+            usual: One that may have been, for paths that none of them could have given.
+        """
+        self._layouts, self._usual, self._is_indexed = tuple(layouts), usual, False
 
     def of(self, stem: str, variant: Variant, image_id: str) -> Candidates:
         """Return what may be the file of a photo.
@@ -151,11 +157,15 @@ class Strays:
         """Return variant and name of the photo that a path is of; None also where two layouts read it as two photos'."""
         stem, dot, ext = path.rpartition(".")
         owners = {layout.whose(stem) for layout in self._layouts} - {None}
+        if not owners and self._usual is not None:
+            owners = {self._usual.whose(stem)} - {None}
         return owners.pop() if dot + ext in EXTENSIONS and len(owners) == 1 else None
 
 
-def known_layouts(manifest: Manifest, tree: Tree, layout: str) -> list[Layout]:
-    """Return every layout by which files may stand here.
+def known_layouts(
+    manifest: Manifest, tree: Tree, layout: str
+) -> tuple[list[Layout], Layout | None]:
+    """Return the layouts by which files may stand here, and where nothing tells one, the usual one (`look_elsewhere`).
 
     That of `event.json` is remembered, because a pass writes it anew.
 
@@ -172,4 +182,5 @@ def known_layouts(manifest: Manifest, tree: Tree, layout: str) -> list[Layout]:
     if told is not None and told != layout and told not in former:
         former.add(told)
         manifest.set_meta({FORMER: sorted(former)})
-    return [Layout.parse(one) for one in sorted({DEFAULT_LAYOUT, layout} | former)]
+    known = [Layout.parse(one) for one in sorted({layout} | former)]
+    return known, Layout.parse(DEFAULT_LAYOUT) if told is None else None

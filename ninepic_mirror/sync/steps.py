@@ -192,8 +192,8 @@ class Pass:
         adopt = added or context.options.adopt
         everywhere = adopt or not adopted
         if everywhere:
-            layout = context.settings.layout
-            holdings.strays.look_elsewhere(known_layouts(manifest, self._store.tree, layout))
+            layouts = known_layouts(manifest, self._store.tree, context.settings.layout)
+            holdings.strays.look_elsewhere(*layouts)
         missing = survey.survey(
             self._store.tree,
             holdings,

@@ -165,16 +165,34 @@ def test_a_file_without_a_line_must_be_what_a_former_place_says(shelf: Shelf) ->
 def test_the_layout_of_event_json_is_remembered(shelf: Shelf) -> None:
     """A pass that is cut off may have written it anew already."""
 
-    def known() -> list[Layout]:
-        return known_layouts(shelf.manifest, shelf.tree, OTHER)
+    def known() -> tuple[set[Layout], Layout | None]:
+        layouts, usual = known_layouts(shelf.manifest, shelf.tree, OTHER)
+        return {*layouts}, usual
 
-    assert {*known()} == {Layout.parse(one) for one in (DEFAULT_LAYOUT, OTHER)}
+    usual, other = Layout.parse(DEFAULT_LAYOUT), Layout.parse(OTHER)
+    assert known() == ({other}, usual)
     former = "{variant}/{image_id}{ext}"
-    all_three = {Layout.parse(one) for one in (DEFAULT_LAYOUT, OTHER, former)}
-    for said in (former, former, OTHER, "{rubbish}"):
+    both = {other, Layout.parse(former)}
+    for said in (former, former, OTHER):
         (shelf.folder / "event.json").write_text(json.dumps({"layout": said}))
-        assert {*known()} == all_three
+        assert known() == (both, None)
+    (shelf.folder / "event.json").write_text(json.dumps({"layout": "{rubbish}"}))
+    assert known() == (both, usual)
     assert shelf.manifest.meta("former_layouts") == [former]
+
+
+def test_the_usual_layout_reads_what_no_other_one_can(shelf: Shelf) -> None:
+    """Nearly every layout that goes further than the usual one can be read as that one with another id."""
+    mine, usual = f"{DAY}/large/a-large.jpg", "2026-01-18/23/large/b.jpg"
+    rebuilding(shelf, {mine: "a", usual: "b"}, layouts=())
+    strays = shelf.holdings.strays
+    strays.look_elsewhere(
+        [Layout.parse("{date}/{hour}/{variant}/{image_id}-{variant}{ext}")],
+        Layout.parse(DEFAULT_LAYOUT),
+    )
+    assert strays.of(mine.removesuffix(".jpg"), "large", "a").here == (Stray(mine, "a"),)
+    assert strays.of(f"{DAY}/large/a-large", "large", "a-large").elsewhere == ()
+    assert strays.of(f"{DAY}/large/b-large", "large", "b").elsewhere == (Stray(usual, "b"),)
 
 
 def test_a_file_found_elsewhere_moves_and_leaves_no_folder_behind(shelf: Shelf) -> None:

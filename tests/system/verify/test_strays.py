@@ -117,6 +117,26 @@ def test_a_rebuild_fetches_nothing_when_places_changed(mirror: Mirror, way: str)
     assert {one.parent.name for one in mirror.folder.glob("*/SHA256SUMS")} == tops
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_rebuild_knows_a_layout_that_looks_like_the_usual_one(
+    mirror: Mirror, *, told: bool
+) -> None:
+    """`ID-large.jpg` in its own layout is the photo ID, although the usual one could have it of a photo `ID-large`."""
+    config = mirror.commands.folder / "c.toml"
+    layout = "{date}/{hour}/{variant}/{image_id}-{variant}{ext}"
+    text = CONFIG.replace("{url}", mirror.service.api_url).replace("{zone}", "UTC")
+    config.write_text(text.replace("{layout}", layout))
+    assert mirror.commands.run("--config", config.name, "sync", 456).code == 0
+    (mirror.folder / MANIFEST).unlink()
+    before = {path: path.read_bytes() for path in mirror.folder.rglob("*.jpg")}
+    if not told:
+        (mirror.folder / "event.json").unlink()
+    asked = photo_requests(mirror.service)
+    assert mirror.commands.run("--config", config.name, "sync", 456).code == 0
+    assert photo_requests(mirror.service) == asked
+    assert {path: path.read_bytes() for path in mirror.folder.rglob("*.jpg")} == before
+
+
 def test_a_rebuild_fetches_what_is_not_as_its_line_says(mirror: Mirror) -> None:
     """A damaged file of a photo that changed its hour stays where it is, is told, and the photo is fetched."""
     row = next(row for row in mirror.rows() if row.variant == "large")
