@@ -38,12 +38,14 @@ class Service:
 
     Args:
         bad: That photo.
+        pause: How long it takes to fail on such a batch, in seconds.
         down: Fail on everything.
         broken: Fail on addresses that hold one of these.
         seconds: How long it takes to fail there.
     """
 
     bad: str = ""
+    pause: float = 0.0
     down: bool = False
     broken: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -78,6 +80,8 @@ class Service:
             if self.is_broken(head.decode()):
                 await trio.sleep(self.seconds)
             status, found = self.answer(head.decode(), body)
+            if status == 500:
+                await trio.sleep(self.pause)
             told = json.dumps({"responseType": "success", "message": "", "data": found}).encode()
             line = (
                 f"HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {len(told)}\r\n\r\n"
@@ -106,9 +110,9 @@ async def nothing_known(_names: Collection[str]) -> set[str]:
 async def test_an_id_that_breaks_each_of_its_batches_stands_alone(
     mock_clock: trio.testing.MockClock,
 ) -> None:
-    """A one-shot goes on to halve a batch that always fails, well beyond 120 s: the bad photo alone has no link."""
+    """A one-shot goes on to part a batch that always fails, well beyond 120 s: the bad photo alone has no link."""
     mock_clock.rate = RATE
-    service, ids = Service("p1"), [f"p{number}" for number in range(20)]
+    service, ids = Service("p1", pause=5), [f"p{number}" for number in range(20)]
     async with service.running() as client:
         desk = Leases(client, 456, nothing_known)
         for one in ids:
@@ -128,7 +132,7 @@ async def test_an_id_that_breaks_each_of_its_batches_stands_alone(
 
 
 async def test_a_service_that_is_down_is_given_up(mock_clock: trio.testing.MockClock) -> None:
-    """Where nothing at all is answered, that is said after 120 s, and no batch is halved for it."""
+    """Where nothing at all is answered, that is said after 120 s, and no batch is parted for it."""
     mock_clock.rate = RATE
     service = Service(down=True)
     async with service.running() as client:
