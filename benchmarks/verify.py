@@ -137,7 +137,7 @@ def make(root: Path, count: int, size: int) -> list[Path]:
         manifest.set_meta(
             {"name": "Benchmark", "layout": "{date}/{hour}/{variant}/{image_id}{ext}"}
         )
-        manifest.set_meta({"timezone": "UTC", "wanted": ["large"]})
+        manifest.set_meta({"timezone": "UTC", "wanted": ["large"], "adopted": True})
         start = HOUR - 6 * 3600
         manifest.change_each(
             "INSERT INTO photos (image_id, hour, taken, first_seen, last_seen, reading, window_reading)"
