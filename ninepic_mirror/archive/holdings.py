@@ -63,6 +63,7 @@ class Holdings:
         self._manifest, self._pass = manifest, number
         self._clock = clock(patient=patient)
         self._wanted: tuple[str, str] = ("", "")  # the last of the rows that `want` has returned
+        self._has_more_before = False  # it began in the middle, and has not come round yet
         self.moves, self.strays = Moves(manifest), Strays(manifest)
         manifest.change(
             "CREATE TEMP TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY) WITHOUT ROWID"
@@ -87,30 +88,48 @@ class Holdings:
             variants: The configured ones.
             first: Only photos taken from here on (epoch seconds), None for all.
             last: ... and before here.
-            tried: Only files that failed by themselves (`patience`), from any one of them on; or only the others.
+            tried: Only files that failed by themselves (`patience`), from any one of them on and once round; or only
+                the others.
         """
+        if tried and not any(self._wanted):
+            self._wanted = any_failed(self._manifest)
+            self._has_more_before = any(self._wanted)
+        with self._manifest.transaction():
+            found = self._take(variants, first, last, tried=tried, most=_CHUNK)
+            if self._has_more_before and len(found) < _CHUNK:  # the end: on from the start
+                self._has_more_before, self._wanted = False, ("", "")
+                found += self._take(variants, first, last, tried=tried, most=_CHUNK - len(found))
+            self._wanted = _key(found[-1] if found else None)
+        return found
+
+    def _take(
+        self,
+        variants: Sequence[Variant],
+        first: int | None,
+        last: int | None,
+        *,
+        tried: bool | None,
+        most: int,
+    ) -> list[Job]:
+        """Take up wanted files behind the last one, see `want`."""
         marks = ",".join("?" * len(variants))
         span = "" if first is None else " AND photos.taken >= ? AND photos.taken < ?"
         chosen = "" if tried is None else f" AND {HAS_FAILED} = {tried:d}"
         values = [] if first is None or last is None else [first, last]
-        if tried and not any(self._wanted):
-            self._wanted = any_failed(self._manifest)
-        with self._manifest.transaction():
-            found = self._manifest.rows(
-                "SELECT image_id, variant, taken, url, width, height, path, sha256"
-                " FROM files JOIN photos USING (image_id)"
-                f" WHERE state IN ('pending', 'failed') AND variant IN ({marks}) AND queued < ?"
-                # an original's address is leased when its turn comes
-                f" AND gone_since IS NULL AND (url IS NOT NULL OR variant = 'original'){span} AND NOT {IS_RESTING}{chosen}"
-                # from where the last answer ended: from the start, a million rows would be passed thousands of times
-                f" AND (image_id, variant) > (?, ?) ORDER BY image_id, variant LIMIT {_CHUNK}",
-                [*variants, self._pass, *values, self._clock, *self._wanted],
-            )
-            self._wanted = (str(found[-1][0]), str(found[-1][1])) if found else ("", "")
-            self._manifest.change_each(
-                "UPDATE files SET queued = ? WHERE image_id = ? AND variant = ?",
-                [(self._pass, row[0], row[1]) for row in found],
-            )
+        found = self._manifest.rows(
+            "SELECT image_id, variant, taken, url, width, height, path, sha256"
+            " FROM files JOIN photos USING (image_id)"
+            f" WHERE state IN ('pending', 'failed') AND variant IN ({marks}) AND queued < ?"
+            # an original's address is leased when its turn comes
+            f" AND gone_since IS NULL AND (url IS NOT NULL OR variant = 'original'){span} AND NOT {IS_RESTING}{chosen}"
+            # from where the last answer ended: from the start, a million rows would be passed thousands of times
+            f" AND (image_id, variant) > (?, ?) ORDER BY image_id, variant LIMIT ?",
+            [*variants, self._pass, *values, self._clock, *self._wanted, most],
+        )
+        self._manifest.change_each(
+            "UPDATE files SET queued = ? WHERE image_id = ? AND variant = ?",
+            [(self._pass, row[0], row[1]) for row in found],
+        )
         return [Job(*row) for row in found]  # type: ignore[arg-type]  # the columns are the fields, in order
 
     def to_give_back(self, variants: Sequence[Variant]) -> list[Job]:

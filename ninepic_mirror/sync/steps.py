@@ -54,9 +54,8 @@ if TYPE_CHECKING:
     from ninepic_mirror.sync.context import Context
     from ninepic_mirror.sync.planner import Remote
 
-# In which order files come that are wanted: what failed by itself comes after all others, from any place on, then what
-# stands before it.
-_ALL: Final = (False, True, None)
+# In which order files come that are wanted: what failed by itself comes after all others.
+_ALL: Final = (False, True)
 
 
 class Counters(Struct):
@@ -285,7 +284,7 @@ class Pass:
         await pipeline.run(self._context, self._holdings, self._downloader, produce)
         return None if self._context.stopping.is_set() else findings
 
-    async def _send_wanted(self, kinds: tuple[bool | None, ...] = _ALL) -> None:
+    async def _send_wanted(self, kinds: tuple[bool, ...] = _ALL) -> None:
         """Send the files that earlier passes did not have, of each kind in turn (`holdings.want`)."""
         first, last = self._context.options.day or (None, None)
         for tried in kinds:

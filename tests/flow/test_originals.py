@@ -13,7 +13,6 @@ import pytest
 import trio
 from msgspec import structs
 
-from ninepic_mirror.archive import holdings
 from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import PassingError
 from ninepic_mirror.ninepic.backoff import Backoff
@@ -94,11 +93,9 @@ async def test_an_unchanged_event_with_originals_costs_three_requests(
 
 
 async def test_originals_of_an_earlier_run_are_had_without_a_listing(
-    open_bench: OpenBench, monkeypatch: pytest.MonkeyPatch
+    open_bench: OpenBench,
 ) -> None:
     """What an earlier run did not have costs the counts and a lease, and no page of any hour."""
-    # in order: from any other row on, those before it cost a lease of their own
-    monkeypatch.setattr(holdings, "any_failed", lambda _manifest: ("", ""))
     async with originals(open_bench, hours=4) as bench:
         bench.sandbox.faults.add(Fault(kind="404", variant="original", count=10))
         first = await bench.sync()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ninepic_mirror.ninepic.client import Client
 
-RATE = 240  # virtual seconds a second
+RATE = 40  # virtual seconds a second: a probe has a quarter of a second on the machine's clock
 KEY = Key("test-key", "the test")
 
 

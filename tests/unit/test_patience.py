@@ -155,9 +155,8 @@ def test_what_was_not_asked_for_comes_before_what_failed_by_itself(
         begin(shelf, patient=False)
         others = {job.image_id for job in shelf.holdings.want(LARGE, tried=False)}
         assert shelf.holdings.want(LARGE, tried=False) == []
-        found = shelf.holdings.want(LARGE, tried=True)
-        assert not found or shelf.holdings.want(LARGE, tried=True) == []
-        tried = {job.image_id for job in [*found, *shelf.holdings.want(LARGE)]}
+        tried = {job.image_id for job in shelf.holdings.want(LARGE, tried=True)}
+        assert shelf.holdings.want(LARGE, tried=True) == shelf.holdings.want(LARGE) == []
         return others, tried
 
     def give_up(*ids: str) -> None:
@@ -191,7 +190,25 @@ def test_what_failed_is_begun_with_anywhere(shelf: Shelf, at: Callable[[float], 
     for _ in range(200):
         begin(shelf, patient=False)
         first |= {job.image_id for job in shelf.holdings.want(LARGE, tried=True)[:1]}
-    assert first == set(ids[1:])  # and that one comes after the end, with what stands before
+    assert first == set(ids)
+
+
+@pytest.mark.parametrize("count", [1, 9, 500, 1_203])
+def test_what_failed_comes_once_round(
+    shelf: Shelf, at: Callable[[float], None], count: int
+) -> None:
+    """From where it begins to the end, and what stands before in the same answers: each once, and as few answers as ever."""
+    begin(shelf)
+    ids = [f"p{number:04}" for number in range(count)]
+    shelf.read(window(SIX), [photo(one) for one in ids])
+    shelf.holdings.commit([], [(one, "large", "500") for one in ids])
+    for _ in range(5):
+        begin(shelf, patient=False)
+        answers = list(iter(lambda: shelf.holdings.want(LARGE, tried=True), []))
+        found = [job.image_id for answer in answers for job in answer]
+        begun = ids.index(found[0])
+        assert found == [*ids[begun:], *ids[:begun]]
+        assert [len(answer) for answer in answers[:-1]] == [500] * (-(-count // 500) - 1)
 
 
 def test_a_patient_pass_leaves_them_alone(shelf: Shelf, at: Callable[[float], None]) -> None:
