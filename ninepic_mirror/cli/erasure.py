@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from ninepic_mirror.cli.console import Console
     from ninepic_mirror.config import Config
 
-_ONE: Final = "with --event EVENT_ID one event forgets it, whatever the others hold"
 _NAMED: Final = 100  # characters of an id that are shown
 
 
@@ -104,6 +103,13 @@ class Erasure(Struct):
         """The exit code so far."""
         return worst(self.codes)
 
+    @property
+    def _or_one(self) -> str:
+        """What else helps where another event stands in the way."""
+        if self.event_id is not None:
+            return ""
+        return "; with --event EVENT_ID one event forgets it, whatever the others hold"
+
     def look(self) -> bool:
         """Find the events that hold the photos; False where one could not be read, so that nothing is begun.
 
@@ -138,7 +144,7 @@ class Erasure(Struct):
         if self.codes:
             self.console.warn(
                 "nothing was removed: an event that could not be read may hold the photo. Mend that first, then run"
-                f" forget again; {_ONE}"
+                f" forget again{self._or_one}"
             )
             return False
         unknown = [one for one in self.ids if one not in known]
@@ -166,8 +172,7 @@ class Erasure(Struct):
                     str(folder),
                     "its manifest is lost, so that nothing tells whether it holds the photo; nothing was removed",
                     f"rebuild it: {repairs(self.console, self.config, self.flags, int(number))}; then forget again;"
-                    " or move the folder out of the mirror root"
-                    + ("" if self.event_id else f"; {_ONE}"),
+                    f" or move the folder out of the mirror root{self._or_one}",
                 )
         for event_id in mirrors.gone(root):
             if self.event_id in {None, event_id}:

@@ -295,6 +295,9 @@ def test_another_event_that_cannot_tell(commands: Commands, serve: Serve, damage
     assert (done.code, len(list(root.rglob("both.jpg")))) == (6, 4)
     assert "nothing was removed" in done.err
     assert "verify 457 --repair --root m" in done.err
+    assert "with --event EVENT_ID" in done.err
+    alone = commands.run("forget", "both", "--event", 457, *place, "--yes")
+    assert (alone.code, "with --event" in alone.err) == (6, False), alone.err
     assert not list(root.rglob("forgotten"))
     assert commands.run("sync", 457, *service.flags, *place).code == 0
     assert commands.run("forget", "both", *place, "--yes").code == 0
