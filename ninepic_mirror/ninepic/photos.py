@@ -45,6 +45,9 @@ CONTENT_RANGE: Final = re.compile(
 # Refusals whose text may say that a signed address has expired: S3 and CloudFront answer 403, temporary credentials 400.
 EXPIRING: Final = frozenset({400, 401, 403})
 _EXPIRED: Final = re.compile(rb"expired|not valid in the specified time frame", re.IGNORECASE)
+_NO_HOST: Final = re.compile(
+    rb"[^!-~]|[][]"
+)  # what stands in no name and no address, RFC 3986 §3.2.2
 STRONG: Final = re.compile(r'"[\x21\x23-\x7e]*"', re.ASCII)  # a strong entity tag, RFC 9110 §8.8.3
 
 
@@ -304,6 +307,8 @@ def check_url(text: str, *, relaxed: bool, base: httpx.URL | None = None) -> htt
         url.raw_host.decode().encode("idna")  # as TLS will: labels of 1 to 63 characters
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise PhotoError("the photo's address is not a URL") from error
+    if _NO_HOST.search(url.raw_host):  # `https://[fe80::1] [::1]/` is one to httpx
+        raise PhotoError("the photo's address is not a URL")
     if url.scheme != "https" and not (relaxed and url.scheme == "http"):
         raise PhotoError(
             f"the photo's address is not https but {url.scheme[:16] or 'without a scheme'}"

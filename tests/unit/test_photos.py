@@ -375,6 +375,7 @@ async def test_redirects() -> None:
         "https://user:pw@photos.9pic.ai/a",
         "https:///a",
         "https://[::1/a",
+        "https://[2600::1%25eth0] [2600::1]/a",
         "https://photos.9pic.ai:99999/a",
         "https://127.0.0.1/a",
         "https://127.1/a",
