@@ -129,6 +129,8 @@ class Originals(Struct, frozen=True):
         unmatched: Ids of the batch that the answer names nowhere: ask for each alone.
         strangers: Links that do not say which photo of the batch they are for, or name two of them.
         aliases: `image_id` → what else its link is called: the id of another photo there means that it is that one's.
+        foreign: Ids whose link has a file name, suggested or of its path, that is not the photo's own, such as the
+            camera's: whose it is shows only where all photos are known.
     """
 
     urls: dict[str, str]
@@ -136,3 +138,4 @@ class Originals(Struct, frozen=True):
     unmatched: tuple[str, ...] = ()
     strangers: int = 0
     aliases: dict[str, frozenset[str]] = field(default_factory=dict)
+    foreign: frozenset[str] = frozenset()

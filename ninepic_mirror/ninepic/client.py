@@ -212,6 +212,7 @@ class Client:
             first.unmatched + second.unmatched,
             first.strangers + second.strangers,
             first.aliases | second.aliases,
+            first.foreign | second.foreign,
         )
 
     async def _originals(self, event_id: int, ids: tuple[str, ...]) -> Originals:

@@ -332,27 +332,32 @@ def read_originals(body: bytes, ids: tuple[str, ...]) -> Originals:
     data = _unwrap(answer) if "responseType" in answer else answer
     urls: dict[str, str] = {}
     aliases: dict[str, frozenset[str]] = {}
+    foreign: set[str] = set()
     strangers: list[tuple[str, frozenset[str]]] = []
-    for url, names in _links(data):
+    for url, suggested, path in _links(data):
+        names = suggested | path
         meant = names.intersection(ids)
         if len(meant) != 1:
             strangers.append((url, names))
         elif not meant <= urls.keys():
             (image_id,) = meant
             urls[image_id], aliases[image_id] = url, names - meant
+            if any(name and image_id not in name for name in (suggested, path)):
+                foreign.add(image_id)
     failed = {one: reason for one, reason in _failures(data) if one in ids and one not in urls}
     if len(ids) == len(strangers) == 1 and not (urls or failed):
         urls[ids[0]], aliases[ids[0]] = strangers.pop()
+        foreign.update(ids if aliases[ids[0]] else ())
     unmatched = tuple(i for i in ids if i not in urls and i not in failed)
-    return Originals(urls, failed, unmatched, len(strangers), aliases)
+    return Originals(urls, failed, unmatched, len(strangers), aliases, frozenset(foreign))
 
 
-def _links(data: dict[str, object]) -> Iterator[tuple[str, frozenset[str]]]:
-    """Yield the address of each link, and the ids that its names may stand for."""
+def _links(data: dict[str, object]) -> Iterator[tuple[str, frozenset[str], frozenset[str]]]:
+    """Yield the address of each link, and the ids that its suggested name and its path's may stand for."""
     for link in _objects(_list(data, "presigned_urls")):
         url = _text(link.get("url"))
         if url:
-            yield url, _names(_text(link.get("filename")) or "") | _names(unquote(_path(url)))
+            yield url, _names(_text(link.get("filename")) or ""), _names(unquote(_path(url)))
 
 
 def _failures(data: dict[str, object]) -> Iterator[tuple[str | None, str]]:

@@ -22,7 +22,7 @@ from ninepic_mirror.archive.strays import Candidates
 from ninepic_mirror.errors import PassingError, PhotoError, UnchangedError, UnreachableError
 from ninepic_mirror.ninepic.transport import FastBody
 from ninepic_mirror.sync import rooms
-from ninepic_mirror.sync.leases import Leases, Link
+from ninepic_mirror.sync.leases import EarlyError, Leases, Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -75,6 +75,7 @@ class Downloader:
         self._pages: set[str] = (
             set()
         )  # photos that came as web pages since the last that came as a photo
+        self._early: list[str] = []  # originals that come when the listing has ended
         self.look_for_strays = False
         self.resumable: set[str] = set()
 
@@ -92,17 +93,34 @@ class Downloader:
         return self._leases.waiting if self._leases.is_slow else 0
 
     def should_come_last(self, job: Job) -> bool:
-        """Say whether links are so long in coming that a job which needs one should not stand in the way of others."""
-        if job.variant != "original" or job.url is not None:
-            return False
-        return self._leases.is_slow and self._leases.ledger.is_full
+        """Say whether a job that needs a link should come when all is listed and all others are sent.
 
-    async def have(self, job: Job, struggling: Callable[[], None] = _nobody) -> Outcome:
+        Either whose a link is cannot be told before; or links are so long in coming that it would stand in their way.
+        """
+        leases, ledger = self._leases, self._leases.ledger
+        if job.variant != "original" or job.url is not None or ledger.listed is not None:
+            return False
+        is_in_the_way = leases.is_slow and ledger.is_full and len(self._context.variants) > 1
+        return ledger.is_early or is_in_the_way
+
+    def end_listing(self, *, complete: bool) -> None:
+        """The listing has ended: say whether all photos are known, so that a name which is none of theirs is no photo's."""
+        self._leases.ledger.listed = complete
+
+    def take_early(self) -> list[str]:
+        """Return, once, the originals that workers came to too early; there are no others from `end_listing` on."""
+        early, self._early = self._early, []
+        return early
+
+    async def have(self, job: Job, struggling: Callable[[], None] = _nobody) -> Outcome | None:
         """Find the file or fetch it.
 
         Args:
             job: The file.
             struggling: Told of every attempt that failed and may be made again.
+
+        Returns:
+            What became of it; None where it has to come again when the listing has ended (`take_early`).
 
         Raises:
             StopProgramError: The disk, or the photo origin as a whole, cannot be used.
@@ -110,7 +128,12 @@ class Downloader:
         if job.variant != "original":
             return await self._have(job, struggling)
         with self._leases.at_work(job.image_id):
-            return await self._have(job, struggling)
+            try:
+                return await self._have(job, struggling)
+            except EarlyError:
+                # At once, without a turn of the scheduler: nobody's comes behind the end of the listing (`take_early`).
+                self._early.append(job.image_id)
+                return None
 
     async def _have(self, job: Job, struggling: Callable[[], None]) -> Outcome:
         if job.known is None and (job.held is not None or self.look_for_strays):
@@ -128,10 +151,12 @@ class Downloader:
             return await self._context.pace.run(partial(self._watched, transfer, struggling))
         except UnchangedError:
             return Unchanged(job)
-        except (PassingError, PhotoError) as error:
+        except (PassingError, PhotoError, EarlyError) as error:
             if transfer.size:  # the same pass may come to it again
                 self.resumable.add(transfer.path)
             transfer.take_back()
+            if isinstance(error, EarlyError):
+                raise
             return Failed(job, error.reason)
 
     async def _original(

@@ -66,6 +66,7 @@ class Findings(Struct):
         rejected: Rows without a usable id, likewise.
         repeated: Rows that named a photo again.
         listed: Anything was listed at all.
+        complete: All photos of the event are known, those without a usable id left aside.
     """
 
     remote: Remote
@@ -73,6 +74,7 @@ class Findings(Struct):
     rejected: list[str] = field(default_factory=list)
     repeated: int = 0
     listed: bool = False
+    complete: bool = False
 
 
 class Enumerator:
@@ -171,6 +173,10 @@ class Enumerator:
         reader = self._reader
         findings.faults = [*reader.faults.values(), *findings.faults]
         findings.rejected = reader.nameless()
+        if not findings.faults:
+            findings.complete = day is None or await context.in_manifest(
+                self._knows_all, findings.remote
+            )
         return findings
 
     async def _rounds(self, findings: Findings, *, everything: bool) -> bool:
@@ -212,6 +218,13 @@ class Enumerator:
         return known_of(
             context.manifest, context.variants, self._doubtful, patient=context.options.patient
         )
+
+    def _knows_all(self, remote: Remote) -> bool:
+        """Whether the counts say that no photo lacks, also of the days that were not asked for."""
+        context = self._context
+        known = known_of(context.manifest, ())  # addresses that lack are not the question
+        plan = make_plan(known, remote, lambda hour: cut(context.zone, hour))
+        return not plan and self._gap(remote) == 0
 
     def _is_asked_for(self, start: int) -> bool:
         """Whether an hour has a part in the day that was asked for."""

@@ -5,6 +5,7 @@ than are likely to be fetched within a quarter of the links' life. `Ledger` deci
 
     worker: needs a link → one is there and young enough: take it
                          → the service has refused it: that photo fails
+                         → a link was seen that cannot be judged before the listing has ended: come again then
                          → wait for the turn; still none: lease a batch of it, of those that wait, of those to come
     the photo origin says 403: the link has expired → once more, with a new one
     a batch fails: its parts, all at the same time, down to single photos; those that fail alone are refused
@@ -55,6 +56,14 @@ _RECENT: Final = 20  # downloads whose rate counts
 _PATIENCE: Final = (
     2.0  # seconds to wait for somebody else's request, before other jobs get another worker
 )
+_UNSURE: Final = (
+    "links have names that may be those of other photos, and not all photos of the event are known;"
+    " a sync that can list the whole event gets it"
+)
+
+
+class EarlyError(Exception):
+    """Whose a link is shows when the listing has ended: until then no more are asked for."""
 
 
 class Link(Struct, frozen=True):
@@ -103,6 +112,7 @@ class Ledger:
 
     Attributes:
         off: Why no link can be had any more in this pass, None while they can.
+        listed: Whether all photos of the event are known, None while they are being listed.
     """
 
     def __init__(self) -> None:
@@ -115,10 +125,12 @@ class Ledger:
         self._nameless = False  # links never say so: every one is asked for alone
         self._vain = 0  # batches since the last answer, the one under way included
         self._fault = ""  # the last one
+        self._unsure = False  # a link had a name that may be a photo's that is not listed yet
         self._lifetime = LIFETIME
         # Of downloads; before them the first one's start.
         self._ends: deque[float] = deque(maxlen=_RECENT + 1)
         self.off: str | None = None
+        self.listed: bool | None = None
 
     # --- jobs ----------------------------------------------------------------------------------------------------
 
@@ -160,6 +172,11 @@ class Ledger:
         return self._refused.get(image_id) or self.off
 
     @property
+    def is_early(self) -> bool:
+        """Whether the listing must end first: a link was seen that cannot be judged before, and most may be like it."""
+        return self._unsure and self.listed is None
+
+    @property
     def is_full(self) -> bool:
         """Whether more jobs lack a link, or are on their way, than one request serves."""
         return len(self._waiting) + len(self._upcoming) > BATCH
@@ -178,18 +195,33 @@ class Ledger:
                 ids[other] = None
         return tuple(ids)
 
-    def note(self, asked: Sequence[str], found: Originals, since: float) -> None:
+    def note(
+        self,
+        asked: Sequence[str],
+        found: Originals,
+        since: float,
+        unsure: Collection[str] = frozenset(),
+    ) -> None:
         """Record what the service answered.
 
         Args:
             asked: The batch.
             found: The answer.
             since: When it was asked for.
+            unsure: Ids of which nobody can tell yet whether the link is theirs. Where the listing ends before this is
+                recorded, they are asked for again.
         """
-        self._vain = 0
+        self._unsure = self._unsure or bool(unsure)
+        if found.urls or not unsure:
+            self._vain = 0
+        elif self.listed is False:
+            self._fault = _UNSURE
         # Of those that are still wanted: one to come may have been found on the disk meanwhile.
         for image_id in self._jobs.intersection(asked):
-            if image_id in found.urls:
+            if image_id in unsure:
+                if self.listed is False:
+                    self._refused[image_id] = f"{UNASKED}{_UNSURE}"
+            elif image_id in found.urls:
                 self._links[image_id] = Link(found.urls[image_id], since)
             elif image_id in found.failed:
                 self._refused[image_id] = f"the service gives no original: {found.failed[image_id]}"
@@ -197,7 +229,7 @@ class Ledger:
                 self._refused[image_id] = "the service gives no original, and no reason"
             else:
                 self._alone.add(image_id)
-        self._nameless = self._nameless or (bool(found.strangers) and not found.urls)
+        self._nameless = self._nameless or (bool(found.strangers) and not (found.urls or unsure))
 
     def note_failure(self, asked: Sequence[str], fault: str) -> list[Sequence[str]]:
         """A request for links failed; return the parts that find out for whose sake, none of a single photo."""
@@ -287,6 +319,7 @@ class Leases:
 
         Raises:
             PhotoError: The service gives none.
+            EarlyError: The listing has to end first.
             KeyRefusedError, CertificateError, UnreachableError: As the client says.
         """
         ledger = self.ledger
@@ -296,6 +329,8 @@ class Leases:
                 reason = ledger.refusal(image_id)
                 if reason is not None:
                     raise PhotoError(reason)
+                if ledger.is_early:
+                    raise EarlyError
                 if self._since == math.inf:
                     await self._lease(ledger.batch(image_id, trio.current_time()))
                 else:
@@ -342,7 +377,8 @@ class Leases:
         except (PassingError, RejectedError, EventNotFoundError) as error:
             parts = self.ledger.note_failure(ids, str(error))
         else:
-            self.ledger.note(ids, await self._own(ids, found), since)
+            own, unsure = await self._own(ids, found)
+            self.ledger.note(ids, own, since, unsure)
         self._waiters.unpark_all()  # who has a link now does not wait for the other parts
         if parts:
             with unwrapped():
@@ -350,19 +386,26 @@ class Leases:
                     for part in parts:
                         nursery.start_soon(self._ask, part)
 
-    async def _own(self, ids: Sequence[str], found: Originals) -> Originals:
+    async def _own(self, ids: Sequence[str], found: Originals) -> tuple[Originals, frozenset[str]]:
         """Return the answer without links that name another photo of the event, as a mixed-up or replayed one has.
 
-        Who was among others is asked for alone then.
+        Who was among others is asked for alone then. While not all photos are known, a name that is not the photo's own
+        may be that of one to come: such links are left out, too, and their ids are returned.
         """
         names = {name for names in found.aliases.values() for name in names}
-        foreign = await self._known(names) if names else set()
-        mixed = {image_id for image_id, names in found.aliases.items() if names & foreign}
-        if not mixed:
-            return found
-        urls = {image_id: url for image_id, url in found.urls.items() if image_id not in mixed}
-        reason = {ids[0]: "the link that came is for another photo"} if len(ids) == 1 else {}
-        return Originals(urls, found.failed | reason, found.unmatched, found.strangers)
+        # Looked at first: what is listed while the names are looked up may be one of them.
+        unsure = frozenset() if self.ledger.listed else found.foreign
+        others = await self._known(names) if names else set()
+        mixed = {image_id for image_id, names in found.aliases.items() if names & others}
+        unsure -= mixed
+        left_out = mixed | unsure
+        if not left_out:
+            return found, unsure
+        urls = {image_id: url for image_id, url in found.urls.items() if image_id not in left_out}
+        reason = (
+            {ids[0]: "the link that came is for another photo"} if len(ids) == 1 and mixed else {}
+        )
+        return Originals(urls, found.failed | reason, found.unmatched, found.strangers), unsure
 
     def has_expired(self, link: Link, error: PhotoError) -> bool:
         """Say whether a refusal means that the link has expired."""

@@ -191,6 +191,8 @@ class _Crew:
                 if self._hired < self._useful:
                     replace()
                 result = await self._downloader.have(job, replace)
+                if result is None:
+                    continue  # the producer sends it again
                 try:
                     await sinks.send(result)
                 except trio.BrokenResourceError:

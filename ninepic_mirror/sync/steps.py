@@ -108,7 +108,6 @@ class Pass:
         self._changed = False  # something was listed, fetched, moved or found missing
         self._total: int | None = None  # photos that the service reports
         self._only: frozenset[Key] | None = None  # the only files to be fetched, None for all
-        self._may_come_last = False  # originals, see `_fetch`
         self._lost: list[tuple[str, str]] = []
         self._last: list[str] = []  # those of which the manifest is still to be told
 
@@ -150,9 +149,8 @@ class Pass:
         if self._only is not None and (job.image_id, job.variant) not in self._only:
             return  # it stays pending in the manifest, and the next pass has it
         self._changed = True
-        if self._may_come_last and self._downloader.should_come_last(job):
+        if self._downloader.should_come_last(job):
             self._last.append(job.image_id)
-            self._context.progress.expect(-1)
             if len(self._last) >= pipeline.BATCH:
                 await self._put_back()
             return
@@ -160,8 +158,9 @@ class Pass:
 
     async def _put_back(self) -> None:
         """Let the originals that are to come last be wanted again."""
-        last, self._last = self._last, []
+        last, self._last = [*self._last, *self._downloader.take_early()], []
         if last:
+            self._context.progress.expect(-len(last))
             await self._context.in_manifest(self._holdings.put_back, last)
 
     # --- before the listing --------------------------------------------------------------------------------------
@@ -264,10 +263,10 @@ class Pass:
     ) -> Findings | None:
         """List and download; None when the operator stopped it.
 
-        Where links to originals are long in coming, those that nobody waits for yet come when all else is sent.
+        Where links to originals are long in coming, or cannot be judged before all photos are known, those that nobody
+        waits for yet come when all else is sent.
         """
         findings: Findings | None = None
-        self._may_come_last = len(self._context.variants) > 1
 
         async def produce(send: pipeline.Send) -> None:
             nonlocal findings
@@ -277,7 +276,7 @@ class Pass:
             ):  # else its rows may name hours that have long been others
                 await self._send_wanted((False,))
             findings = await enumerator.run(remote, everything=everything)
-            self._may_come_last = False
+            self._downloader.end_listing(complete=findings.complete)
             await self._put_back()
             await self._send_wanted()
 

@@ -297,7 +297,8 @@ async def test_originals_are_halved() -> None:
         asked = json.loads(body)["identifier"]
         if "bad" in asked:
             return 400, "", b""
-        links = [{"url": f"https://s/{i}.jpg", "filename": f"{i}.jpg"} for i in asked]
+        names = {"d": "IMG_4.jpg"}
+        links = [{"url": f"https://s/{i}.jpg", "filename": names.get(i, f"{i}.jpg")} for i in asked]
         return 200, "", envelope({"presigned_urls": links, "failed_urls": []})
 
     service = Service(answer)
@@ -308,7 +309,13 @@ async def test_originals_are_halved() -> None:
                 await client.original_photos(4, wrong)
     assert sorted(found.urls) == ["a", "c", "d", "e"]
     assert list(found.failed) == ["bad"]
-    assert found.aliases == {one: {f"{one}.jpg"} for one in "acde"}
+    assert found.aliases == {
+        "a": {"a.jpg"},
+        "c": {"c.jpg"},
+        "d": {"d.jpg", "IMG_4", "IMG_4.jpg"},
+        "e": {"e.jpg"},
+    }
+    assert found.foreign == {"d"}
     assert service.heads[0].startswith(
         "POST /api/v1/ext/9/event/4/original-photos?page=1&page_size=60 "
     )

@@ -236,6 +236,17 @@ class Desk:
 
 
 @dataclass
+class Camera(Desk):
+    """Leases links that are named after the camera's files."""
+
+    async def original_photos(self, event_id: int, ids: Sequence[str]) -> Originals:
+        """Answer as `Client.original_photos`."""
+        found = await super().original_photos(event_id, ids)
+        aliases = {one: frozenset({f"IMG_{one}"}) for one in ids}
+        return structs.replace(found, aliases=aliases, foreign=frozenset(ids))
+
+
+@dataclass
 class Told(Silent):
     """Notes what progress is told of files that are under way."""
 
@@ -264,6 +275,27 @@ async def test_a_large_original_outlives_its_links(context: Context, make: Make)
     assert sum(told.came) == ready.told
     assert 2_000_000 < ready.told <= len(whole)
     assert len(told.came) >= 3
+
+
+async def test_an_original_that_comes_too_early_comes_again(context: Context, make: Make) -> None:
+    """What had come of it by the address of the listing is kept, and taken back from what people saw."""
+    whole, cut = large(3_000_000), PassingError("the connection broke")
+    context.api, context.progress = cast("Api", desk := Camera()), (told := Told())
+    downloader, origin = make(Answer(whole, 1_000_000, cut), Answer(error=GONE), Answer(whole))
+    given, leased = job(variant="original"), job(variant="original", url=None)
+    assert not downloader.should_come_last(leased)
+    assert await downloader.have(given) is None
+    assert (len(told.came) > 1, sum(told.came)) == (True, 0)
+    assert [downloader.should_come_last(one) for one in (leased, given, job())] == [
+        True,
+        False,
+        False,
+    ]
+    downloader.end_listing(complete=True)
+    assert not downloader.should_come_last(leased)
+    assert (downloader.take_early(), downloader.take_early()) == ([given.image_id], [])
+    assert content(context, await downloader.have(leased)) == whole
+    assert (desk.leased, origin.offsets) == (2, [0, 1_000_000, 1_000_000])
 
 
 async def test_a_link_that_brings_nothing_ends_it(context: Context, make: Make) -> None:
@@ -424,7 +456,7 @@ class Fast:
         made.resumable = sweep(self.context.store.tree)
         return made
 
-    async def have(self, downloader: Downloader | None = None) -> Outcome:
+    async def have(self, downloader: Downloader | None = None) -> Outcome | None:
         """Have the file."""
         wanted = job(url=self.server.url)
         with trio.fail_after(30):

@@ -248,9 +248,10 @@ def test_what_verify_found_elsewhere(shelf: Shelf) -> None:
     assert (place.rpartition("/")[0], None) in shelf.holdings.folders()
 
 
-def test_a_forgotten_photo_is_known_still(shelf: Shelf) -> None:
-    """Its row has no id any more, but a link that names it is no other photo's."""
+def test_a_forgotten_or_gone_photo_is_known_still(shelf: Shelf) -> None:
+    """The row of a forgotten one has no id any more, but a link that names it is no other photo's."""
     shelf.have(window(SIX), "a", "b")
+    shelf.manifest.change("UPDATE photos SET gone_since = 1 WHERE image_id = 'a'")
     oblivion = Oblivion(shelf.manifest, shelf.tree, shelf.layout)
     oblivion.remember(["b", "never"])
     oblivion.finish(["b", "never"])

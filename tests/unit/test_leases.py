@@ -27,6 +27,7 @@ from ninepic_mirror.sync.leases import (
     FAILURES,
     FIRST,
     LIFETIME,
+    EarlyError,
     Leases,
     Ledger,
     Link,
@@ -321,14 +322,108 @@ async def test_a_link_that_is_also_called_by_another_photo_is_not_used(
 
     def answer(ids: tuple[str, ...]) -> Originals:
         aliases = {one: frozenset({"IMG_1"} if one == "a" else {"a"}) for one in ids}
-        return structs.replace(links(ids), aliases=aliases)
+        return structs.replace(links(ids), aliases=aliases, foreign=frozenset(ids))
 
     service = Service(answer)
     desk = leases(service, "a", "b")
+    desk.ledger.listed = True
     await desk.link("a", nobody)
     with pytest.raises(PhotoError, match="is for another photo"):
         await desk.link("b", nobody)
     assert service.asked == [("a", "b"), ("b",)]
+
+
+def camera(ids: tuple[str, ...]) -> Originals:
+    """Answer with links that have the names of a camera's files, of which "x2"'s is "b"."""
+    aliases = {one: frozenset({"b" if one == "x2" else f"IMG_{one}"}) for one in ids}
+    return structs.replace(links(ids), aliases=aliases, foreign=frozenset(ids))
+
+
+async def test_a_name_that_may_be_a_photos_waits_for_the_end_of_the_listing(
+    autojump_clock: MockClock,
+) -> None:
+    """Until then no more are asked for, and one that names a known photo is that one's at once."""
+    service, ids = Service(camera), [f"x{number}" for number in range(20)]
+    desk = leases(service, *ids)
+    for one in ids:
+        with desk.at_work(one), pytest.raises(EarlyError):
+            await desk.link(one, nobody)
+    assert (desk.ledger.is_early, [len(batch) for batch in service.asked]) == (True, [FIRST])
+    desk.ledger.listed = True
+    assert not desk.ledger.is_early
+    for one in ids:
+        desk.ledger.announce(one)
+    for one in ids:
+        with desk.at_work(one):
+            if one == "x2":
+                with pytest.raises(PhotoError, match="is for another photo"):
+                    await desk.link(one, nobody)
+            else:
+                assert (await desk.link(one, nobody)).url == links([one]).urls[one]
+    assert [len(batch) for batch in service.asked] == [FIRST, FIRST, 1, FIRST, 4]
+
+
+async def test_a_listing_that_ends_while_names_are_looked_up(autojump_clock: MockClock) -> None:
+    """What is listed in that moment may be what they name: they are looked up again."""
+    service, listed = Service(camera), set[str]()
+
+    async def known(names: Collection[str]) -> set[str]:
+        found = listed & set(names)
+        listed.add("IMG_a")
+        desk.ledger.listed = True
+        await trio.lowlevel.checkpoint()
+        return found
+
+    desk = Leases(cast("Api", service), 456, known)
+    with pytest.raises(PhotoError, match="is for another photo"), desk.at_work("a"):
+        await desk.link("a", nobody)
+    assert service.asked == [("a",), ("a",)]
+
+
+async def test_names_that_cannot_be_judged_in_this_pass(autojump_clock: MockClock) -> None:
+    """Where not all photos could be listed such links are not used, and after some batches no more are asked for."""
+    service = Service(camera)
+    desk, having, refused = await crowd(service, [f"y{number}" for number in range(200)], False)
+    assert (having, refused) == (set(), set())
+    assert len(service.asked) == FAILURES
+    assert str(desk.ledger.off).startswith(f"{UNASKED}links have names")
+
+
+async def test_some_names_that_cannot_be_judged(autojump_clock: MockClock) -> None:
+    """They keep no link from the others, which go on being asked for in batches."""
+
+    def answer(ids: tuple[str, ...]) -> Originals:
+        odd = frozenset(one for one in ids if int(one[1:]) % 3 == 0)
+        aliases = {one: frozenset({f"IMG_{one}"}) for one in odd}
+        return structs.replace(links(ids), aliases=aliases, foreign=odd)
+
+    service, ids = Service(answer), [f"y{number}" for number in range(200)]
+    desk, having, refused = await crowd(service, ids, False)
+    assert having == {one for one in ids if int(one[1:]) % 3}
+    assert (refused, desk.ledger.off) == (set(), None)
+    assert len(service.asked) == 200 / FIRST
+
+
+async def test_links_without_an_own_name_cost_one_more_before_the_listing_has_ended(
+    autojump_clock: MockClock,
+) -> None:
+    """Asked for alone, each has a name that may be a photo's: the first of them is, and all come then."""
+
+    def answer(ids: tuple[str, ...]) -> Originals:
+        return camera(ids) if len(ids) == 1 else Originals({}, {}, ids, strangers=len(ids))
+
+    service, ids = Service(answer), [f"y{number}" for number in range(20)]
+    desk = leases(service, *ids)
+    for complete in (None, True):
+        desk.ledger.listed = complete
+        for one in ids:
+            with desk.at_work(one):
+                if complete is None:
+                    with pytest.raises(EarlyError):
+                        await desk.link(one, nobody)
+                else:
+                    await desk.link(one, nobody)
+    assert [len(batch) for batch in service.asked] == [FIRST, 1, *[1] * 20]
 
 
 async def test_links_without_names_are_asked_for_alone_from_then_on(
@@ -403,9 +498,12 @@ async def test_a_bad_photo_fails_few_batches(autojump_clock: MockClock) -> None:
     assert sum("p5" in batch for batch in service.asked) <= 1 + 3
 
 
-async def crowd(service: Service, ids: Sequence[str]) -> tuple[Leases, set[str], set[str]]:
+async def crowd(
+    service: Service, ids: Sequence[str], listed: bool | None = None
+) -> tuple[Leases, set[str], set[str]]:
     """Let eight workers want links for all of these; return also who has one, and who was refused alone."""
     desk, having, refused = leases(service, *ids), set[str](), set[str]()
+    desk.ledger.listed = listed
 
     async def work(jobs: Iterator[str]) -> None:
         for one in jobs:

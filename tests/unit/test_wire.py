@@ -376,6 +376,26 @@ def test_originals_that_name_two_photos() -> None:
     assert found.aliases["a"] == {"c.x", "c.x.jpg", "d"}
 
 
+@pytest.mark.parametrize(
+    ("url", "name", "foreign"),
+    [
+        ("https://s/a.jpg?sig=1", "a.jpg", False),
+        ("https://s/a.jpg?sig=1", None, False),
+        ("https://s/?sig=1", "a", False),
+        ("https://s/a.jpg", "IMG_1.jpg", True),
+        ("https://s/IMG_1.jpg", "a.jpg", True),
+        ("https://s/IMG_1.jpg", None, True),
+        ("https://s/?sig=1", None, False),  # asked for alone it needs no name (API.md)
+    ],
+)
+def test_a_link_that_has_another_name_beside_the_photos_own(
+    url: str, name: str | None, foreign: bool
+) -> None:
+    """It is told, wherever that stands: the name may be another photo's; with and without its ending a name is one."""
+    found = wire.read_originals(envelope({"presigned_urls": [link(url, name)]}), ("a",))
+    assert (found.urls, found.foreign) == ({"a": url}, frozenset({"a"} if foreign else ()))
+
+
 def test_a_single_link_needs_no_name() -> None:
     """Where one photo alone was asked for, one link alone is its own; of a batch, or among others, it is a stranger."""
     one, other = link("https://s/1?sig=1", "IMG_1.JPG"), link("https://s/2?sig=2")
