@@ -32,6 +32,7 @@ from ninepic_mirror.errors import (
     MirrorError,
     PassingError,
     RootBusyError,
+    StopEventError,
     StopProgramError,
     StorageError,
     UnreachableError,
@@ -222,8 +223,11 @@ class Daemon:
         await trio.to_thread.run_sync(_require_room, session)
         # A fault says nothing against the key; `_tick` looks on.
         with suppress(PassingError, UnreachableError):
-            await session.unless_stopped(lambda: session.client.events_page(1, 1))
-            self._refused_at = None
+            try:
+                await session.unless_stopped(lambda: session.client.events_page(1, 1))
+            except StopEventError as error:  # a 404, or a redirect: events may be had all the same
+                self._teller.trouble(error)
+                return
             if self._teller.over("service", "key", "config"):
                 self._keeper.recover()
             _LOG.info("%s answers", self._config.api.base_url)
@@ -241,6 +245,8 @@ class Daemon:
         Raises:
             KeyRefusedError: A credential was refused for too long.
         """
+        if "key" not in self.board.troubles:
+            self._refused_at = None  # what was refused before was accepted since
         self._teller.trouble(error)
         self._ready()
         if not self._stopping.is_set():
@@ -307,6 +313,7 @@ class Daemon:
             try:
                 with suppress(MirrorError, StoppedError):
                     await session.unless_stopped(session.client.probe)
+                    self._teller.answered()
             finally:
                 self._probing = False
 

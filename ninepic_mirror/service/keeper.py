@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -289,10 +290,15 @@ class Keeper:
             return None
         if ended.error is not None and await self._is_everybodys(view, ended.error):
             return None
-        folder = await trio.to_thread.run_sync(session.root.folder_of, shown.event_id)
+        folder = None
+        with suppress(
+            MirrorError
+        ):  # one that cannot be told is this event's fault, and has been met
+            folder = await trio.to_thread.run_sync(session.root.folder_of, shown.event_id)
         self._teller.ended(shown, ended, "" if folder is None else str(folder))
         if ended.report is not None:
-            self._teller.over("storage")  # what it wrote is on the disk
+            # what it wrote is on the disk, and by this key it was had
+            self._teller.over("storage", "key", "config")
         return ended
 
     async def _is_everybodys(self, session: Session, error: Exception) -> bool:

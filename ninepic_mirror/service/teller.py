@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ninepic_mirror.errors import ConfigError, KeyRefusedError, StorageError, UsageError
+from ninepic_mirror.errors import (
+    ConfigError,
+    KeyRefusedError,
+    StopEventError,
+    StorageError,
+    UsageError,
+)
 from ninepic_mirror.service.hooks import Happening, Hook
 from ninepic_mirror.service.notify import one_line
 from ninepic_mirror.service.wording import clean, span
@@ -49,7 +55,8 @@ class Teller:
     ) -> None:
         self._board, self._hooks, self.explain = board, hooks, explain
         self._told: dict[int, str] = {}  # what was last said of an event
-        self._down_at = -math.inf  # when the service was last seen to be down, on trio's clock
+        # When the service was last seen to be down, on trio's clock; inf: what it answers is of no use.
+        self._down_at = -math.inf
         self._stale: set[int] = set()
 
     # --- of everything -------------------------------------------------------------------------------------------
@@ -60,6 +67,12 @@ class Teller:
         if kind not in self._board.troubles:
             _LOG.error("%s", text)
         self._board.note_trouble(kind, text, time.time())
+        if isinstance(error, StopEventError):
+            self._down_at = math.inf
+
+    def answered(self) -> None:
+        """Take note that the service answered something of use."""
+        self._down_at = -math.inf
 
     def over(self, *kinds: str) -> bool:
         """Say that such troubles are over; return whether there were any."""
@@ -81,7 +94,7 @@ class Teller:
         what = f"asks to be left alone for {wait:.0f} s" if wait > 1 else "gives no good answer"
         if "service" not in self._board.troubles:
             _LOG.error("%s %s; it is asked again and again", pacer.pace.origin, what)
-        self._down_at = trio.current_time()
+        self._down_at = max(self._down_at, trio.current_time())
         self._board.note_trouble("service", f"{pacer.pace.origin} {what}", time.time())
         return False
 

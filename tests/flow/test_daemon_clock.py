@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 import trio.testing
 
@@ -26,8 +27,6 @@ from tests.virtual import Told, explain, move, wall_clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import pytest
 
     from tests.conftest import Bench, OpenBench
 
@@ -174,6 +173,68 @@ async def test_a_service_that_is_down_at_the_start(
             before = trio.current_time()
         assert trio.current_time() - before < 1
         assert scene.ended is None
+
+
+@pytest.mark.parametrize("kind", ["404", "redirect"])
+async def test_a_list_of_events_that_is_not_to_be_had_at_the_start(
+    open_bench: OpenBench, mock_clock: trio.testing.MockClock, kind: str
+) -> None:
+    """It ends nothing: events that are named are mirrored, and what is answered to them ends the trouble."""
+    async with open_bench(photos=3, tls=False) as bench:
+        bench.sandbox.faults.add(
+            Fault(kind=kind, origin="api", path="/events", to="https://login.test/")
+        )
+        async with running(bench, mock_clock) as scene:
+            await trio.sleep(60)
+            assert scene.ended is None
+            assert (scene.photos, scene.troubles) == (3, [])
+            assert scene.manager.told == ["ready"]
+            scene.key = Key("new-key", "the test")  # another session
+            bench.sandbox.keys.add("new-key")
+            bench.sandbox.event(EVENT).add(1)
+            await scene.daemon.reload()
+            await trio.sleep(120)
+            assert (scene.photos, scene.troubles) == (4, [])
+    assert scene.ended is None
+
+
+async def test_a_service_that_sends_elsewhere(
+    open_bench: OpenBench, mock_clock: trio.testing.MockClock
+) -> None:
+    """A page for the time of repairs, or a login: a trouble, told once, until something is answered to a question."""
+    async with open_bench(photos=3, tls=False) as bench:
+        bench.sandbox.faults.add(Fault(kind="redirect", origin="api", to="https://login.test/"))
+        async with running(bench, mock_clock) as scene:
+            for _ in range(10):
+                await trio.sleep(100)
+                assert scene.troubles == ["service"]
+            assert "redirect" in scene.daemon.board.troubles["service"]
+            bench.sandbox.faults.clear()
+            await trio.sleep(62)
+            assert (scene.photos, scene.troubles) == (3, [])
+    assert scene.ended is None
+
+
+async def test_a_key_that_is_taken_again_is_no_trouble_without_the_list_of_events(
+    open_bench: OpenBench, mock_clock: trio.testing.MockClock
+) -> None:
+    """What a pass was answered shows that it is taken; a credential that is refused anew has its quarter of an hour."""
+    async with open_bench(photos=3, tls=False) as bench:
+        bench.sandbox.revoke("test-key")
+        key = Key("test-key", "systemd", is_credential=True)
+        async with running(bench, mock_clock, key) as scene:
+            await trio.sleep(100)
+            assert scene.troubles == ["key"]
+            bench.sandbox.faults.add(Fault(kind="404", origin="api", path="/events"))
+            bench.sandbox.keys.add("test-key")
+            await trio.sleep(400)
+            assert (scene.photos, scene.troubles) == (3, [])
+            await trio.sleep(REFUSALS)
+            bench.sandbox.revoke("test-key")
+            bench.sandbox.faults.clear()
+            await trio.sleep(REFUSALS - 120)
+            assert scene.troubles == ["key"]
+            assert scene.ended is None
 
 
 async def test_a_refused_key_is_read_again(

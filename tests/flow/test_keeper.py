@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -269,6 +270,24 @@ def test_a_damaged_folder_of_one_event_is_its_own(tmp_path: Path) -> None:
     on_virtual_clock(work)
     assert watch.shown[EVENT + 1] == (True, None)
     assert "folder" in str(watch.board.events[EVENT].trouble)
+
+
+def test_an_event_with_two_folders_is_its_own_trouble(tmp_path: Path) -> None:
+    """Which of them is the mirror cannot be told; the others go on, and the session with them."""
+    service = organisation(2, 2)
+    watch = Watch(service, tmp_path / "m", QUICK)
+
+    async def work() -> None:
+        await keep(watch, 90)
+        (folder,) = (tmp_path / "m").glob(f"{EVENT}-*")
+        shutil.copytree(folder, tmp_path / "m" / f"{EVENT}-copy")
+        service.remotes[EVENT + 1].add("late", None)
+        await keep(watch, 90)
+
+    on_virtual_clock(work)
+    assert watch.shown[EVENT + 1] == (True, None)
+    assert watch.board.events[EVENT + 1].photos == 3
+    assert "two folders" in str(watch.board.events[EVENT].trouble)
 
 
 def test_a_full_disk_is_judged_by_the_settings_of_now(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -16,6 +17,7 @@ from ninepic_mirror.errors import (
     KeyRefusedError,
     PassingError,
     Problem,
+    RedirectedError,
     StorageError,
     UsageError,
 )
@@ -26,6 +28,9 @@ from ninepic_mirror.service.schedule import Outcome
 from ninepic_mirror.service.teller import SILENCE, Teller
 from ninepic_mirror.sync.report import Failure, PassReport
 from tests.virtual import Told, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 DAY = 86_400.0
 
@@ -141,6 +146,41 @@ async def test_an_outage_is_told_once(scene: Scene, autojump_clock: trio.testing
     assert scene.said() == [("WARNING", "the service answers again")]
     assert not scene.teller.outage(pacer)
     assert scene.board.troubles == {}
+
+
+async def test_what_is_of_no_use_is_no_answer(
+    scene: Scene, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A service that sends elsewhere is in trouble until it answers what it was asked, an outage in between or not."""
+    pacer = Pacer(api_pace("https://api", give_up=None), None, Random(1))
+    answers: list[Exception] = []
+
+    async def attempt() -> None:
+        await trio.sleep(1)
+        if answers:
+            raise answers.pop(0)
+
+    scene.teller.trouble(RedirectedError("/events", 302))
+    answers += [RedirectedError("/events", 302)]
+    with pytest.raises(RedirectedError):
+        await pacer.run(attempt)
+    assert not scene.teller.outage(pacer)
+    answers += [PassingError("503", refused=True, retry_after=600.0), RedirectedError("/e", 302)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_redirected, pacer, attempt)
+        await trio.sleep(5)
+        assert not scene.teller.outage(pacer)
+    assert not scene.teller.outage(pacer)
+    assert list(scene.board.troubles) == ["service"]
+    await pacer.run(attempt)
+    scene.teller.answered()
+    assert scene.teller.outage(pacer)
+    assert scene.board.troubles == {}
+
+
+async def _redirected(pacer: Pacer, attempt: Callable[[], Awaitable[None]]) -> None:
+    with pytest.raises(RedirectedError):
+        await pacer.run(attempt)
 
 
 async def test_a_service_that_wants_to_be_left_alone_is_down(
