@@ -68,6 +68,8 @@ class Organisation(Remote):
         names: What the list of events says of them; the others have no name there.
         looks: When each event was asked about, on trio's clock: one moment a pass.
         listed: How often the list of events was asked for.
+        shown: What the list of events names, None for all.
+        broken_list: Raised by the list of events alone.
         fault: Raised by the list of events and by `details` instead of an answer.
         faults: Raised by one event's requests instead of an answer.
     """
@@ -76,15 +78,17 @@ class Organisation(Remote):
     names: dict[int, str] = field(default_factory=dict)
     looks: dict[int, list[float]] = field(default_factory=dict)
     listed: int = 0
+    shown: tuple[int, ...] | None = None
+    broken_list: Exception | None = None
     fault: Exception | None = None
     faults: dict[int, Exception] = field(default_factory=dict)
 
     async def events(self) -> AsyncIterator[Event]:
         """Answer as `Client.events`."""
         self.listed += 1
-        if self.fault is not None:
-            raise self.fault
-        for event_id in list(self.remotes):
+        if (fault := self.broken_list or self.fault) is not None:
+            raise fault
+        for event_id in list(self.remotes) if self.shown is None else self.shown:
             yield Event(event_id, self.names.get(event_id), None)
 
     async def events_page(self, _page: int, _page_size: int) -> None:

@@ -103,8 +103,8 @@ class Board:
         started_at: When the daemon started, epoch seconds.
         phase: What it does.
         events: By their number.
-        troubles: What keeps all events from being mirrored, by its name ("service", "key", "storage", "config"): one
-            line each, with the cure.
+        troubles: What keeps all events from being mirrored, by its name ("service", "key", "storage", "config",
+            "events": which there are is not known): one line each, with the cure.
         traffic: By origin, "api" and "photos".
         free: Bytes that may still be used of the mirror root's disk, None: not known.
         stale_after: `[daemon] stale_after`, seconds.

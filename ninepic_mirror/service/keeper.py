@@ -24,6 +24,7 @@ from ninepic_mirror.errors import (
     CertificateError,
     KeyRefusedError,
     MirrorError,
+    PassingError,
     StopProgramError,
     StorageError,
 )
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from ninepic_mirror.archive.root import Root
     from ninepic_mirror.config import Config
     from ninepic_mirror.service.journal import LogProgress
     from ninepic_mirror.service.teller import Teller
@@ -55,7 +57,7 @@ PASSES: Final = (
 LONG: Final = 60.0  # seconds after which a pass counts no more: four first mirrors must not hold up all looks for hours
 MOST: Final = 32  # passes at a time, long ones too: each holds a manifest open
 DISCOVERY: Final = 3600.0  # seconds between two questions which events there are
-RETRY: Final = 60.0  # ... after one that got no answer
+RETRY: Final = 60.0  # ... after one that got no answer, or one that is not believed yet
 
 
 @dataclass(slots=True)
@@ -103,6 +105,7 @@ class Keeper:
         self._progress, self._random = progress, random
         self._kept: dict[int, Kept] = {}
         self._listed: tuple[int, ...] = ()  # as last found
+        self._lacking: frozenset[int] = frozenset()  # of those before, what the last list lacked
         self._wanted: frozenset[int] = frozenset()
         self._woken, self._ask = trio.Event(), trio.Event()
         self._fault: StopProgramError | None = None
@@ -165,25 +168,38 @@ class Keeper:
 
     async def _discover_for_ever(self, session: Session) -> None:
         while True:
-            self._ask, pause = trio.Event(), DISCOVERY
+            self._ask, pause = trio.Event(), RETRY
             try:
-                await self._discover(session)
+                pause = await self._discover(session)
+                self._teller.over("events")
             except StopProgramError as error:
                 self._end(session, error)
             except MirrorError as error:
-                pause = RETRY
-                _LOG.warning("which events there are: %s", self._teller.explain(error))
+                if self._kept:
+                    _LOG.warning("which events there are: %s", self._teller.explain(error))
+                    self._teller.over("events")
+                else:
+                    self._teller.unlisted(error)
             with trio.move_on_after(pause):
                 await self._ask.wait()
 
-    async def _discover(self, session: Session) -> None:
+    async def _discover(self, session: Session) -> float:
+        """Find out which events there are; return after how many seconds to ask again.
+
+        One list takes no event away: what it lacks is let be only when the next one lacks it, too, and an empty one
+        after others is none (RELIABILITY N17). What is listed, but does not fit any more, is let be at once.
+        """
         events = self._config.events
         known = [*dict.fromkeys([*events.ids, *(self._listed if needs_list(events) else ())])]
         await self._watch(session, known)  # they need not wait for the list
         if not needs_list(events):
-            return
+            return DISCOVERY
         listed = [event async for event in session.client.events()]
-        found = select(events, listed, datetime.now(UTC))
+        if not listed and (self._listed or await trio.to_thread.run_sync(_has_some, session.root)):
+            raise PassingError("the service lists no event at all, though there were some")
+        lacking = frozenset(self._listed) - {event.event_id for event in listed} - {*events.ids}
+        doubtful, self._lacking = lacking - self._lacking, lacking
+        found = [*select(events, listed, datetime.now(UTC)), *doubtful]
         self._listed = tuple(found)
         if not found:
             _LOG.warning("none of the organisation's %d events fits [events]", len(listed))
@@ -191,6 +207,7 @@ class Keeper:
         for event in listed:
             if (kept := self._kept.get(event.event_id)) is not None:
                 kept.shown.name = event.name or kept.shown.name
+        return RETRY if doubtful else DISCOVERY
 
     async def _watch(self, session: Session, wanted: list[int]) -> None:
         """Begin with events that are new; let those be that are not wanted any more."""
@@ -320,3 +337,11 @@ class Keeper:
     def _end(self, session: Session, fault: StopProgramError) -> None:
         self._fault = self._fault or fault
         session.stopping.set()
+
+
+def _has_some(root: Root) -> bool:
+    """Whether events are mirrored in a root; also where that cannot be told of one. Blocks."""
+    try:
+        return bool(root.events())
+    except StorageError:
+        return True

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 # Always there, as 0, because an alert on a series that does not exist never fires.
-TROUBLES: Final = ("service", "key", "storage", "config")
+TROUBLES: Final = ("service", "key", "storage", "config", "events")
 RESULTS: Final = ("whole", "incomplete", "failed")
 REASONS: Final = (
     10  # per event; what is rarer becomes "other", so that odd answers do not multiply series

@@ -38,6 +38,7 @@ _RECOVERED: Final = {
     "key": "the key is accepted",
     "storage": "the mirror root can be written to again",
     "config": "the settings can be used",
+    "events": "it is known which events there are",
 }
 
 
@@ -63,12 +64,19 @@ class Teller:
 
     def trouble(self, error: Exception) -> None:
         """Say, once until it is over, what keeps all events from being mirrored."""
-        kind, text = _kind(error), self.explain(error)
+        kind = _kind(error)
+        self._note(kind, self.explain(error))
+        if kind == "service" and isinstance(error, StopEventError):
+            self._down_at = math.inf
+
+    def unlisted(self, error: Exception) -> None:
+        """Say likewise why it is not known which events there are."""
+        self._note("events", f"which events there are: {self.explain(error)}")
+
+    def _note(self, kind: str, text: str) -> None:
         if kind not in self._board.troubles:
             _LOG.error("%s", text)
         self._board.note_trouble(kind, text, time.time())
-        if isinstance(error, StopEventError):
-            self._down_at = math.inf
 
     def answered(self) -> None:
         """Take note that the service answered something of use."""

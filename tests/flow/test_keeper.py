@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from ninepic_mirror.archive.root import MARKER
+from ninepic_mirror.archive.root import MARKER, Root
 from ninepic_mirror.config import Daemon, Events
 from ninepic_mirror.errors import (
     CertificateError,
@@ -108,7 +108,7 @@ def test_a_restart_costs_no_new_run_up(tmp_path: Path) -> None:
 
 
 def test_events_are_found_and_left(tmp_path: Path) -> None:
-    """The list is asked for every hour; one that is not in it any more is let be, and its mirror stays."""
+    """The list is asked for every hour; one that two in a row do not name is let be, and its mirror stays."""
     service = organisation(2, 2)
     service.names = {EVENT: "First"}
     settings = Daemon(min_interval=60, max_interval=1800)
@@ -121,9 +121,12 @@ def test_events_are_found_and_left(tmp_path: Path) -> None:
             "the event's own details are newer"
         )
         service.remotes[EVENT + 2] = service.remotes.pop(EVENT + 1)
+        service.faults[EVENT + 1] = EventNotFoundError(EVENT + 1)
         await trio.sleep(DISCOVERY)
+        assert sorted(watch.board.events) in ([*range(EVENT, EVENT + 3)], [EVENT, EVENT + 2])
+        await trio.sleep(RETRY)
         assert sorted(watch.board.events) == [EVENT, EVENT + 2]
-        assert service.listed == 2
+        assert service.listed == 3
 
     running(watch, 1.2 * HOUR, meanwhile)
     assert len(list((tmp_path / "m").glob(f"{EVENT + 1}*"))) == 1
@@ -151,6 +154,118 @@ def test_a_list_that_is_not_to_be_had_is_asked_for_again(
     service = organisation()
     running(Watch(service, tmp_path / "n", QUICK, Events(all=True)), 60, trio.lowlevel.checkpoint)
     assert "none of the organisation's 0 events fits" in caplog.text
+
+
+def test_a_list_that_is_empty_or_short_once_takes_no_event_away(tmp_path: Path) -> None:
+    """An empty list after others is none; of a short one, only what the next, a minute later, lacks as well is let be."""
+    service = organisation(1, 1, 1)
+    watch = Watch(service, tmp_path / "m", QUICK, Events(all=True))
+    every = [EVENT, EVENT + 1, EVENT + 2]
+
+    async def lists(*shown: int) -> list[int]:
+        service.shown = shown
+        watch.keeper.change(watch.config)  # asks now
+        await trio.sleep(1)
+        return sorted(watch.board.events)
+
+    async def meanwhile() -> None:
+        await trio.sleep(90)
+        for _ in range(3):
+            assert await lists() == every
+        assert await lists(EVENT) == every
+        assert await lists(*every) == every
+        assert await lists(EVENT) == every, "not twice in a row"
+        assert await lists() == every, "no list at all"
+        for event_id in every:
+            service.remotes[event_id].add(f"{event_id}-late", None)
+        await trio.sleep(RETRY / 2)
+        assert service.listed == 8
+        assert [one.photos for one in watch.board.events.values()] == [2, 2, 2]
+        service.shown = (EVENT,)
+        await trio.sleep(RETRY)
+        assert sorted(watch.board.events) == [EVENT], "twice in a row, but for what was none"
+        assert service.listed == 9
+        assert watch.board.troubles == {}
+
+    running(watch, 300, meanwhile)
+
+
+def test_what_does_not_fit_any_more_is_let_be_at_once(tmp_path: Path) -> None:
+    """It is listed, so that nothing is doubtful; that nothing fits is no trouble."""
+    service = organisation(1, 1)
+    service.names = {EVENT: "Run", EVENT + 1: "Walk"}
+    watch = Watch(service, tmp_path / "m", QUICK, Events(all=True, name="Run"))
+
+    async def meanwhile() -> None:
+        await trio.sleep(90)
+        assert list(watch.board.events) == [EVENT]
+        service.names[EVENT] = "Gone"
+        await trio.sleep(DISCOVERY)
+        assert watch.board.events == {}
+        assert watch.board.troubles == {}
+
+    running(watch, 1.1 * HOUR, meanwhile)
+    assert service.listed == 2
+
+
+def test_no_event_is_a_trouble_where_some_are_mirrored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a restart nothing but the mirror root tells that there were some; an organisation that begins is healthy."""
+    service = organisation()
+    root = tmp_path / "m"
+    watch = Watch(service, root, QUICK, Events(all=True))
+    running(watch, 120, trio.lowlevel.checkpoint)
+    assert watch.board.troubles == {}
+    service = organisation(2)
+    running(Watch(service, root, QUICK), 90, trio.lowlevel.checkpoint)
+    service.shown, service.looks = (), {}
+    watch = Watch(service, root, QUICK, Events(all=True))
+
+    async def meanwhile() -> None:
+        await trio.sleep(3 * RETRY)
+        assert list(watch.board.troubles) == ["events"]
+        assert "though there were some" in watch.board.troubles["events"]
+        service.shown = None
+        await trio.sleep(RETRY * 1.5)
+        assert watch.shown == {EVENT: (True, None)}
+        assert watch.board.troubles == {}
+
+    running(watch, 400, meanwhile)
+    said = [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
+    assert len([text for text in said if "though there were some" in text]) == 1
+    assert "it is known which events there are" in said
+
+
+def test_a_root_that_cannot_be_looked_into_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether events were mirrored here cannot be told then, so an empty list is not believed."""
+
+    def closed(root: Root) -> list[tuple[int, Path]]:
+        raise StorageError(str(root.path), "Permission denied")
+
+    monkeypatch.setattr(Root, "events", closed)
+    watch = Watch(organisation(), tmp_path / "m", QUICK, Events(all=True))
+    running(watch, 60, trio.lowlevel.checkpoint)
+    assert list(watch.board.troubles) == ["events"]
+
+
+def test_named_events_end_the_trouble_of_the_list(tmp_path: Path) -> None:
+    """Where the list stays away, those that the settings name by now are mirrored, so that not all are held up."""
+    service = organisation(1)
+    service.broken_list = PassingError("503")
+    watch = Watch(service, tmp_path / "m", QUICK, Events(all=True))
+
+    async def meanwhile() -> None:
+        await trio.sleep(30)
+        assert watch.board.troubles == {"events": "which events there are: 503"}
+        watch.keeper.change(replace(watch.config, events=Events(ids=(EVENT,), all=True)))
+        await trio.sleep(60)
+        assert watch.board.troubles == {}
+        assert watch.shown == {EVENT: (True, None)}
+
+    running(watch, 120, meanwhile)
 
 
 def test_a_fault_of_one_event_is_its_own(tmp_path: Path) -> None:
