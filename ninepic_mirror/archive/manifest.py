@@ -288,13 +288,24 @@ class Manifest:
             return self.count("SELECT max(id) FROM passes")
 
     def end_pass(self, number: int, kind: str, report: dict[str, object], *, whole: bool) -> None:
-        """Record how a pass ended."""
+        """Record how a pass ended.
+
+        One that looked at the whole event makes the look before it, where that found nothing (an ended `quick` pass took
+        no file up), worth nothing: months of looks are one row.
+        """
+        is_all = kind not in {"day", "variant"}
         with self.transaction():
+            if is_all:
+                self.change(
+                    "DELETE FROM passes WHERE kind = 'quick' AND ended_at IS NOT NULL"
+                    " AND id = (SELECT max(id) FROM passes WHERE id < ?)",
+                    [number],
+                )
             self.change(
                 "UPDATE passes SET ended_at = ?, kind = ?, whole = ?, report = ? WHERE id = ?",
                 [now(), kind, int(whole), json.dumps(report), number],
             )
-            if whole and kind not in {"day", "variant"}:
+            if whole and is_all:
                 self.set_meta({"last_whole": now()})
 
 

@@ -11,6 +11,9 @@ LISTED: Final = (
 )
 
 
+KEPT: Final = 100  # failed files that the manifest keeps of a report: its `files` name all
+
+
 class Failure(Struct, frozen=True):
     """What could not be had: one file, or, without an id, a part of the listing."""
 
@@ -150,9 +153,20 @@ class PassReport(Struct):
         """Whether nothing of what was asked for is lacking."""
         return self.whole and not (self.recheck and self.recheck.failed)
 
+    def as_kept(self) -> dict[str, object]:
+        """Return what the manifest keeps of it: the first failed files only, and all that was doubtful."""
+        every = self._failures()
+        kept = [one for one in every if one.image_id is None]
+        return self._json([*kept, *[one for one in every if one.image_id is not None][:KEPT]])
+
     def as_json(self) -> dict[str, object]:
         """Return the object that `sync --json` prints for one event."""
-        unanswered = self.recheck.failures if self.recheck else []
+        return self._json(self._failures())
+
+    def _failures(self) -> list[Failure]:
+        return [*self.failures, *(self.recheck.failures if self.recheck else ())]
+
+    def _json(self, failures: list[Failure]) -> dict[str, object]:
         return {
             "event_id": self.event_id,
             "name": self.name,
@@ -174,5 +188,5 @@ class PassReport(Struct):
             "retries": self.retries,
             "seconds": round(self.seconds, 3),
             "recheck": self.recheck.as_json() if self.recheck else None,
-            "failures": [failure.as_json() for failure in (*self.failures, *unanswered)],
+            "failures": [failure.as_json() for failure in failures],
         }

@@ -481,7 +481,7 @@ class Pass:
         kind = "full" if options.full else "partial" if self._changed else "quick"
         if options.day is not None or options.narrowed:
             kind = "variant" if options.day is None else "day"
-        self._manifest.end_pass(self._context.number, kind, report.as_json(), whole=report.whole)
+        self._manifest.end_pass(self._context.number, kind, report.as_kept(), whole=report.whole)
         self._manifest.checkpoint()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -308,6 +310,12 @@ def test_photos_that_cannot_be_had_rest(tmp_path: Path) -> None:
     assert 6 <= remote.asked.count((bad, "large")) <= 9
     assert watch.shown == {EVENT: (False, None)}
     assert watch.board.events[EVENT].reasons == {"404 from the photo origin": 2}
+    (path,) = (tmp_path / "m").glob("*/.ninepic-mirror/manifest.sqlite3")
+    with closing(sqlite3.connect(path)) as manifest:
+        kinds = [row[0] for row in manifest.execute("SELECT kind FROM passes ORDER BY id")]
+        ((looks,),) = manifest.execute("SELECT max(id) FROM passes")
+    assert "quick" not in kinds[:-1], "what lies between them found nothing"
+    assert len(kinds) < looks
     assert watch.hooks.names().count("pass_failed") == 1
 
 

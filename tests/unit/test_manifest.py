@@ -452,6 +452,7 @@ def test_passes_are_numbered_and_remembered(manifest: Manifest) -> None:
     """A pass counts as whole only when it ended so, and one of a single day never."""
     assert manifest.begin_pass("quick") == 1
     assert manifest.begin_pass("quick") == 2
+    assert abs(now() - manifest.count("SELECT started_at FROM passes WHERE id = 1")) < 60
     manifest.end_pass(1, "quick", {"whole": False}, whole=False)
     assert manifest.meta("last_whole") is None
     manifest.end_pass(2, "day", {}, whole=True)
@@ -461,7 +462,26 @@ def test_passes_are_numbered_and_remembered(manifest: Manifest) -> None:
     assert manifest.rows("SELECT kind, whole, report FROM passes WHERE id = 2") == [
         ("full", 1, '{"whole": true}')
     ]
-    assert abs(now() - manifest.count("SELECT started_at FROM passes WHERE id = 1")) < 60
+
+
+def test_looks_that_find_nothing_are_one_row(manifest: Manifest) -> None:
+    """The next over the whole event takes the place of one; what did something, was cut off or asked for less stays."""
+
+    def make(*kinds: str) -> list[tuple[object, object]]:
+        for kind in kinds:
+            number = manifest.begin_pass("quick")
+            if kind != "cut off":
+                manifest.end_pass(number, kind, {}, whole=True)
+        return [(row[0], row[1]) for row in manifest.rows("SELECT id, kind FROM passes")]
+
+    assert make("full", "partial", *["quick"] * 50) == [(1, "full"), (2, "partial"), (52, "quick")]
+    kept = [(1, "full"), (2, "partial"), (53, "partial")]
+    assert make("partial", "quick", "day", "variant") == [
+        *kept, (54, "quick"), (55, "day"), (56, "variant")
+    ]  # fmt: skip
+    assert make("quick", "cut off", "quick", "full")[3:] == [
+        (54, "quick"), (55, "day"), (56, "variant"), (57, "quick"), (58, "quick"), (60, "full")
+    ]  # fmt: skip
 
 
 def test_null_counts_as_zero(manifest: Manifest) -> None:
