@@ -47,6 +47,7 @@ class _Known(Struct):
     # Any JSON: a pass only compares them, or does without those that make no sense (`Manifest.noted`).
     described: object = None
     undated: object = None
+    hourless: object = None
     event: object = None
     named_twice: object = None
     contradictions: object = None

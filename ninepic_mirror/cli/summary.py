@@ -120,7 +120,11 @@ def _lack(report: PassReport, title: str, next_command: str) -> Iterator[str]:
         yield f"  {count(untried, 'file')} had not been tried when the pass ended"
     verb = "is" if report.present == 1 else "are"
     yield f"  {count(report.present, 'file')} of {count(report.photos, 'photo')} {verb} safe in {report.folder or '?'}"
-    yield "  next: run the same command again; it fetches what is missing and nothing else"
+    is_of_day = report.scope is not None and report.scope["day"]
+    if is_of_day and report.missing == 0 and not report.stopped:
+        yield "  next: the same command without --day; it looks at the whole event, and fetches what is missing and nothing else"
+    else:
+        yield "  next: run the same command again; it fetches what is missing and nothing else"
 
 
 def describe(failure: Failure) -> str:

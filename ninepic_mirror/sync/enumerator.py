@@ -38,7 +38,7 @@ from ninepic_mirror.archive.placement import cut, parts
 from ninepic_mirror.archive.records import Hour, Job, Listing
 from ninepic_mirror.errors import EventNotFoundError, FeatureOffError
 from ninepic_mirror.model import HOUR
-from ninepic_mirror.sync.planner import Known, Plan, Remote, Tail, make_plan
+from ninepic_mirror.sync.planner import Known, Plan, Remote, Tail, differs, make_plan
 from ninepic_mirror.sync.reader import Reader, Reading
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ _LISTERS: Final = 6  # windows under way at a time; the pacer decides how many r
 _EVENT: Final = "event"  # what rests as a whole, see `patience`
 _SURE: Final = "agreed"  # in `meta`: see `is_sure`
 _TWICE: Final = "named_twice"  # in `meta`: a hash of the photos that two hours name, and of these
+_HOURLESS: Final = "hourless"  # in `meta`: see `_fewest`
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -154,7 +155,9 @@ class Enumerator:
         restless = await self._rounds(findings, everything=everything)
         day = context.options.day
         if day is not None:
-            findings.faults += await context.in_manifest(self._short, day)
+            if self._timeline:  # off, what it once reported is not the service's word any more
+                findings.faults += await context.in_manifest(self._short, day)
+            findings.faults += await context.in_manifest(self._untold, findings.remote)
         else:
             if await self._lacks_the_last_word(findings, restless=restless):
                 findings.listed = True
@@ -397,6 +400,39 @@ class Enumerator:
             for start, hour in hours(self._context.manifest).items()
             if first - HOUR < start < end and hour.listed + hour.repeated < hour.reported
         ]
+
+    def _untold(self, remote: Remote) -> list[str]:
+        """Say whether there may be photos of the day that no hour lists: the timeline is off, or its counts lag.
+
+        What is not accounted for may be of any day: no count tells.
+        """
+        tail = self._context.manifest.noted("undated", Tail)
+        if remote.hours is None:
+            what, now, gap = "photos, with the timeline off", remote.total, self._gap(remote)
+            before, is_told = now - gap, gap == 0
+        else:
+            what, now = "photos in no hour", remote.undated
+            before = self._fewest(now) if tail is None else tail.listed + tail.repeated
+            is_told = now == before if tail is None else not differs(tail, now)
+        lacks = "whether photos of this day lack cannot be told: a sync of the whole event decides"
+        found = f"{what}: the service counts {now}, and {before} are accounted for; {lacks}"
+        return [] if is_told else [found]
+
+    def _fewest(self, now: int) -> int:
+        """Return how many photos in no hour there were, where no listing of them tells.
+
+        None, where a pass over the event has come to its end: it had none to list. A mirror of single days never lists
+        them: the fewest that were seen are undated by the service's word; those that come later may be of the day.
+        """
+        manifest = self._context.manifest
+        if manifest.meta("adopted") is True:
+            return 0
+        seen = manifest.meta(_HOURLESS)
+        fewest = min(now, seen) if isinstance(seen, int) else now
+        manifest.set_meta({_HOURLESS: fewest})
+        if now:
+            self._context.note(f"photos in no hour: {now}; a pass over a day does not look at them")
+        return fewest
 
     def _gap(self, remote: Remote) -> int:
         """Return how many photos of the total are not known; negative when there are too many."""

@@ -104,7 +104,7 @@ def make_plan(
     """
     done = done or {}
     if remote.hours is None:
-        due = everything or bool(known.unaddressed) or _differs(known.event, remote.total)
+        due = everything or bool(known.unaddressed) or differs(known.event, remote.total)
         return Plan(event=due and done.get(None) != remote.total)
     once = (start for start, hour in known.hours.items() if hour.reported)
     reported = dict.fromkeys((*known.doubtful, *once), 0) | dict(remote.hours)
@@ -128,7 +128,7 @@ def make_plan(
     )
     # A photo may keep an hour that no longer names it (DESIGN §6.7): then its address stands in the undated tail.
     sought = None in known.unaddressed or (bool(known.unaddressed) and remote.undated > 0)
-    undated = everything or sought or _differs(known.undated, remote.undated)
+    undated = everything or sought or differs(known.undated, remote.undated)
     return Plan(hours, undated=undated and done.get(None) != remote.undated)
 
 
@@ -140,7 +140,8 @@ def _is_due(hour: Hour | None, reported: int, cut: int, *, rests: bool) -> bool:
     return hour.reported != reported or is_short or cut_elsewhere
 
 
-def _differs(tail: Tail | None, reported: int) -> bool:
+def differs(tail: Tail | None, reported: int) -> bool:
+    """Whether the last listing by `/images`, if there was one, is not of what the service reports now."""
     if tail is None:
         return reported > 0
     return tail.reported != reported or tail.listed + tail.repeated < reported

@@ -71,6 +71,18 @@ def test_doubt_without_a_missing_file() -> None:
     assert found[1] == f"  {doubt.error}"
 
 
+def test_doubt_of_a_day() -> None:
+    """What is uncertain of a day, a pass over the event decides, and not the same command again."""
+    lacks = [Failure(None, None, "cannot be told")]
+    fields: dict[str, object] = {
+        "failures": lacks,
+        "scope": {"day": "2026-01-18", "variants": None},
+    }
+    assert "without --day" in lines(report(**fields))[-2]
+    for more in ("missing", "stopped"):
+        assert "the same command again" in lines(report(**fields, **{more: 1}))[-2]
+
+
 def test_stopped_before_everything_was_listed() -> None:
     """A pass that was stopped early names no number of missing files as if it were all that is missing."""
     found = lines(report(photos=700, present=900, missing=500, total=2000, stopped=True))
