@@ -22,6 +22,7 @@ from ninepic_mirror.archive.placement import Layout
 from ninepic_mirror.archive.records import Job, Listing
 from ninepic_mirror.archive.root import MARKER, OWN_FOLDER, Root
 from ninepic_mirror.archive.store import Fetched, Ready, Store
+from ninepic_mirror.archive.strays import known_layouts
 from ninepic_mirror.config import DEFAULT_LAYOUT
 from ninepic_mirror.model import HOUR, Photo, Variant, Window
 
@@ -141,13 +142,15 @@ class Shelf:
         ready = [self.fetched(job, body or jpeg(f"{job.variant} {job.image_id}")) for job in jobs]
         return self.settle(ready)
 
-    def purge(self, keep: int, *, seen_before: float = 0) -> int:
+    def purge(self, keep: int, *, seen_before: float = 0, left: bool = True) -> int:
         """Purge the trash as a full pass does, some seconds after the last one; return how many days went."""
         self.uptime += seen_before
         moment = trash_days.Moment("a start", self.uptime, 0, None)
         store = self.store
         ages = trash_days.Ages(self.manifest, store.day, moment)
-        purged = reconcile.purge_trash(self.holdings, store, keep, ages, self.notes.append)
+        layouts = known_layouts(self.manifest, self.tree, self.layout)
+        terms = reconcile.Terms(keep, left, layouts)
+        purged = reconcile.purge_trash(self.holdings, store, terms, ages, self.notes.append)
         ages.record()
         return purged
 

@@ -195,6 +195,16 @@ class Moves:
         ):
             yield str(path), str(stands), str(sha256)
 
+    def left(self, trashed: Sequence[str]) -> Iterator[str]:
+        """Yield those places in the trash at which a photo that left has its file."""
+        folders = {split(path)[0] for path in trashed}
+        for (path,) in self._manifest.each(
+            "SELECT path FROM files WHERE folder IN (SELECT value FROM json_each(?))"
+            " AND path IN (SELECT value FROM json_each(?)) AND state = 'gone'",
+            [json.dumps([*folders]), json.dumps([*trashed])],
+        ):
+            yield str(path)
+
     def forget_places(self, prefix: str, but: Iterable[str]) -> None:
         """The files of gone photos below this path are deleted for good, but for some."""
         with self._manifest.transaction():

@@ -6,16 +6,15 @@ crash left. Blocks: runs in the manifest's thread.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from msgspec import structs
+from msgspec import Struct, structs
 
-from ninepic_mirror.archive import inventory
+from ninepic_mirror.archive import inventory, strays
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.listings import known_photos, missed_photos
@@ -29,12 +28,26 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.holdings import Holdings
     from ninepic_mirror.archive.manifest import Manifest
+    from ninepic_mirror.archive.placement import Layout
     from ninepic_mirror.archive.trash import Ages
 
 # More than one photo in so many gone at once is not believed without a word (DESIGN §6.7).
 MASS: Final = 10
 _BUNCH: Final = 10_000  # files of the trash of which it is asked at once who wants them
-_NUMBER: Final = re.compile(r"\.\d+$")  # behind a second file of one name, see `Store.trash_place`
+
+
+class Terms(Struct, frozen=True):
+    """On which terms files of the trash are deleted.
+
+    Args:
+        keep: Seconds that they lie there at least.
+        left: Also those of photos that left the event.
+        layouts: By which files may have come there, and the usual one where nothing tells (`strays.known_layouts`).
+    """
+
+    keep: int
+    left: bool
+    layouts: tuple[Sequence[Layout], Layout | None]
 
 
 def recover(holdings: Holdings, store: Store) -> int:
@@ -123,20 +136,21 @@ def empty_into_trash(holdings: Holdings, store: Store, before: int) -> int:
 
 
 def purge_trash(
-    holdings: Holdings, store: Store, keep: int, ages: Ages, note: Callable[[str], None]
+    holdings: Holdings, store: Store, terms: Terms, ages: Ages, note: Callable[[str], None]
 ) -> int:
-    """Delete the days of the trash that are older than `keep` seconds; return how many went as a whole.
+    """Delete the days of the trash that have lain there long enough; return how many went as a whole.
 
     A file stays that may be all that is left of what the manifest calls neither present nor done with: one of the same
     bytes, or from the same place. A repair, a replacement or a move that was cut off may have left it there. So does one
-    that left while another photo has the same bytes, but not whole any more.
+    that left while another photo has the same bytes, but not whole any more. And so does one under the name of a photo
+    that is to be had and never was: of that no hash is known, and nothing tells that it is not that photo's.
 
     Args:
         holdings: The manifest's file side.
         store: Over the event folder.
-        keep: Seconds.
-        ages: Tells which days are, and is told which there are.
-        note: Is told what may not be deleted; that is no reason to end a pass.
+        terms: What may go.
+        ages: Tells which days have lain how long, and is told which there are.
+        note: Is told what may not be deleted, which is no reason to end a pass, and what a person has to look at.
 
     Raises:
         StorageError: The disk said no.
@@ -144,10 +158,10 @@ def purge_trash(
     purged = 0
     with translated(store.tree.name(TRASH)):
         for name, kind in list(store.tree.entries(TRASH.rstrip("/"))):
-            if kind == "folder" and _is_day(name) and ages.has_lain(name, keep):
+            if kind == "folder" and _is_day(name) and ages.has_lain(name, terms.keep):
                 day = f"{TRASH}{name}"
                 try:
-                    purged += _purge(holdings, store.tree, day)
+                    purged += _purge(holdings, store.tree, day, terms, note)
                 except PermissionError as error:
                     where = store.tree.name(day)
                     note(
@@ -156,12 +170,22 @@ def purge_trash(
     return purged
 
 
-def _purge(holdings: Holdings, tree: Tree, day: str) -> bool:
+def _purge(
+    holdings: Holdings, tree: Tree, day: str, terms: Terms, note: Callable[[str], None]
+) -> bool:
     """Delete what nobody wants of a day of the trash; return whether that was all."""
     paths = _below(tree, day)
     kept: set[str] = set()
+    namesakes: list[str] = []
     while some := list(islice(paths, _BUNCH)):
         kept |= _wanted(holdings, tree, day, some)
+        namesakes += holdings.strays.namesakes(some, *terms.layouts)
+        if not terms.left:
+            kept.update(holdings.moves.left(some))
+    if namesakes:
+        more = f" and {len(namesakes) - 1} more" if len(namesakes) > 1 else ""
+        note(f"{tree.name(min(namesakes))}{more}: {strays.NAMESAKE}")
+    kept.update(namesakes)
     # the rows first: one that names a deleted file would be a lie, a file without a row is only litter
     holdings.moves.forget_places(f"{day}/", kept)
     if not kept:
@@ -189,7 +213,7 @@ def _wanted(holdings: Holdings, tree: Tree, day: str, paths: Sequence[str]) -> s
     by_place: dict[str, list[str]] = {}
     for path, size in sizes.items():
         came_from = path.removeprefix(f"{day}/")
-        for one in {path, came_from, _NUMBER.sub("", came_from)}:
+        for one in {path, came_from, strays.NUMBER.sub("", came_from)}:
             by_place.setdefault(one, []).append(path)
         if size in alike:
             digest = hash_of(tree, path, pace)

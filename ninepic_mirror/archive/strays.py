@@ -6,10 +6,15 @@ nothing is taken that contradicts a hash which is known of the photo's file: its
 While a manifest is built over an old mirror no row tells where its files stand, and layout, zone or hours may be others
 by now. A layout's paths tell variant and photo, whatever the hour. So a file at any place of its photo, by any layout
 that is known here, is taken if its line has its hash and no other place of the photo has a line that says otherwise.
+
+What lies in the trash under a photo's name may be a replaced picture. It is never taken for that alone; but where the
+photo was never had it may be all that is left of it, and is kept for a person to look at.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -21,13 +26,21 @@ from ninepic_mirror.archive.placement import Layout, safe_name
 from ninepic_mirror.config.layout import DEFAULT_LAYOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.model import Variant
 
 _MARKS: Final = ",".join("?" * len(EXTENSIONS))
+NUMBER: Final = re.compile(r"\.\d+$")  # behind a second file of one name, see `Store.trash_place`
+NAMESAKE: Final = (
+    "in the trash, under the name of a photo that could not be had; look at it, and if it is the photo"
+    " copy it to its place: the next sync takes it in"
+)
+_UNHAD: Final = (
+    "SELECT image_id, variant FROM files WHERE state IN ('pending', 'failed') AND sha256 IS NULL"
+)
 
 
 class Stray(Struct, frozen=True, gc=False):
@@ -122,6 +135,43 @@ class Strays:
         elsewhere = tuple(one for one, stands in homes if stands and one.path not in places)
         return Candidates(here, said.union(one.sha256 for one, _ in homes if one.sha256), elsewhere)
 
+    def has_unhad(self) -> bool:
+        """Whether there is a file to be had that never was, so that no hash is known of it."""
+        return bool(self._manifest.rows(f"{_UNHAD} LIMIT 1"))
+
+    def namesakes(
+        self, paths: Iterable[str], layouts: Iterable[Layout], usual: Layout | None = None
+    ) -> list[str]:
+        """Return which files of the trash lie there under the name of a photo that is to be had, and never was.
+
+        Args:
+            paths: As they are in the event folder.
+            layouts: By which they may have come there (`known_layouts`).
+            usual: Likewise, for paths that none of these could have given.
+        """
+        if not self.has_unhad():
+            return []
+        layouts, owned = tuple(layouts), dict[tuple[str, str], list[str]]()
+        for path in paths:
+            place = path.split("/", 3)[-1]  # behind our own folder, the trash and the day
+            for owner in owners(NUMBER.sub("", place), layouts, usual):
+                owned.setdefault(owner, []).append(path)
+        unhad = self._unhad({name for _, name in owned})
+        return [path for owner in unhad for path in owned.get(owner, ())]
+
+    def _unhad(self, names: Collection[str]) -> set[tuple[str, str]]:
+        """Return variant and name of the files to be had that never were, of photos with these names."""
+        kept = json.dumps(
+            [name for name in names if "~" not in name]
+        )  # such a name is the id itself
+        query = f"{_UNHAD} AND image_id IN (SELECT value FROM json_each(?))"
+        found = {(str(variant), str(name)) for name, variant in self._manifest.each(query, [kept])}
+        if any("~" in name for name in names):
+            for image_id, variant in self._manifest.each(_UNHAD):
+                if (name := safe_name(str(image_id))) in names:
+                    found.add((str(variant), name))
+        return found
+
     def _homes(self, variant: Variant, image_id: str) -> list[tuple[Stray, bool]]:
         """Return each line of a photo's file, and whether the file stands."""
         if not self._is_indexed:
@@ -155,24 +205,31 @@ class Strays:
 
     def _owner(self, path: str) -> tuple[str, str] | None:
         """Return variant and name of the photo that a path is of; None also where two layouts read it as two photos'."""
-        stem, dot, ext = path.rpartition(".")
-        owners = {layout.whose(stem) for layout in self._layouts} - {None}
-        if not owners and self._usual is not None:
-            owners = {self._usual.whose(stem)} - {None}
-        return owners.pop() if dot + ext in EXTENSIONS and len(owners) == 1 else None
+        found = owners(path, self._layouts, self._usual)
+        return found.pop() if len(found) == 1 else None
+
+
+def owners(path: str, layouts: Sequence[Layout], usual: Layout | None) -> set[tuple[str, str]]:
+    """Return variant and name of the photos of which a path may be: of several, where layouts read it differently."""
+    stem, dot, ext = path.rpartition(".")
+    if dot + ext not in EXTENSIONS:
+        return set()
+    found = {owner for layout in layouts if (owner := layout.whose(stem))}
+    if not found and usual is not None and (owner := usual.whose(stem)):
+        found = {owner}
+    return found
 
 
 def known_layouts(
-    manifest: Manifest, tree: Tree, layout: str
+    manifest: Manifest, tree: Tree, layout: str, *, remember: bool = True
 ) -> tuple[list[Layout], Layout | None]:
     """Return the layouts by which files may stand here, and where nothing tells one, the usual one (`look_elsewhere`).
-
-    That of `event.json` is remembered, because a pass writes it anew.
 
     Args:
         manifest: Open.
         tree: The event folder.
         layout: The configured one.
+        remember: That of `event.json`, because a pass writes it anew.
 
     Raises:
         StorageError: The manifest cannot be written.
@@ -181,6 +238,7 @@ def known_layouts(
     former = {str(one) for one in noted} if isinstance(noted, list) else set[str]()
     if told is not None and told != layout and told not in former:
         former.add(told)
-        manifest.set_meta({FORMER: sorted(former)})
+        if remember:
+            manifest.set_meta({FORMER: sorted(former)})
     known = [Layout.parse(one) for one in sorted({layout} | former)]
     return known, Layout.parse(DEFAULT_LAYOUT) if told is None else None

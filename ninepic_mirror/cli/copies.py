@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from ninepic_mirror.archive import inventory
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.store import TRASH
+from ninepic_mirror.archive.strays import Strays, known_layouts
 from ninepic_mirror.archive.verify import Stopped, hash_of, match
+from ninepic_mirror.config import DEFAULT_LAYOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ninepic_mirror.archive.files import Tree
+    from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.archive.verify import Damage, Key, Pace
 
 
@@ -64,6 +67,14 @@ def wrong(damages: Sequence[Damage]) -> list[str]:
         # one whose size nobody else seeks holds nobody's bytes
         and (one.fault == "size" or (one.fault == "content" and sizes[one.entry.size] > 1))
     ]
+
+
+def namesakes(tree: Tree, paths: Sequence[str], manifest: Manifest) -> list[str]:
+    """Return which of some files of the trash lie there under the name of a photo that is to be had, and never was."""
+    last = manifest.meta("layout")
+    layout = last if isinstance(last, str) else DEFAULT_LAYOUT
+    layouts = known_layouts(manifest, tree, layout, remember=False)
+    return Strays(manifest).namesakes(paths, *layouts)
 
 
 def _trash(tree: Tree, closed: Callable[[str, OSError], object]) -> Iterator[str]:

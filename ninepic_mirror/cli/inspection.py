@@ -21,6 +21,8 @@ from ninepic_mirror.archive.faults import storage_error
 from ninepic_mirror.archive.files import Tree, split
 from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.readers import Readers
+from ninepic_mirror.archive.store import TRASH
+from ninepic_mirror.archive.strays import NAMESAKE, Strays
 from ninepic_mirror.archive.verify import (
     Damage,
     Eye,
@@ -278,6 +280,18 @@ class Inspection(Struct):
         found = storage_error(error, self.tree.name(path))
         if not any(f"{found.path}/".startswith(f"{one.path}/") for one in self.verdict.closed):
             self.verdict.closed.append(found)
+
+    async def find_namesakes(self) -> None:
+        """Look in the trash for files under the names of photos that are to be had, and never were."""
+        if not await self._ask(lambda m: Strays(m).has_unhad()):
+            return
+        folders = inventory.walk(self.tree, TRASH.rstrip("/"), self._close)
+        while not self.pace.stop.is_set() and (
+            some := await trio.to_thread.run_sync(bunch, folders)
+        ):
+            paths = [f"{folder}/{name}" for folder, names in some for name in names]
+            found = await self._ask(partial(copies.namesakes, self.tree, paths))
+            self.verdict.notes += [(path, NAMESAKE) for path in sorted(found)]
 
     async def read_records(self) -> None:
         """Look whether SHA256SUMS and event.json say what the manifest says."""

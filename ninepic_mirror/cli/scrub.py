@@ -251,6 +251,7 @@ class Scrub(Struct):
             await event.read()
             if not self.stop.is_set():
                 await event.find_strays()
+                await event.find_namesakes()
                 await event.read_records()
             await event.settle()
             if unreadable := [*verdict.closed, *verdict.errors]:

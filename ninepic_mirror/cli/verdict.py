@@ -67,7 +67,7 @@ class Verdict(Struct):
         unwanted: How many files a pass missed of variants that are not wanted, which is no damage.
         adopted: Files that a repair has taken in.
         tried: A repair has asked for what is damaged.
-        notes: What else is worth telling of files that are as they were.
+        notes: What else is worth telling, by path: of files that are as they were, and of some in the trash.
         errors: Why files could not be looked at, one a file.
         closed: Why folders could not be looked into, or SHA256SUMS and event.json not be read, one a place.
         unrecorded: How many files that are right the next run reads again, because it could not be recorded.
@@ -91,7 +91,7 @@ class Verdict(Struct):
     cut: bool = False
     records: list[Record] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
-    notes: list[tuple[Entry, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     lost: list[Line] = field(default_factory=list)
     older: bool = False
@@ -133,7 +133,7 @@ class Verdict(Struct):
         self.checked += 1
         self.bytes += found.read
         if found.note is not None:
-            self.notes.append((entry, found.note))
+            self.notes.append((str(entry.path), found.note))
         return True
 
     @property
@@ -217,7 +217,7 @@ class Verdict(Struct):
                 {"path": one.path, "error": one.text} for one in [*self.closed, *self.errors]
             ],
             "unrecorded": self.unrecorded,
-            "notes": [{"path": entry.path, "text": text} for entry, text in self.notes],
+            "notes": [{"path": path, "text": text} for path, text in self.notes],
             "error": self.error,
         }
 
@@ -250,7 +250,7 @@ def describe(verdict: Verdict, *, repair: str, everything: str, repairing: bool)
     yield from _strays(verdict, everything)
     for variant, number in verdict.unwanted.items():
         yield f"  {count(number, variant)} missed by an earlier sync, not wanted (sync --variant {variant} has it again)"
-    notes = [f"  {plain(str(entry.path))}: {plain(text)}" for entry, text in verdict.notes]
+    notes = [f"  {plain(path)}: {plain(text)}" for path, text in verdict.notes]
     yield from _bounded(notes, everything)
     yield from _work(verdict)
     yield from _next(verdict, repair, repairing=repairing)

@@ -346,8 +346,13 @@ class Pass:
                 reconcile.empty_into_trash(holdings, store, started)
             moment = trash.Moment.now(self._session.client.time())
             ages = trash.Ages(self._manifest, store.day, moment)
-            keep = context.settings.trash_keep
-            reconcile.purge_trash(holdings, store, keep, ages, context.note)
+            settings = context.settings
+            terms = reconcile.Terms(
+                settings.trash_keep,
+                settings.on_remote_removal == "trash",
+                known_layouts(self._manifest, store.tree, settings.layout),
+            )
+            reconcile.purge_trash(holdings, store, terms, ages, context.note)
             ages.record()
         self._changed = self._changed or bool(context.tally.gone or context.tally.moved)
         return stopped

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ninepic_mirror.archive import reconcile
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.listings import missed_photos
+from ninepic_mirror.archive.placement import safe_name
 from ninepic_mirror.archive.records import Listing
 from ninepic_mirror.archive.store import TRASH
 from ninepic_mirror.model import HOUR
@@ -345,6 +346,63 @@ def test_old_trash_that_is_wanted_stays(shelf: Shelf) -> None:
     shelf.manifest.change("UPDATE files SET state = 'present'")
     assert shelf.purge(0) == 1
     assert not day.exists()
+
+
+@pytest.mark.parametrize("image_id", ["a5", "IMG 5"])
+def test_what_may_be_all_that_is_left_of_a_photo_stays(shelf: Shelf, image_id: str) -> None:
+    """It was never had by its rows, and nothing but the name tells of its copies: they stay, by any layout, and are told."""
+    shelf.read(window(SIX), [photo(image_id), photo("b7")])
+    shelf.manifest.change("UPDATE files SET state = 'failed' WHERE variant = 'large'")
+    shelf.manifest.change("UPDATE files SET state = 'present' WHERE image_id = 'b7'")
+    shelf.manifest.set_meta({"former_layouts": ["{variant}/{date}/{image_id}"]})
+    name, day = safe_name(image_id), shelf.folder / TRASH / "2020-02-29"
+    kept = {
+        f"{DAY}/large/{name}.jpg",
+        f"{DAY}/large/{name}.jpg.1",
+        f"{DAY}/thumbnail/{name}.png",
+        f"large/2025-01-01/{name}.jpg",
+    }
+    others = {
+        f"{DAY}/large/{name}.edit.jpg",
+        f"{DAY}/large/{name}.tif",
+        f"{DAY}/original/{name}.jpg",
+        f"{DAY}/large/b7.jpg",
+        f"{DAY}/large/c{name}.jpg",
+        f"of/{name}.jpg",
+    }
+    for path in kept | others:
+        (day / path).parent.mkdir(parents=True, exist_ok=True)
+        (day / path).write_bytes(jpeg(path))
+    assert shelf.purge(0) == 0
+    assert {path.relative_to(day).as_posix() for path in day.rglob("*") if path.is_file()} == kept
+    (note,) = shelf.notes
+    assert f"2020-02-29/{DAY}/large/{name}.jpg and 3 more: in the trash, under the name" in note
+    shelf.manifest.change("UPDATE files SET sha256 = '00' WHERE variant = 'large'")
+    assert shelf.purge(0) == 0
+    assert f"{DAY}/thumbnail/{name}.png: in the trash" in shelf.notes[1]
+    shelf.manifest.change("UPDATE files SET state = 'present'")
+    assert shelf.purge(0) == 1
+    assert len(shelf.notes) == 2
+
+
+def test_photos_that_left_stay_where_they_are_to_be_kept(shelf: Shelf) -> None:
+    """Also those that went to the trash while they were not; a replaced picture beside them goes."""
+    emptied(shelf, 1, 1)
+    reconcile.remove_missed(shelf.manifest, shelf.holdings, accept=True)
+    reconcile.empty_into_trash(shelf.holdings, shelf.store, LATER)
+    (today,) = (shelf.folder / TRASH).iterdir()
+    old = today.rename(today.with_name("2020-02-29"))
+    for column in ("path", "folder"):
+        shelf.manifest.change(
+            f"UPDATE files SET {column} = replace({column}, ?, '2020-02-29')", [today.name]
+        )
+    left = {path for path in old.rglob("*") if path.is_file()}
+    (old / DAY / "large/replaced.jpg").write_bytes(jpeg("before"))
+    assert shelf.purge(0, left=False) == 0
+    assert {path for path in old.rglob("*") if path.is_file()} == left
+    assert all(path is not None for _, path in shelf.rows().values())
+    assert shelf.purge(0) == 1
+    assert {path for _, path in shelf.rows().values()} == {None}
 
 
 def test_old_trash_that_cannot_be_read_stays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_each_line() -> None:
         456, "Marathon", 9, 9, 9, damages=damages, fetched=1, rebuilt=True, tried=True
     )
     verdict.gone.add(("id3", "large"))
-    verdict.strays, verdict.notes, verdict.unread = ["x.txt"], [(row(5), "odd")], True
+    verdict.strays, verdict.notes, verdict.unread = ["x.txt"], [("5.jpg", "odd")], True
     said = text(verdict, repairing=True)
     for line in (
         "the manifest was lost or damaged; it was rebuilt from the files",

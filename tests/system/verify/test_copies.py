@@ -172,6 +172,49 @@ def test_the_trash_keeps_what_a_photo_that_left_needs(mirror: Mirror) -> None:
     assert is_whole(mirror, row, other)
 
 
+def test_a_photo_that_was_never_had_by_its_row(mirror: Mirror) -> None:
+    """The manifest was lost, the origin has the photo no more: what lies there under its name stays, and is told."""
+    row = larges(mirror)[0]
+    lies = mirror.folder / ".ninepic-mirror/trash/2020-02-29" / row.path
+    lies.parent.mkdir(parents=True)
+    (mirror.folder / row.path).rename(lies)
+    for sums in mirror.folder.glob("*/SHA256SUMS"):
+        lines = sums.read_text().splitlines(keepends=True)
+        sums.write_text("".join(line for line in lines if lies.name not in line))
+    (mirror.folder / ".ninepic-mirror/manifest.sqlite3").unlink()
+    lost_at_the_origin(mirror, row)
+    assert sync(mirror) == 4
+    age(mirror)
+    full = ("sync", 456, *mirror.service.flags, "--root", "m", "--full")
+    done = mirror.commands.run(*full)
+    told = f"2020-02-29/{row.path}: in the trash, under the name of a photo that could not be had"
+    assert (done.code, told in done.err, trash(mirror)) == (4, True, [lies])
+    seen = mirror.verify()
+    ((note),) = entry(seen)["notes"]
+    assert (seen.code, note["path"]) == (0, lies.relative_to(mirror.folder).as_posix())
+    assert "copy it to its place: the next sync takes it in" in note["text"]
+    shutil.copy(lies, mirror.folder / row.path)
+    assert sync(mirror) == 0
+    assert is_whole(mirror, row)
+    assert entry(mirror.verify())["notes"] == []
+    assert (mirror.commands.run(*full).code, trash(mirror)) == (0, [])
+
+
+def test_photos_that_left_are_kept_again(mirror: Mirror) -> None:
+    """Those that went to the trash before the setting was `keep` are deleted only where it is `trash`."""
+    leave(mirror, larges(mirror)[0])
+    ask(mirror, "UPDATE photos SET gone_since = gone_since - 60")
+    assert sync(mirror, "--full", "--on-remote-removal", "trash") == 0
+    (day,) = {path.relative_to(mirror.folder).parts[2] for path in trash(mirror)}
+    for column in ("path", "folder"):
+        ask(mirror, f"UPDATE files SET {column} = replace({column}, ?, '2020-02-29')", day)
+    age(mirror)
+    assert sync(mirror, "--full") == 0
+    assert len(trash(mirror)) == 2
+    assert sync(mirror, "--full", "--on-remote-removal", "trash") == 0
+    assert trash(mirror) == []
+
+
 def test_what_is_damaged_comes_from_the_trash(mirror: Mirror) -> None:
     """Instead of over the network, and one copy there serves all files of its bytes, whether their photos left."""
     row, other = larges(mirror)[:2]
