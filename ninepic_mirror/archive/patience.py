@@ -94,6 +94,12 @@ def note_contradictions(
         manifest.set_meta({_CONTRADICTIONS: new or None})
 
 
+def is_settled(manifest: Manifest, subject: str, reported: int) -> bool:
+    """Whether two passes in a row or more listed a subject in vain, while this was reported of it."""
+    before = _contradictions(manifest).get(subject)
+    return before is not None and before[0] == reported and before[1] > 1
+
+
 def resting(manifest: Manifest) -> dict[str, int]:
     """Return what need not be listed again yet: subject → what the service reported of it.
 

@@ -33,7 +33,7 @@ from ninepic_mirror.archive.listings import (
     repeated_in_hours,
     unaddressed,
 )
-from ninepic_mirror.archive.patience import note_contradictions, resting
+from ninepic_mirror.archive.patience import is_settled, note_contradictions, resting
 from ninepic_mirror.archive.placement import cut, parts
 from ninepic_mirror.archive.records import Hour, Job, Listing
 from ninepic_mirror.errors import EventNotFoundError, FeatureOffError
@@ -176,10 +176,8 @@ class Enumerator:
         reader = self._reader
         findings.faults = [*reader.faults.values(), *findings.faults]
         findings.rejected = reader.nameless()
-        if not findings.faults:
-            findings.complete = day is None or await context.in_manifest(
-                self._knows_all, findings.remote
-            )
+        if not (reader.faults or restless):
+            findings.complete = await context.in_manifest(self._knows_all, findings.remote)
         return findings
 
     async def _rounds(self, findings: Findings, *, everything: bool) -> bool:
@@ -223,11 +221,17 @@ class Enumerator:
         )
 
     def _knows_all(self, remote: Remote) -> bool:
-        """Whether the counts say that no photo lacks, also of the days that were not asked for."""
-        context = self._context
-        known = known_of(context.manifest, ())  # addresses that lack are not the question
-        plan = make_plan(known, remote, lambda hour: cut(context.zone, hour))
-        return not plan and self._gap(remote) == 0
+        """Whether no photo lacks by the counts, where all that was read could be, also of days that were not asked for.
+
+        A total that two passes listed everything for in vain is a wrong one.
+        """
+        context, gap = self._context, self._gap(remote)
+        if context.options.day is not None:
+            known = known_of(context.manifest, ())  # addresses that lack are not the question
+            if make_plan(known, remote, lambda hour: cut(context.zone, hour)):
+                return False
+        is_told = gap <= len(self._reader.nameless())
+        return is_told or is_settled(context.manifest, _EVENT, remote.total)
 
     def _is_asked_for(self, start: int) -> bool:
         """Whether an hour has a part in the day that was asked for."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+from msgspec import structs
 
 from ninepic_mirror.archive.patience import UNASKED
 from ninepic_mirror.config import Mirror
@@ -43,6 +44,7 @@ class Gateway(Remote):
         victim: Gets the link of `thief`, which is in the last hour.
         camera: Every link has the name of a camera's file beside the photo's own.
         broken: The last hour cannot be listed.
+        ghosts: So many photos more than there are does `/images` report.
         stops: The operator stops the pass when it comes to the last hour.
         batches: The photos of each request for links.
         before: How many of them came before the last hour was listed.
@@ -53,6 +55,7 @@ class Gateway(Remote):
     thief: str = ""
     camera: bool = False
     broken: bool = False
+    ghosts: int = 0
     stops: bool = False
     stopping: trio.Event = field(default_factory=trio.Event)
     batches: list[tuple[str, ...]] = field(default_factory=list)
@@ -66,6 +69,11 @@ class Gateway(Remote):
             self.add(image_id, START + hours[number // each] * HOUR + number % each)
         self.victim, self.thief = ids[0], ids[-1]
         return ids
+
+    async def images(self, event_id: int, page: int, page_size: int = 100) -> Page:
+        """Answer as `Client.images`, with a total that may lie."""
+        found = await super().images(event_id, page, page_size)
+        return structs.replace(found, total=found.total + self.ghosts)
 
     async def timeline_images(
         self, event_id: int, window: Window, page: int, page_size: int = 100
@@ -210,6 +218,24 @@ async def test_names_of_the_camera_and_a_listing_that_fails(tmp_path: Path) -> N
     remote.broken = False
     report = await remote.sync(tmp_path, ("original",))
     assert (report.whole, report.present) == (True, len(ids))
+
+
+async def test_names_of_the_camera_and_a_total_that_lies(tmp_path: Path) -> None:
+    """Once two passes have listed everything for a total in vain, no photo is waited for; another total is a new one."""
+    remote = Gateway(camera=True, ghosts=3)
+    ids = remote.arrive("a", range(4), 10)
+    report = await remote.sync(tmp_path, ("original",))
+    assert (report.whole, report.present, report.failed) == (False, 0, len(ids))
+    report = await remote.sync(tmp_path, ("original",))
+    assert (report.whole, report.present, report.failed) == (False, len(ids), 0)
+    remote.ghosts = 4
+    remote.arrive("n", range(4, 5), 10)
+    report = await remote.sync(tmp_path, ("original",))
+    assert (report.whole, report.present, report.failed) == (False, len(ids), 10)
+    assert (await remote.sync(tmp_path, ("original",))).present == len(ids) + 10
+    remote.ghosts = 0
+    assert (await remote.sync(tmp_path, ("original",))).whole
+    assert remote.fakes(tmp_path) == []
 
 
 async def test_names_of_the_camera_and_a_stop(tmp_path: Path) -> None:
