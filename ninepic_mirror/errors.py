@@ -312,11 +312,13 @@ class PhotoError(MirrorError):
         reason: One line for people, without query strings.
         status: What the photo origin answered, None for another cause.
         expired: It said that the address has expired.
+        distrust: The origin's certificate is not trusted, though others were found good.
     """
 
     reason: str
     status: int | None = None
     expired: bool = False
+    distrust: CertificateError | None = None
 
     def __str__(self) -> str:
         return self.reason

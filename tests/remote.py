@@ -248,7 +248,11 @@ class Remote:
         """Answer as `Pacer.useful`: always more."""
         return 1_000
 
-    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def run(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        _probe: Callable[[], Awaitable[object]] | None = None,
+    ) -> T:
         """Answer as `Pacer.run`, with three attempts and no waits."""
         for _ in range(2):
             try:

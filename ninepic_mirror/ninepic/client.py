@@ -30,6 +30,7 @@ from ninepic_mirror.ninepic.backoff import read_date
 from ninepic_mirror.ninepic.body import drain, read_capped
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.session import (
+    Trust,
     answers_plainly,
     open_http,
     origin_of,
@@ -61,6 +62,7 @@ async def open_client(
     pacer: Pacer,
     limits: Limits | None = None,
     context: ssl.SSLContext | None = None,
+    trust: Trust | None = None,
 ) -> AsyncIterator[Client]:
     """Open the client of the API origin, the only one that holds the key.
 
@@ -70,6 +72,7 @@ async def open_client(
         pacer: The API origin's; may outlive the client.
         limits: Other limits than the usual ones.
         context: As `session.tls_context` returns it, where there is one already.
+        trust: In that context, where other clients share it.
 
     Raises:
         UsageError: The key, `ca_file` or `proxy` cannot be used.
@@ -79,7 +82,7 @@ async def open_client(
     async with open_http(
         api, limits, connections=None, allow_private=True, context=context
     ) as http:
-        yield Client(http, api, key, pacer, limits)
+        yield Client(http, api, key, pacer, limits, trust or Trust())
 
 
 class Client:
@@ -91,13 +94,19 @@ class Client:
     """
 
     def __init__(
-        self, http: httpx.AsyncClient, api: Api, key: Key, pacer: Pacer, limits: Limits
+        self,
+        http: httpx.AsyncClient,
+        api: Api,
+        key: Key,
+        pacer: Pacer,
+        limits: Limits,
+        trust: Trust,
     ) -> None:
         self._http = http
         self._base = f"{api.base_url.rstrip('/')}/api/v1/ext/{api.org_id}"
         self._org_id = api.org_id
         self._headers = {"X-API-Key": _header_value(key), "Accept": "application/json"}
-        self._limits = limits
+        self._limits, self._trust = limits, trust
         self._key_is_good = False
         self._statuses: Counter[int] = Counter()
         self._date, self._dated = "", 0.0  # of the last good answer, and when by the steady clock
@@ -302,6 +311,7 @@ class Client:
                 raise UnreachableError(origin, 0, str(broken)) from error
             raise broken from error
         self._statuses[response.status_code] += 1
+        self._trust.has_verified |= request.url.scheme == "https"
         try:
             fault = passing_status(response, time.time())
             if fault is not None:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import httpx
 import trio
 
-from ninepic_mirror.errors import CertificateError, PhotoError
 from ninepic_mirror.ninepic.guard import is_private_host
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.photos import PhotoStatistics, open_photos
 from ninepic_mirror.ninepic.pool import Pool
-from ninepic_mirror.ninepic.session import tls_context
+from ninepic_mirror.ninepic.session import Trust, tls_context
 from ninepic_mirror.ninepic.transport import FastLane, SlowLane
 
 if TYPE_CHECKING:
@@ -37,19 +36,20 @@ async def open_lanes(
     limits: Limits | None = None,
     connections: int = 64,
     context: ssl.SSLContext | None = None,
+    trust: Trust | None = None,
 ) -> AsyncIterator[Lanes]:
     """Open the client of the photo origin; the arguments and errors are those of `photos.open_photos`.
 
     With a proxy everything takes the slow lane.
     """
-    limits, context = limits or Limits(), context or tls_context(api)
-    async with open_photos(api, pacer, limits, connections, context) as slow:
+    limits, context, trust = limits or Limits(), context or tls_context(api), trust or Trust()
+    async with open_photos(api, pacer, limits, connections, context, trust) as slow:
         if api.proxy:
             yield Lanes(None, slow)
             return
         base = httpx.URL(api.base_url)
         relaxed = api.allow_private or base.scheme == "http" or is_private_host(base.host)
-        pool = Pool(context, limits, allow_private=relaxed)
+        pool = Pool(context, limits, allow_private=relaxed, trust=trust)
         async with watched(pool):
             yield Lanes(FastLane(pool, pacer, limits, relaxed=relaxed), slow)
 
@@ -118,13 +118,7 @@ class Attempt:
             validator=self._validator,
             known=self._known,
         )
-        try:
-            body = await slow.__aenter__()
-        except CertificateError as error:
-            # The slow lane may not know that certificates of this machine's authorities were seen to be good.
-            if fast is not None and fast.has_verified:
-                raise PhotoError(str(error)) from error
-            raise
+        body = await slow.__aenter__()
         self._slow = slow
         return body
 

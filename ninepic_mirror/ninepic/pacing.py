@@ -208,7 +208,7 @@ class Pacer:
         Args:
             attempt: Makes one attempt. It is called again after a `PassingError`, never after anything else.
             probe: Asks the origin, once, something simple that has nothing to do with the request: is the origin down, or
-                does this request alone fail? None where other requests tell.
+                does this request alone fail? None where only other requests tell.
 
         Returns:
             What the attempt returned.
@@ -310,7 +310,9 @@ class Pacer:
         """Make the probe where nothing was answered for a while; an answer is a sign of life like any other."""
         async with self._doubt:  # who comes while one is under way goes by its answer
             now = trio.current_time()
-            if now - max(self._alive, request.began) < DOUBT or now - self._probed < AGAIN:
+            # Photos that fail for a while are nothing unusual, and their probe is no less than they are.
+            doubt = DOUBT if self.pace.crowd == 1 else AGAIN
+            if now - max(self._alive, request.began) < doubt or now - self._probed < AGAIN:
                 return
             ticket = await self._wait_for_start()
             self._requests += 1

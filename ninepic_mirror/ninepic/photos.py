@@ -22,6 +22,7 @@ from ninepic_mirror.ninepic.condition import condition, is_confirmed
 from ninepic_mirror.ninepic.guard import is_private_host, is_public, numeric
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.session import (
+    Trust,
     content_length,
     location_of,
     open_http,
@@ -58,6 +59,7 @@ async def open_photos(
     limits: Limits | None = None,
     connections: int = 64,
     context: ssl.SSLContext | None = None,
+    trust: Trust | None = None,
 ) -> AsyncIterator[PhotoClient]:
     """Open the client of the photo origin.
 
@@ -67,6 +69,7 @@ async def open_photos(
         limits: Other limits than the usual ones.
         connections: The most connections.
         context: As `session.tls_context` returns it, where there is one already.
+        trust: In that context, where other clients share it.
 
     Raises:
         UsageError: `ca_file` or `proxy` cannot be used.
@@ -78,7 +81,7 @@ async def open_photos(
     async with open_http(
         api, limits, connections=connections, allow_private=relaxed, context=context
     ) as http:
-        yield PhotoClient(http, pacer, limits, relaxed=relaxed)
+        yield PhotoClient(http, pacer, limits, trust or Trust(), relaxed=relaxed)
 
 
 class PhotoStatistics(Struct, frozen=True):
@@ -124,15 +127,20 @@ class PhotoClient:
     """Fetches photos; `open_photos` makes it."""
 
     def __init__(
-        self, http: httpx.AsyncClient, pacer: Pacer, limits: Limits, *, relaxed: bool
+        self,
+        http: httpx.AsyncClient,
+        pacer: Pacer,
+        limits: Limits,
+        trust: Trust,
+        *,
+        relaxed: bool,
     ) -> None:
         self._http = http
-        self._limits = limits
+        self._limits, self._trust = limits, trust
         self._relaxed = relaxed
         self._requests = 0
         self._statuses: Counter[int] = Counter()
         self._received = 0
-        self._trusted = False  # whether any TLS connection was verified already
         self.pacer = pacer
 
     def statistics(self) -> PhotoStatistics:
@@ -171,7 +179,7 @@ class PhotoClient:
             UnchangedError: It is the one that is `known`.
             PhotoError: Address, status, encoding or size rule the photo out for this pass.
             PassingError: Try again; with `restart` set, from byte 0.
-            CertificateError: The very first TLS connection of this client could not be verified.
+            CertificateError: The certificate could not be verified, and none was yet (`session.Trust`).
         """
         headers: dict[str, str] = {}
         if offset and validator and STRONG.fullmatch(validator):
@@ -248,13 +256,12 @@ class PhotoClient:
         except httpx.HTTPError as error:
             self._statuses[0] += 1
             fault = translate(error, origin)
-            # Before anything was verified, the authority is missing on this machine and no photo can be had. Later,
-            # or behind a redirect, one odd address must not end the program (DESIGN §7: one bad photo).
-            if isinstance(fault, CertificateError) and (self._trusted or not first):
-                fault = PhotoError(str(fault))
+            # Behind a redirect it is an odd address, too.
+            if isinstance(fault, CertificateError) and (self._trust.has_verified or not first):
+                fault = PhotoError(str(fault), distrust=fault)
             raise fault from error
         self._statuses[response.status_code] += 1
-        self._trusted = self._trusted or url.scheme == "https"
+        self._trust.has_verified |= url.scheme == "https"
         return response
 
     async def _examine(self, response: httpx.Response, offset: int, validator: str | None) -> int:

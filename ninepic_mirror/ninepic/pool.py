@@ -11,7 +11,7 @@ import trio
 from ninepic_mirror.errors import CertificateError, PassingError, PhotoError
 from ninepic_mirror.ninepic.connection import BROKEN, READ, Connection
 from ninepic_mirror.ninepic.dialer import connect
-from ninepic_mirror.ninepic.session import KEEPALIVE, USER_AGENT
+from ninepic_mirror.ninepic.session import KEEPALIVE, USER_AGENT, Trust
 from ninepic_mirror.ninepic.watch import beat_of
 
 if TYPE_CHECKING:
@@ -59,13 +59,20 @@ class Pool:
         context: Verifies; no other HTTP version is offered in it than 1.1.
         limits: The times and rates.
         allow_private: Connect to any address.
+        trust: In that context, where other clients share it.
 
     Attributes:
-        has_verified: Whether any certificate was verified yet.
         received: Bytes of bodies.
     """
 
-    def __init__(self, context: ssl.SSLContext, limits: Limits, *, allow_private: bool) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        limits: Limits,
+        *,
+        allow_private: bool,
+        trust: Trust | None = None,
+    ) -> None:
         # A peer that asks for a new handshake in the middle gets none (only TLS 1.2 has it).
         context.options |= ssl.OP_NO_RENEGOTIATION
         context.set_alpn_protocols(["http/1.1"])
@@ -74,7 +81,7 @@ class Pool:
         self._busy: set[Connection] = set()
         self._origins: dict[str, Origin] = {}
         self._is_needed = trio.Event()
-        self.has_verified = False
+        self._trust = trust or Trust()
         self.received = 0
 
     def origin(self, address: Address) -> Origin | None:
@@ -102,7 +109,7 @@ class Pool:
         Raises:
             PassingError: No connection, or no TLS, for now.
             PhotoError: The address is not allowed, or the certificate is not right though others were.
-            CertificateError: The very first certificate is not right.
+            CertificateError: The certificate is not right, and none was yet.
         """
         try:
             sock = await connect(
@@ -127,14 +134,14 @@ class Pool:
                 await connection.secure(self._context, origin.host, origin.session)
         except ssl.SSLCertVerificationError as error:
             fault = CertificateError(origin.name, error.verify_message or "verification failed")
-            # Before anything was verified, the authority is missing on this machine; later, one odd address must not
-            # end the program (as `photos.PhotoClient`).
-            raise (PhotoError(str(fault)) if self.has_verified else fault) from error
+            if self._trust.has_verified:
+                raise PhotoError(str(fault), distrust=fault) from error
+            raise fault from error
         except (*BROKEN, trio.TooSlowError) as error:
             origin.session = None  # should it be what the other side stumbled over
             detail = f"{type(error).__name__} in the TLS handshake"
             raise PassingError(f"no connection to {origin.name}: {detail}") from error
-        self.has_verified = True
+        self._trust.has_verified = True
 
     def keep(self, connection: Connection) -> None:
         """Make a connection idle. Its answer must have been read to its very end."""

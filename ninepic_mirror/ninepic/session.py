@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpcore
 import httpx
+from msgspec import Struct
 
 from ninepic_mirror import __version__
 from ninepic_mirror.errors import CertificateError, MirrorError, PassingError, UsageError
@@ -31,6 +32,16 @@ KEEPALIVE: Final = (
     30.0  # seconds; load balancers close idle connections after 60 s or so, and we want to be first
 )
 PASSING: Final = frozenset({408, 425, 429})  # with every 5xx, DESIGN §8
+
+
+class Trust(Struct):
+    """Whether what verifies certificates is known to be right; shared by the clients that share a context.
+
+    Before it verified any, the authority is missing on this machine, and nothing can be had (`CertificateError`). From
+    then on one odd certificate is that of one address (DESIGN §7: one bad photo), whichever client met the good one.
+    """
+
+    has_verified: bool = False
 
 
 @asynccontextmanager

@@ -225,11 +225,6 @@ class FastLane:
         self._requests = 0
         self._statuses: Counter[int] = Counter()
 
-    @property
-    def has_verified(self) -> bool:
-        """Whether any certificate was verified yet."""
-        return self._pool.has_verified
-
     def statistics(self) -> PhotoStatistics:
         """Return what was done so far."""
         return PhotoStatistics(self._requests, self._pool.received)
@@ -265,7 +260,7 @@ class FastLane:
             UnchangedError: It is the one that is `known`.
             PhotoError: Address, status or size rule the photo out for this pass.
             PassingError: Try again; with `restart` set, from byte 0.
-            CertificateError: The very first TLS connection could not be verified.
+            CertificateError: The certificate could not be verified, and none was yet.
         """
         origin, target = self._locate(url)
         part = ""

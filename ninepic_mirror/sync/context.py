@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.sync.report import Recheck
 from ninepic_mirror.sync.rooms import Rooms
+from ninepic_mirror.sync.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -122,7 +123,11 @@ class Photos(Protocol):
 class Pace(Protocol):
     """The part of `ninepic.pacing.Pacer` that a pass needs."""
 
-    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def run(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        probe: Callable[[], Awaitable[object]] | None = ...,
+    ) -> T:
         """Run an attempt at the origin's pace, with retries."""
         ...
 
@@ -207,6 +212,7 @@ class Context(Struct):
         stopping: Set when the operator wants to end.
         announced: Folders that the manifest knows to be at work in this pass.
         rooms: Where bodies stand until they are written.
+        witness: A photo that is known to be had.
     """
 
     event_id: int
@@ -226,6 +232,7 @@ class Context(Struct):
     restored: bool = False
     announced: set[str] = field(default_factory=set)
     rooms: Rooms = field(default_factory=Rooms)
+    witness: Witness = field(default_factory=Witness)
     _one: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
     @property

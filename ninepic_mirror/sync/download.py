@@ -19,7 +19,13 @@ from ninepic_mirror.archive.content import content_of, plain_jpeg
 from ninepic_mirror.archive.partial import RESUMABLE, Digest, Partial, place
 from ninepic_mirror.archive.store import Fetched, Ready
 from ninepic_mirror.archive.strays import Candidates
-from ninepic_mirror.errors import PassingError, PhotoError, UnchangedError, UnreachableError
+from ninepic_mirror.errors import (
+    CertificateError,
+    PassingError,
+    PhotoError,
+    UnchangedError,
+    UnreachableError,
+)
 from ninepic_mirror.ninepic.transport import FastBody
 from ninepic_mirror.sync import rooms
 from ninepic_mirror.sync.leases import EarlyError, Leases, Link
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
     from ninepic_mirror.archive.content import Content
     from ninepic_mirror.archive.holdings import Holdings
     from ninepic_mirror.archive.records import Job
+    from ninepic_mirror.model import Variant
     from ninepic_mirror.sync.bandwidth import Allowance
     from ninepic_mirror.sync.context import Context, PhotoBody
 
@@ -37,7 +44,9 @@ _GATHER: Final = 512 * 1024
 _ROOM: Final = (
     1 << 20
 )  # bytes from which a single body is worth a look at the free space; each batch takes one
-_PORTAL: Final = 5  # photos in a row that came as web pages: a captive portal answers for the origin (RELIABILITY N10)
+# Photos in a row that came as web pages, or by a certificate that is not trusted: somebody else may answer for the origin
+# (RELIABILITY N10), so that a photo is asked for that is known to be had.
+_PORTAL: Final = 5
 
 
 class Failed(Struct, frozen=True, gc=False):
@@ -72,9 +81,10 @@ class Downloader:
     def __init__(self, context: Context, holdings: Holdings, allowance: Allowance) -> None:
         self._context, self._holdings, self._allowance = context, holdings, allowance
         self._leases = Leases(context.api, context.event_id, self._known)
-        self._pages: set[str] = (
-            set()
-        )  # photos that came as web pages since the last that came as a photo
+        self._witness = context.witness
+        self._strange: set[str] = set()  # see `_PORTAL`; since the last that came as a photo
+        # By image and variant: what was tried in vain and is not given up, with the last fault.
+        self._troubled: dict[tuple[str, Variant], str] = {}
         self._early: list[str] = []  # originals that come when the listing has ended
         self.look_for_strays = False
         self.resumable: set[str] = set()
@@ -148,7 +158,9 @@ class Downloader:
         try:
             if job.variant == "original":
                 return await self._original(transfer, struggling)
-            return await self._context.pace.run(partial(self._watched, transfer, struggling))
+            return await self._context.pace.run(
+                partial(self._watched, transfer, struggling), transfer.probe
+            )
         except UnchangedError:
             return Unchanged(job)
         except (PassingError, PhotoError, EarlyError) as error:
@@ -158,6 +170,22 @@ class Downloader:
             if isinstance(error, EarlyError):
                 raise
             return Failed(job, error.reason)
+        except (UnreachableError, CertificateError):
+            await self._give_up()
+            raise
+        finally:
+            if self._troubled:
+                self._troubled.pop((job.image_id, job.variant), None)
+
+    async def _give_up(self) -> None:
+        """Record what was being tried when the run ends: the next one begins with others, and so comes further.
+
+        Else photos that are bad for ever would end each run before a good one had its turn.
+        """
+        troubled, self._troubled = self._troubled, {}
+        failed = [(image_id, variant, fault) for (image_id, variant), fault in troubled.items()]
+        with trio.CancelScope(shield=True):
+            await self._context.in_manifest(self._holdings.commit, [], failed)
 
     async def _original(
         self, transfer: _Transfer, struggling: Callable[[], None]
@@ -171,7 +199,9 @@ class Downloader:
         while True:
             transfer.url = link.url
             try:
-                ready = await self._context.pace.run(partial(self._watched, transfer, struggling))
+                ready = await self._context.pace.run(
+                    partial(self._watched, transfer, struggling), transfer.probe
+                )
             except PhotoError as error:
                 if not leases.has_expired(link, error):
                     raise
@@ -202,24 +232,43 @@ class Downloader:
     async def _watched(
         self, transfer: _Transfer, struggling: Callable[[], None]
     ) -> Ready | Fetched:
-        """Make one attempt, and stop the program when web pages come for one photo after the other."""
+        """Make one attempt, and end the run where somebody else answers for the photo origin."""
         try:
             ready = await transfer.attempt()
-        except PassingError as error:
-            struggling()
-            if error.html:
-                self._pages.add(transfer.job.image_id)
-                if len(self._pages) >= _PORTAL:
-                    raise UnreachableError(
-                        # not by urlsplit, which refuses some of what httpx takes
-                        transfer.url.split("/", 3)[2].partition("?")[0].rpartition("@")[2],
-                        0,
-                        "web pages come instead of photos; this looks like a captive portal",
-                    ) from error
+        except (PassingError, PhotoError, CertificateError) as error:
+            job = transfer.job
+            self._troubled[job.image_id, job.variant] = str(error)
+            if isinstance(error, PassingError):
+                struggling()
+            fault = _somebody_elses(error, transfer.url)
+            if fault is not None:
+                self._strange.add(job.image_id)
+                # at once, too, where no certificate was found good yet
+                if len(self._strange) >= _PORTAL or fault is error:
+                    if not await self._witness.answers(self._context, transfer.url):
+                        raise fault from (error.__cause__ if fault is error else error)
+                    self._strange.clear()
+            if isinstance(error, CertificateError):
+                raise PhotoError(str(error)) from error
             raise
-        if self._pages:
-            self._pages.clear()
+        self._witness.url = transfer.url
+        if self._strange:
+            self._strange.clear()
         return ready
+
+
+def _somebody_elses(
+    error: PassingError | PhotoError | CertificateError, url: str
+) -> UnreachableError | CertificateError | None:
+    """Return what ends the run where a fault is not one of the photo origin's, None where it may be."""
+    if isinstance(error, PassingError):
+        if not error.html:
+            return None
+        # not by urlsplit, which refuses some of what httpx takes
+        host = url.split("/", 3)[2].partition("?")[0].rpartition("@")[2]
+        detail = "web pages come instead of photos; this looks like a captive portal"
+        return UnreachableError(host, 0, detail)
+    return error.distrust if isinstance(error, PhotoError) else error
 
 
 class _Transfer:
@@ -246,6 +295,10 @@ class _Transfer:
     def size(self) -> int:
         """Bytes on disk."""
         return 0 if self._file is None else self._file.size
+
+    async def probe(self) -> None:
+        """Ask whether the origin lives, see `Witness.ask`."""
+        await self._context.witness.ask(self._context, self.url)
 
     async def attempt(self) -> Ready | Fetched:
         """Continue what is on disk when the origin still has the same body; else begin again, at once.

@@ -115,6 +115,7 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
             stopping=session.stopping,
             restored=restored,
             rooms=session.rooms,
+            witness=session.witness,
         )
 
 

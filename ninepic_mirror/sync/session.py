@@ -25,10 +25,11 @@ from ninepic_mirror.ninepic.client import Client, open_client
 from ninepic_mirror.ninepic.lanes import open_lanes
 from ninepic_mirror.ninepic.limits import Limits
 from ninepic_mirror.ninepic.pacing import GIVE_UP, Pacer, api_pace, photos_pace
-from ninepic_mirror.ninepic.session import tls_context
+from ninepic_mirror.ninepic.session import Trust, tls_context
 from ninepic_mirror.sync.bandwidth import Allowance
 from ninepic_mirror.sync.openfiles import affordable
 from ninepic_mirror.sync.rooms import Rooms
+from ninepic_mirror.sync.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -61,6 +62,7 @@ class Session(Struct):
         limits: Of the remote side.
         allowance: The bandwidth, shared by all passes.
         rooms: Where bodies stand until they are written, shared by all passes.
+        witness: A photo that came in this run, shared by all passes.
         stopping: Set it to end: downloads under way get a few seconds, then what is there is committed.
     """
 
@@ -73,6 +75,7 @@ class Session(Struct):
     limits: Limits
     allowance: Allowance
     rooms: Rooms = field(default_factory=Rooms)
+    witness: Witness = field(default_factory=Witness)
     stopping: trio.Event = field(default_factory=trio.Event)
 
     async def unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -144,10 +147,10 @@ async def open_session(
         ),
         _part(learned, "photos"),
     )
-    context = tls_context(api)
+    context, trust = tls_context(api), Trust()
     async with (
-        open_client(api, key, api_pacer, limits, context) as client,
-        open_lanes(api, pacer, limits, settings.connections, context) as photos,
+        open_client(api, key, api_pacer, limits, context, trust) as client,
+        open_lanes(api, pacer, limits, settings.connections, context, trust) as photos,
     ):
         yield Session(
             config, client, photos, pacer, root, progress, limits, Allowance(settings.bandwidth)

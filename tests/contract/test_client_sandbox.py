@@ -189,7 +189,7 @@ async def test_untrusted_certificate() -> None:
         async with open_photos(api, Pacer(photos_pace("x"))) as photos:
             with pytest.raises(CertificateError):
                 await photos.head(url)
-            photos._trusted = True
+            photos._trust.has_verified = True
             with pytest.raises(PhotoError, match="certificate"):
                 await photos.head(url)
         assert len(it.sandbox.requests) == before

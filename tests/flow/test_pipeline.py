@@ -118,7 +118,11 @@ class Width:
         """Answer as `Pacer.useful`."""
         return 2 if 80 <= self._begun < 160 else 4
 
-    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def run(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        _probe: Callable[[], Awaitable[object]] | None = None,
+    ) -> T:
         """Answer as `Pacer.run`."""
         self._begun += 1
         self._under_way += 1

@@ -15,6 +15,7 @@ from ninepic_mirror.errors import CertificateError, MirrorError, PassingError, P
 from ninepic_mirror.ninepic.lanes import open_lanes
 from ninepic_mirror.ninepic.pacing import Pacer, photos_pace
 from ninepic_mirror.ninepic.photos import open_photos
+from ninepic_mirror.ninepic.session import Trust
 from ninepic_mirror.ninepic.transport import FastBody
 
 if TYPE_CHECKING:
@@ -204,6 +205,12 @@ async def test_certificates(tmp_path: Path) -> None:
                 assert isinstance(outcome, tuple)
                 assert outcome[0] is CertificateError
             assert await fetch(lanes, f"{trusted.url}/a") == b"photo"
+            for address in (f"{stranger.url}/a", f"{stranger.url}/é"):
+                outcome = await fetch(lanes, address)
+                assert isinstance(outcome, tuple)
+                assert outcome[0] is PhotoError
+        # another client that shares the context has met a good one
+        async with open_lanes(api, Pacer(photos_pace("x")), trust=Trust(True)) as lanes:
             for address in (f"{stranger.url}/a", f"{stranger.url}/é"):
                 outcome = await fetch(lanes, address)
                 assert isinstance(outcome, tuple)

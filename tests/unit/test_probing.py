@@ -11,12 +11,22 @@ import trio.testing
 
 from ninepic_mirror.errors import EventNotFoundError, PassingError, UnreachableError
 from ninepic_mirror.ninepic.backoff import ATTEMPTS, CAP
-from ninepic_mirror.ninepic.pacing import AGAIN, DOUBT, GIVE_UP, PROBE, Pacer, api_pace
+from ninepic_mirror.ninepic.pacing import (
+    AGAIN,
+    CROWD,
+    DOUBT,
+    GIVE_UP,
+    PROBE,
+    Pace,
+    Pacer,
+    api_pace,
+    photos_pace,
+)
 
 
-def pacer() -> Pacer:
-    """Make one for the API whose jitter is the same in every run."""
-    return Pacer(api_pace("https://x"), None, Random(1))
+def pacer(pace: Pace | None = None) -> Pacer:
+    """Make one, for the API if nothing else is said, whose jitter is the same in every run."""
+    return Pacer(pace or api_pace("https://x"), None, Random(1))
 
 
 async def fail() -> None:
@@ -48,11 +58,12 @@ async def test_a_request_that_fails_alone_fails_as_itself(
     assert 4 * ATTEMPTS <= tries <= 4 * (ATTEMPTS + 4)
 
 
+@pytest.mark.parametrize("pace", [api_pace("https://x"), photos_pace("https://x")])
 async def test_a_request_of_slow_failures_is_no_outage(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, pace: Pace
 ) -> None:
     """One whose attempts time out has not had all of them after 120 s; what is simple is asked before the origin is given up."""
-    subject, tries = pacer(), []
+    subject, tries = pacer(pace), []
 
     async def hang() -> None:
         tries.append(trio.current_time())
@@ -94,6 +105,33 @@ async def test_an_origin_that_answers_nothing_is_given_up(
     assert GIVE_UP <= trio.current_time() <= GIVE_UP + 2 * CAP + PROBE
     assert len(asked) <= trio.current_time() / AGAIN
     assert subject.statistics().under_way == 0
+
+
+@pytest.mark.parametrize("lives", [True, False])
+async def test_many_photos_that_fail_are_no_outage_where_one_comes_that_was_had(
+    autojump_clock: trio.testing.MockClock, lives: bool
+) -> None:
+    """They fail as themselves; where it does not come either, the origin is given up. It is asked for every 15 s at most."""
+    subject, asked, ends = pacer(photos_pace("https://x")), [], list[Exception]()
+
+    async def probe() -> None:
+        asked.append(trio.current_time())
+        await trio.sleep(0.01)
+        if not lives:
+            raise PassingError("500")
+
+    async def one() -> None:
+        try:
+            await subject.run(fail, probe)
+        except (PassingError, UnreachableError) as error:
+            ends.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2 * CROWD):
+            nursery.start_soon(one)
+    assert {type(end) for end in ends} == {PassingError if lives else UnreachableError}
+    assert (trio.current_time() < GIVE_UP) is lives
+    assert min(after - before for before, after in pairwise([0, *asked])) >= AGAIN
 
 
 async def test_an_outage_that_ends_flickering_fails_nothing(
