@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import open_regular, release
+from ninepic_mirror.archive.manifest import MOST_PASSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +94,8 @@ class Lock:
 def noted(descriptor: int) -> int:
     """Return the last pass that held a lock file, 0 where none is known; it need not be held. Raises OSError."""
     _, _, last = os.pread(descriptor, 64, 0).partition(b"\n")
-    return int(last) if last.strip().isdigit() else 0
+    number = int(last) if last.strip().isdigit() else 0
+    return number if number < MOST_PASSES else 0
 
 
 def is_older(tree: Tree, manifest: Manifest) -> bool:
@@ -101,8 +103,23 @@ def is_older(tree: Tree, manifest: Manifest) -> bool:
     last = 0  # nothing is known of earlier passes
     with suppress(FileNotFoundError), tree.opened(PATH) as descriptor:
         last = noted(descriptor)
-    known = manifest.count("SELECT max(id) FROM passes")
-    return last > known or manifest.meta(RESTORED) is True
+    return _knows_less(manifest, last)
+
+
+def may_be_older(manifest: Manifest, last_pass: int) -> bool:
+    """Whether what writes by a manifest must take it for an older copy. One without any pass is new.
+
+    Args:
+        manifest: Open.
+        last_pass: The last pass that the lock knows of; 0: the lock was lost, and nothing tells what was made.
+    """
+    if not manifest.last_pass():
+        return False
+    return not last_pass or _knows_less(manifest, last_pass)
+
+
+def _knows_less(manifest: Manifest, last_pass: int) -> bool:
+    return last_pass > manifest.last_pass() or manifest.meta(RESTORED) is True
 
 
 @contextmanager

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 NAME: Final = "manifest.sqlite3"
+MOST_PASSES: Final = 1 << 53  # what says that there were more is damaged
 _ROOM: Final = 64 * 1024  # bytes; twice what SQLite's shared memory takes
 _BUSY_SECONDS: Final = 10.0  # another reader of ours may hold the file for a moment
 # Page cache. It holds the inner pages of a million photos; of the leaves, whose ids and hashes are random, not even
@@ -281,11 +282,30 @@ class Manifest:
             [(key, json.dumps(value)) for key, value in values.items()],
         )
 
-    def begin_pass(self, kind: str) -> int:
-        """Record that a pass starts and return its number, from 1 on."""
+    def last_pass(self) -> int:
+        """Return the number of the last pass that this manifest knows of, 0: none."""
+        return self.count("SELECT max(id) FROM passes")
+
+    def begin_pass(self, kind: str, after: int = 0) -> int:
+        """Record that a pass starts and return its number, which no earlier pass over the event had.
+
+        Args:
+            kind: What it is, as far as is known.
+            after: The last pass that the lock knows of: a new manifest begins where the lost one ended.
+
+        Raises:
+            ManifestError: It knows of a pass that cannot have been.
+        """
         with self.transaction():
-            self.change("INSERT INTO passes (started_at, kind) VALUES (?, ?)", [now(), kind])
-            return self.count("SELECT max(id) FROM passes")
+            number = max(self.last_pass(), after) + 1
+            if number > MOST_PASSES:
+                raise UnreadableError(
+                    str(self.path), f"no pass has the number {number - 1}", _REBUILD
+                )
+            self.change(
+                "INSERT INTO passes (id, started_at, kind) VALUES (?, ?, ?)", [number, now(), kind]
+            )
+        return number
 
     def end_pass(self, number: int, kind: str, report: dict[str, object], *, whole: bool) -> None:
         """Record how a pass ended.

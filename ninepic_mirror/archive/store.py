@@ -406,6 +406,10 @@ class Store:
             # moved before a crash, unless something else stands there: then the row would lie
             return move.target if self._is_file_of(move, move.target) else None
         if there is not None and there.inode != here.inode:
+            if self._is_file_of(move, move.target):
+                # moved before a crash, and something came to its old place since, out of a backup say
+                self.tree.move(move.source, self.trash_place(move.source))
+                return move.target
             self.tree.move(move.target, self.trash_place(move.target))
         self.tree.move(move.source, move.target)
         return move.target

@@ -330,15 +330,13 @@ def erase(
     Raises:
         StorageError: The disk said no; the next pass goes on.
     """
-    known = manifest.count("SELECT max(id) FROM passes")
-    if not last_pass and known:
-        # It may be an older copy: the next pass looks at what SHA256SUMS names beside it, and until then verify says so.
-        manifest.set_meta({lock.RESTORED: True})
     holdings = Holdings(manifest, last_pass)
     # It lacks what SHA256SUMS, written anew of it, would lose: the record of what newer files were, or all the others.
     # As a pass keeps it.
     with translated(tree.name("")):
-        if last_pass > known or manifest.meta(lock.RESTORED) is True:
+        if lock.may_be_older(manifest, last_pass):
+            # the next pass looks at what SHA256SUMS names beside it, and until then verify says so
+            manifest.set_meta({lock.RESTORED: True})
             holdings.doubt(sums.named_lines(tree))
         elif inventory.is_unfinished(manifest):
             # a rebuild may have been cut off before it had read them

@@ -91,12 +91,7 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
         stack.enter_context(manifest)
         zone = ZoneInfo(settings.timezone)
         layout = Layout.parse(settings.layout)
-        number = await trio.to_thread.run_sync(manifest.begin_pass, "quick")
-        if number > 1 and not 0 < held.last_pass < number:
-            # It knows less than the lock, or no lock is left to tell: as good as an older copy, from a backup. Noted in
-            # the manifest before the lock forgets it: until a pass has done all that follows, each next one sees it.
-            mark: dict[str, object] = {lock.RESTORED: True}
-            await trio.to_thread.run_sync(manifest.set_meta, mark)
+        number = await trio.to_thread.run_sync(_begin, manifest, held.last_pass)
         restored = await trio.to_thread.run_sync(manifest.meta, lock.RESTORED) is True
         await trio.to_thread.run_sync(held.note, number)
         yield Context(
@@ -140,6 +135,17 @@ def _give_up(
         aside = set_aside(path, tree)
         if aside.warning is not None:
             session.progress.note(f"{path}: {aside.warning}")
+
+
+def _begin(manifest: Manifest, last_pass: int) -> int:
+    """Begin a pass and return its number.
+
+    What shows that the manifest is an older copy is noted before anything is written that would hide it: until a pass
+    has done all that follows, each next one sees it.
+    """
+    if lock.may_be_older(manifest, last_pass):
+        manifest.set_meta({lock.RESTORED: True})
+    return manifest.begin_pass("quick", last_pass)
 
 
 def _open_manifest(path: Path, tree: Tree, session: Session, *, durable: bool) -> Manifest:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ninepic_mirror.archive.lock import PATH, RESTORED, Lock, is_older, opened
+from ninepic_mirror.archive.lock import PATH, RESTORED, Lock, is_older, may_be_older, opened
 from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
@@ -105,3 +105,26 @@ def test_an_older_manifest(shelf: Shelf) -> None:
     path.unlink()
     shelf.manifest.set_meta({RESTORED: True})
     assert is_older(shelf.tree, shelf.manifest)
+
+
+def test_what_writes_takes_no_lock_for_an_older_manifest(shelf: Shelf) -> None:
+    """Where the lock was lost nothing tells that it is none; one that knows of no pass is new, whatever the lock says."""
+    assert [may_be_older(shelf.manifest, last) for last in (0, 7)] == [False, False]
+    number = shelf.manifest.begin_pass("quick", 7)
+    said = [may_be_older(shelf.manifest, last) for last in (0, 7, number, number + 1)]
+    assert said == [True, False, False, True]
+    shelf.manifest.set_meta({RESTORED: True})
+    assert may_be_older(shelf.manifest, number)
+
+
+def test_a_number_that_no_pass_has_is_none(tmp_path: Path) -> None:
+    """A damaged lock must not number the passes from then on."""
+    for text, last in (
+        ("9007199254740991", 9007199254740991),
+        ("9007199254740992", 0),
+        ("9" * 50, 0),
+    ):
+        (tmp_path / "lock").write_text(f"1\n{text}\n")
+        with opened(tmp_path / "lock") as lock:
+            assert lock.try_lock()
+            assert lock.last_pass == last

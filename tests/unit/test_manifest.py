@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ninepic_mirror.archive.manifest import (
+    MOST_PASSES,
     NAME,
     Manifest,
     ManifestError,
@@ -448,11 +449,23 @@ def test_a_checkpoint_empties_the_log(manifest: Manifest, path: Path) -> None:
 # --- passes -----------------------------------------------------------------------------------------------------
 
 
+def test_no_number_of_a_pass_comes_twice(manifest: Manifest) -> None:
+    """A new manifest begins behind the last pass that the lock knows of; a number that cannot be is damage."""
+    assert manifest.last_pass() == 0
+    assert manifest.begin_pass("quick", 7) == 8
+    assert manifest.begin_pass("quick", 8) == 9
+    manifest.change("UPDATE passes SET id = ? WHERE id = 9", [MOST_PASSES])
+    with pytest.raises(UnreadableError, match="no pass has the number"):
+        manifest.begin_pass("quick", 9)
+    assert manifest.last_pass() == MOST_PASSES
+
+
 def test_passes_are_numbered_and_remembered(manifest: Manifest) -> None:
     """A pass counts as whole only when it ended so, and one of a single day never."""
     assert manifest.begin_pass("quick") == 1
     assert manifest.begin_pass("quick") == 2
     assert abs(now() - manifest.count("SELECT started_at FROM passes WHERE id = 1")) < 60
+    assert manifest.begin_pass("quick", 1) == 3
     manifest.end_pass(1, "quick", {"whole": False}, whole=False)
     assert manifest.meta("last_whole") is None
     manifest.end_pass(2, "day", {}, whole=True)

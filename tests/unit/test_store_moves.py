@@ -170,6 +170,16 @@ def test_a_move_over_something_else_keeps_both(shelf: Shelf) -> None:
     assert trash(shelf) == [b"other"]
 
 
+def test_a_move_that_was_made_is_not_made_again(shelf: Shelf) -> None:
+    """Where the file of the move stands at its target, what has come to its old place since goes to the trash."""
+    put(shelf, "old/a.jpg", jpeg("out of a backup"))
+    put(shelf, "new/a.jpg", jpeg("a"))
+    assert shelf.store.carry([move(jpeg("a"))]) == ["new/a.jpg"]
+    assert (shelf.folder / "new/a.jpg").read_bytes() == jpeg("a")
+    assert not (shelf.folder / "old/a.jpg").exists()
+    assert trash(shelf) == [jpeg("out of a backup")]
+
+
 @pytest.mark.parametrize("there", [None, b"not a photo", jpeg("another photo")])
 def test_a_target_is_believed_only_with_the_right_hash(shelf: Shelf, there: bytes | None) -> None:
     """Where the source is gone, something else at the target must not become a present row."""

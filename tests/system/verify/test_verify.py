@@ -239,6 +239,37 @@ def test_what_the_manifest_does_not_know(mirror: Mirror, way: str) -> None:
     check_settled(mirror.folder)
 
 
+@pytest.mark.parametrize("way", ["lost"])
+def test_an_older_manifest_undoes_no_replacement(mirror: Mirror, way: str) -> None:
+    """Put back after a rebuild, or together with its lock, it does not make a repair bring the former picture back."""
+    own = mirror.folder / ".ninepic-mirror"
+    path, backup = own / "manifest.sqlite3", mirror.commands.folder / "backup"
+    flags = [*mirror.service.flags, "--root", "m"]
+    for _ in range(2):
+        assert mirror.commands.run("sync", 456, *flags).code == 0
+    shutil.copytree(own, backup)
+    if way == "lost":
+        path.unlink()
+        assert mirror.commands.run("sync", 456, *flags).code == 0
+    mirror.service.order("POST", "456/replace", {"image_id": mirror.rows()[0].image_id})
+    assert mirror.commands.run("sync", 456, "--recheck", *flags).code == 0
+    after = mirror.hashes()
+    if way == "lost":
+        path.write_bytes((backup / path.name).read_bytes())
+    else:
+        shutil.rmtree(own)
+        shutil.copytree(backup, own)
+    assert mirror.verify().code == 8  # by its rows what was replaced is damage
+    asked = photo_requests(mirror.service)
+    done = mirror.repair()
+    assert (done.code, entry(done)["fetched"]) == (0, 0), done
+    assert photo_requests(mirror.service) == asked
+    assert mirror.hashes() == after
+    assert {one.path: one.sha256 for one in mirror.rows()} == after
+    assert mirror.verify().code == 0
+    check_settled(mirror.folder)
+
+
 @pytest.mark.parametrize("column", ["sha256", "xxh3_128"])
 def test_a_row_that_lies_about_a_hash(mirror: Mirror, column: str) -> None:
     """Where the file has the row's SHA-256, or that of SHA256SUMS, the row is corrected, and nothing is fetched."""

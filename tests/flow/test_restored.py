@@ -1,0 +1,191 @@
+"""An older manifest, out of a backup or another place, is noticed by whatever way it comes, and nothing right is undone by it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ninepic_mirror.archive.lock import RESTORED
+from tests.conftest import EVENT, Bench, OpenBench
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Route = Callable[[Bench, Path], Awaitable[Callable[[], None]]]
+
+OWN = ".ninepic-mirror"
+MANIFEST = f"{OWN}/manifest.sqlite3"
+
+
+async def lose(bench: Bench, tmp_path: Path) -> Callable[[], None]:
+    """The manifest is backed up, lost and rebuilt; the backup comes back."""
+    copy = tmp_path / "copy"
+    shutil.copy(bench.folder / MANIFEST, copy)
+    (bench.folder / MANIFEST).unlink()
+    assert (await bench.sync()).whole
+    return lambda: replace_with(bench, copy)
+
+
+async def damage(bench: Bench, tmp_path: Path) -> Callable[[], None]:
+    """The manifest is backed up, damaged and set aside; the backup comes back."""
+    copy = tmp_path / "copy"
+    shutil.copy(bench.folder / MANIFEST, copy)
+    (bench.folder / MANIFEST).write_bytes(b"damaged")
+    assert (await bench.sync()).whole
+    return lambda: replace_with(bench, copy)
+
+
+async def set_state_dir(bench: Bench, tmp_path: Path) -> Callable[[], None]:
+    """`state_dir` is set for some passes, and taken out again."""
+    plain = bench.settings
+    bench.settings = replace(plain, state_dir=tmp_path / "state")
+    assert (await bench.sync()).whole
+
+    def take_out() -> None:
+        bench.settings = plain
+
+    return take_out
+
+
+async def unmount_state_dir(bench: Bench, tmp_path: Path) -> Callable[[], None]:
+    """`state_dir` is not mounted for some passes."""
+    state, away = tmp_path / "state", tmp_path / "away"
+    bench.settings = replace(bench.settings, state_dir=state)
+    for _ in range(4):
+        assert (await bench.sync()).whole
+    state.rename(away)
+    state.mkdir()
+    assert (await bench.sync()).whole
+
+    def mount() -> None:
+        shutil.rmtree(state)
+        away.rename(state)
+
+    return mount
+
+
+ROUTES = [lose, damage, set_state_dir, unmount_state_dir]
+
+
+def replace_with(bench: Bench, copy: Path) -> None:
+    """Put a manifest in the place of the one that is there."""
+    for path in bench.folder.glob(f"{MANIFEST}*"):
+        path.unlink()
+    shutil.copy(copy, bench.folder / MANIFEST)
+
+
+def rot(path: Path) -> None:
+    """Change one bit of a photo's picture, so that nothing but its hash tells."""
+    before, data = path.stat(), bytearray(path.read_bytes())
+    at = len(data) * 3 // 4
+    while data[at] in {0x00, 0xFE, 0xFF} or data[at - 1] == 0xFF:
+        at -= 1
+    data[at] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of what stands on the disk."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check(bench: Bench) -> None:
+    """Every photo is what the service has, every row and every line is true."""
+    bench.check_content()
+    state = bench.settings.state_dir
+    manifest = bench.folder / MANIFEST if state is None else next(state.rglob(Path(MANIFEST).name))
+    with closing(sqlite3.connect(manifest)) as rows:
+        found = rows.execute("SELECT path, sha256 FROM files WHERE state = 'present'").fetchall()
+        marked = rows.execute("SELECT value FROM meta WHERE key = ?", [RESTORED]).fetchall()
+    assert found
+    assert marked in ([], [("null",)])
+    assert [path for path, known in found if sha256(bench.folder / path) != known] == []
+    lines = {}
+    for sums in bench.folder.glob("*/SHA256SUMS"):
+        for line in sums.read_text().splitlines():
+            known, _, name = line.partition("  ")
+            lines[f"{sums.parent.name}/{name}"] = known
+    assert lines == dict(found)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_rot_is_not_blessed_by_an_older_manifest(
+    open_bench: OpenBench, tmp_path: Path, route: Route
+) -> None:
+    """A file that rotted after the backup is not what its line says, so it is fetched again, and nothing else is."""
+    async with open_bench(photos=12, hours=2) as bench:
+        for _ in range(4):
+            assert (await bench.sync()).whole
+        restore = await route(bench, tmp_path)
+        event = bench.sandbox.event(EVENT)
+        (new,) = event.add(1, hour=event.photos[0].hour)
+        assert (await bench.sync()).whole
+        rot(bench.photos()[f"large/{new}"])
+        restore()
+
+        report = await bench.sync()
+
+        assert (report.whole, report.downloaded) == (True, 1), report.failures
+        check(bench)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_replaced_photo_is_not_undone_by_an_older_manifest(
+    open_bench: OpenBench, tmp_path: Path, route: Route
+) -> None:
+    """A picture that was replaced after the backup stays as it is; rows and lines say what it is."""
+    async with open_bench(photos=12, hours=2) as bench:
+        for _ in range(4):
+            assert (await bench.sync()).whole
+        restore = await route(bench, tmp_path)
+        event = bench.sandbox.event(EVENT)
+        event.replace(event.photos[3].image_id)
+        report = await bench.sync(recheck=True)
+        assert report.recheck is not None
+        assert (report.whole, report.recheck.replaced) == (True, 2)
+        restore()
+
+        report = await bench.sync(full=True)
+
+        assert (report.whole, report.downloaded) == (True, 0), report.failures
+        check(bench)
+
+
+async def test_a_cut_off_move_does_not_bring_back_an_older_file(
+    open_bench: OpenBench, tmp_path: Path
+) -> None:
+    """What a person puts at the old places, while moves are cut off before their rows, goes to the trash."""
+    async with open_bench(photos=12, hours=2) as bench:
+        await bench.sync()
+        backup = tmp_path / "backup"
+        shutil.copytree(bench.folder, backup, ignore=shutil.ignore_patterns(OWN))
+        event = bench.sandbox.event(EVENT)
+        event.replace(event.photos[3].image_id)
+        assert (await bench.sync(recheck=True)).whole
+        bench.settings = replace(bench.settings, layout="{variant}/{date}/{image_id}{ext}")
+        with closing(sqlite3.connect(bench.folder / MANIFEST)) as manifest:
+            manifest.execute(
+                "CREATE TRIGGER cut_off BEFORE UPDATE OF path ON files WHEN old.moving_to IS NOT NULL"
+                " AND new.moving_to IS NULL BEGIN SELECT RAISE(ABORT, 'cut off'); END"
+            )
+            with pytest.raises(sqlite3.IntegrityError):
+                await bench.sync()
+            manifest.execute("DROP TRIGGER cut_off")
+        shutil.copytree(backup, bench.folder, dirs_exist_ok=True)
+
+        report = await bench.sync()
+
+        assert (report.whole, report.downloaded) == (True, 0), report.failures
+        with closing(sqlite3.connect(bench.folder / MANIFEST)) as manifest:
+            found = manifest.execute("SELECT path, sha256 FROM files").fetchall()
+        assert {path.partition("/")[0] for path, _ in found} == {"large", "thumbnail"}
+        assert [path for path, known in found if sha256(bench.folder / path) != known] == []
