@@ -9,6 +9,7 @@ from msgspec import Struct
 from ninepic_mirror.archive import sums
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.forgotten import Veil
+from ninepic_mirror.archive.lines import Lines
 from ninepic_mirror.archive.manifest import Manifest, now
 from ninepic_mirror.archive.moves import Moves, top_of, touch, vouch
 from ninepic_mirror.archive.patience import HAS_FAILED, IS_RESTING, any_failed, clock
@@ -57,6 +58,7 @@ class Holdings:
     Attributes:
         moves: The journal of moves and removals.
         strays: Files without a row that may be photos'.
+        lines: What SHA256SUMS say of files that no row vouches for.
     """
 
     def __init__(self, manifest: Manifest, number: int, *, patient: bool = False) -> None:
@@ -64,7 +66,7 @@ class Holdings:
         self._clock = clock(patient=patient)
         self._wanted: tuple[str, str] = ("", "")  # the last of the rows that `want` has returned
         self._has_more_before = False  # it began in the middle, and has not come round yet
-        self.moves, self.strays = Moves(manifest), Strays(manifest)
+        self.moves, self.strays, self.lines = Moves(manifest), Strays(manifest), Lines(manifest)
         manifest.change(
             "CREATE TEMP TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY) WITHOUT ROWID"
         )
@@ -321,7 +323,9 @@ class Holdings:
                 [folder],
             )
             if missing or self._named_are_gone(folder):
-                manifest.change("UPDATE sums SET stale = 1 WHERE folder = ?", [top_of(folder)])
+                manifest.change(
+                    "UPDATE sums SET stale = 1 WHERE filled AND folder = ?", [top_of(folder)]
+                )
             strays = not final and self._has_strays(folder)
             manifest.change(
                 "INSERT INTO folders VALUES (?, ?) ON CONFLICT DO UPDATE SET mtime_ns = excluded.mtime_ns",
@@ -411,48 +415,6 @@ class Holdings:
     def has_strays(self) -> bool:
         """Whether any file without a row was seen in this pass."""
         return bool(self._manifest.rows("SELECT 1 FROM strays LIMIT 1"))
-
-    def name(self, lines: Iterable[tuple[str, str]]) -> None:
-        """Keep what the SHA256SUMS on disk say of files that no row vouches for.
-
-        A new manifest over an old mirror would otherwise write them anew from its own few rows, and lose the only
-        record of what the other files were.
-
-        Args:
-            lines: Path and SHA-256, of any number.
-        """
-        with self._manifest.transaction():
-            self._manifest.change_each("INSERT OR REPLACE INTO named VALUES (?, ?)", lines)
-            self._manifest.change(
-                "DELETE FROM named WHERE path IN (SELECT path FROM files WHERE state = 'present')"
-            )
-
-    def expect(self, lines: Iterable[tuple[str, str]]) -> None:
-        """Keep, within a transaction, what files will be whose rows have another hash until they are committed.
-
-        Cut off before that, the next pass knows them by it.
-
-        Args:
-            lines: Path and SHA-256.
-        """
-        self._manifest.change_each("INSERT OR REPLACE INTO named VALUES (?, ?)", lines)
-
-    def doubt(self, lines: Iterable[tuple[str, str]]) -> int:
-        """The manifest is an older copy: a file that SHA256SUMS names with another hash is looked at again.
-
-        Args:
-            lines: Path and SHA-256, of any number.
-
-        Returns:
-            How many rows are no longer believed.
-        """
-        with self._manifest.transaction():
-            self._manifest.change_each("INSERT OR REPLACE INTO named VALUES (?, ?)", lines)
-            hash_now = "(SELECT named.sha256 FROM named WHERE named.path = files.path)"
-            return self._manifest.change(
-                f"UPDATE files SET state = 'pending', queued = 0, sha256 = {hash_now}"
-                f" WHERE state = 'present' AND sha256 <> {hash_now}"
-            )
 
     def wanted(self) -> Iterator[tuple[str, Variant]]:
         """Yield `image_id` and variant of every file that is still to be had, of whatever variant."""

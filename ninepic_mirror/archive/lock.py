@@ -12,6 +12,7 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from ninepic_mirror.archive import sums
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import open_regular, release
 from ninepic_mirror.archive.manifest import MOST_PASSES
@@ -106,16 +107,23 @@ def is_older(tree: Tree, manifest: Manifest) -> bool:
     return _knows_less(manifest, last)
 
 
-def may_be_older(manifest: Manifest, last_pass: int) -> bool:
+def may_be_older(tree: Tree, manifest: Manifest, last_pass: int) -> bool:
     """Whether what writes by a manifest must take it for an older copy. One without any pass is new.
 
+    A backup may have brought the lock back, too: then the SHA256SUMS beside the photos tell. `verify` reads those
+    anyway, and calls them damaged where they were altered.
+
     Args:
+        tree: The event folder.
         manifest: Open.
         last_pass: The last pass that the lock knows of; 0: the lock was lost, and nothing tells what was made.
+
+    Raises:
+        OSError: As the system says.
     """
     if not manifest.last_pass():
         return False
-    return not last_pass or _knows_less(manifest, last_pass)
+    return not last_pass or _knows_less(manifest, last_pass) or sums.are_anothers(tree, manifest)
 
 
 def _knows_less(manifest: Manifest, last_pass: int) -> bool:

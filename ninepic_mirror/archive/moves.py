@@ -144,7 +144,7 @@ class Moves:
                 "UPDATE files SET state = 'gone' WHERE state <> 'forgotten'"
                 " AND image_id IN (SELECT image_id FROM photos WHERE missed)"
             )
-            self._manifest.change("UPDATE sums SET stale = 1")
+            self._manifest.change("UPDATE sums SET stale = 1 WHERE filled")
             self._manifest.change(
                 "UPDATE photos SET gone_since = ?, missed = 0 WHERE missed", [now()]
             )
@@ -226,7 +226,7 @@ def touch(manifest: Manifest, paths: Iterable[str]) -> None:
         [(folder,) for folder in folders],
     )
     manifest.change_each(
-        "INSERT INTO sums VALUES (?, 1, 1) ON CONFLICT DO UPDATE SET stale = 1",
+        "INSERT INTO sums (folder, stale, filled) VALUES (?, 1, 1) ON CONFLICT DO UPDATE SET stale = 1, filled = 1",
         [(top,) for top in {top_of(folder) for folder in folders}],
     )
 

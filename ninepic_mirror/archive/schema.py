@@ -139,5 +139,13 @@ CREATE TABLE delivered (
 CREATE INDEX delivered_by_photo ON delivered (image_id);
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
+# What this manifest wrote last, or found and took in; NULL where that is not known. Another one that stands there shows
+# that the manifest is an older copy.
+VERSION_5: Final = """
+ALTER TABLE sums ADD COLUMN sha256 TEXT;      -- of the SHA256SUMS itself
+ALTER TABLE sums ADD COLUMN size INTEGER;
+ALTER TABLE sums ADD COLUMN mtime_ns INTEGER;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5)
 """Entry n brings a manifest from version n to n + 1; each runs in one transaction."""

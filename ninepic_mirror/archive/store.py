@@ -182,6 +182,8 @@ class Store:
             StorageError: It may not be read, or not now: that says nothing about the file.
         """
         held = [] if job.held is None else [Stray(job.held, job.sha256)]
+        if job.held is not None and strays.held not in {None, job.sha256}:
+            held.append(Stray(job.held, strays.held))  # where it stands, it is believed by either
         for known in (*held, *strays.tried(job.sha256)):
             try:
                 digest = read_hashes(self.tree, known.path, job.variant)

@@ -62,11 +62,13 @@ class Candidates(Struct, frozen=True):
         here: What stands at its place, with whatever extension of ours; the hash is the one of its own line.
         said: Every hash that a SHA256SUMS says of the photo's file, whether that stands or not.
         elsewhere: What stands at other places of it, and has a line.
+        held: What SHA256SUMS say of the file where its row last knew it, None where nothing is noted.
     """
 
     here: tuple[Stray, ...] = ()
     said: frozenset[str] = frozenset()
     elsewhere: tuple[Stray, ...] = ()
+    held: str | None = None
 
     def tried(self, recorded: str | None) -> Iterator[Stray]:
         """Yield what may be taken if it is whole and has its hash, in this order.
@@ -171,6 +173,11 @@ class Strays:
                 if (name := safe_name(str(image_id))) in names:
                     found.add((str(variant), name))
         return found
+
+    def said(self, path: str) -> str | None:
+        """Return the hash that is noted of a file which no row vouches for."""
+        found = self._manifest.rows("SELECT sha256 FROM named WHERE path = ?", [path])
+        return str(found[0][0]) if found else None
 
     def _homes(self, variant: Variant, image_id: str) -> list[tuple[Stray, bool]]:
         """Return each line of a photo's file, and whether the file stands."""

@@ -7,6 +7,7 @@ rest.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from contextlib import suppress
@@ -19,9 +20,9 @@ from ninepic_mirror.archive.partial import FOLDER as PARTIAL
 from ninepic_mirror.archive.root import OWN_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from ninepic_mirror.archive.files import Tree
+    from ninepic_mirror.archive.files import Found, Tree
     from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.archive.verify import Fault
 
@@ -54,29 +55,123 @@ def write_stale(
         str(row[0]) for row in manifest.rows("SELECT folder FROM sums WHERE stale ORDER BY folder")
     ]
     for top in stale:
-        filled = _write(tree, manifest, top, [] if dropped is None else dropped)
+        sha256 = _write(tree, manifest, top, [] if dropped is None else dropped)
+        with translated(tree.name(sums_path(top))):
+            found = None if sha256 is None else tree.stat(sums_path(top))
         with manifest.transaction():
             manifest.change(
-                "UPDATE sums SET stale = 0, filled = ? WHERE folder = ?", [int(filled), top]
+                "UPDATE sums SET stale = 0, filled = ? WHERE folder = ?",
+                [int(sha256 is not None), top],
             )
+            _note(manifest, top, sha256, found)
+    _forget_others(tree, manifest, [] if dropped is None else dropped)
     return len(stale)
 
 
-def _write(tree: Tree, manifest: Manifest, top: str, dropped: list[tuple[str, str]]) -> bool:
-    """Write one file, or remove it where its folder holds no photo any more; return whether it stands."""
+def _forget_others(tree: Tree, manifest: Manifest, dropped: list[tuple[str, str]]) -> None:
+    """Forget what a SHA256SUMS that no pass wrote said (`take_in`), once it is gone."""
+    for (top,) in manifest.rows(
+        "SELECT folder FROM sums WHERE NOT (stale OR filled) AND sha256 IS NOT NULL"
+    ):
+        with translated(tree.name(sums_path(str(top)))):
+            if not _stands(tree, sums_path(str(top))):
+                dropped += _drop_gone(tree, manifest, str(top))
+                manifest.change("DELETE FROM sums WHERE folder = ?", [top])
+
+
+def are_anothers(tree: Tree, manifest: Manifest) -> bool:
+    """Whether a SHA256SUMS is not what this manifest wrote or took in last: it is an older copy, or that was altered.
+
+    One that is as it was noted costs a look; what else has the same bytes still is noted anew. One that is to be written
+    anew says nothing, because a pass may have been cut off between its file and its note.
+
+    Args:
+        tree: The event folder; the caller holds its lock.
+        manifest: Open.
+
+    Raises:
+        OSError: As the system says.
+    """
+    return any([_is_anothers(tree, manifest, top) for top in folders(tree)])  # noqa: C419  each is to be noted
+
+
+def _is_anothers(tree: Tree, manifest: Manifest, top: str) -> bool:
+    path = sums_path(top)
+    found = tree.stat(path)
+    if found is None or not found.is_file:
+        return False
+    rows = manifest.rows(
+        "SELECT stale, filled, sha256, size, mtime_ns FROM sums WHERE folder = ?", [top]
+    )
+    stale, filled, sha256, *looks = rows[0] if rows else (0, 0, None, None, None)
+    if stale or looks == [found.size, found.mtime_ns]:
+        return False
+    if not filled and sha256 is None:
+        # none is due there; before the first pass over what stood here has ended nothing is known of that, and what
+        # belongs to forgotten photos is on its way out
+        leaving = manifest.meta("leaving")
+        awaited = leaving["sums"] if isinstance(leaving, dict) else ()
+        return manifest.meta("adopted") is not None and path not in awaited
+    now = _hash(tree, path)
+    if sha256 not in {None, now}:
+        return True
+    with manifest.transaction():
+        _note(manifest, top, now, found)
+    return False
+
+
+def take_in(tree: Tree, manifest: Manifest) -> None:
+    """Note every SHA256SUMS as it stands: what it says is known from now on. Raises OSError.
+
+    One that may be a person's own, because no file of ours is known there, is not `filled`: no pass writes it anew.
+    """
+    for top in folders(tree):
+        path = sums_path(top)
+        found = tree.stat(path)
+        if found is not None and found.is_file:
+            now = _hash(tree, path)
+            with manifest.transaction():
+                manifest.change(
+                    "INSERT OR IGNORE INTO sums (folder, stale, filled) VALUES (?, 0, 0)", [top]
+                )
+                _note(manifest, top, now, found)
+
+
+def _note(manifest: Manifest, top: str, sha256: str | None, found: Found | None) -> None:
+    size, mtime_ns = (None, None) if found is None else (found.size, found.mtime_ns)
+    manifest.change(
+        "UPDATE sums SET sha256 = ?, size = ?, mtime_ns = ? WHERE folder = ?",
+        [sha256, size, mtime_ns, top],
+    )
+
+
+def _hash(tree: Tree, path: str) -> str:
+    with tree.opened(path) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(tree: Tree, manifest: Manifest, top: str, dropped: list[tuple[str, str]]) -> str | None:
+    """Write one file, or remove it where its folder holds no photo any more; return its hash if it stands."""
     path = sums_path(top)
     with translated(tree.name(path)):
         dropped += _drop_gone(tree, manifest, top)
         lines = _lines(tree, manifest, top)
         first = next(lines, None)
         if first is not None:
-            tree.write_whole(path, chain([first], lines), f"{PARTIAL}/{NAME}")
-            return True
+            sha256 = hashlib.sha256()
+            tree.write_whole(path, _fed(sha256, chain([first], lines)), f"{PARTIAL}/{NAME}")
+            return sha256.hexdigest()
         with suppress(FileNotFoundError, NotADirectoryError):
             tree.remove(path)
             tree.sync_folder(top)
         tree.prune(top)
-    return False
+    return None
+
+
+def _fed(hash_: hashlib._Hash, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        hash_.update(chunk)
+        yield chunk
 
 
 def _drop_gone(tree: Tree, manifest: Manifest, top: str) -> list[tuple[str, str]]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.sums import NAME as SUMS
-from ninepic_mirror.archive.sums import named_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +49,13 @@ def survey(
                 _compare_sizes(tree, holdings, folder) for folder, _ in holdings.folders()
             )
         if everywhere:
-            holdings.name(named_lines(tree))
+            holdings.lines.take_in(tree)
             known = {folder for folder, _ in holdings.folders()}
             for folder in _walk(tree):
                 if folder not in known:
                     _compare(tree, holdings, folder, final=False)
+        else:
+            holdings.lines.name_strays(tree)
         holdings.stale_sums(
             [
                 top

@@ -334,13 +334,13 @@ def erase(
     # It lacks what SHA256SUMS, written anew of it, would lose: the record of what newer files were, or all the others.
     # As a pass keeps it.
     with translated(tree.name("")):
-        if lock.may_be_older(manifest, last_pass):
+        if lock.may_be_older(tree, manifest, last_pass):
             # the next pass looks at what SHA256SUMS names beside it, and until then verify says so
             manifest.set_meta({lock.RESTORED: True})
-            holdings.doubt(sums.named_lines(tree))
+            holdings.lines.doubt(sums.named_lines(tree))
         elif inventory.is_unfinished(manifest):
             # a rebuild may have been cut off before it had read them
-            holdings.name(sums.named_lines(tree))
+            holdings.lines.name(sums.named_lines(tree))
     oblivion = Oblivion(manifest, tree, layout)
     if ids:
         oblivion.remember(ids)
@@ -348,7 +348,7 @@ def erase(
     dropped: list[tuple[str, str]] = []
     sums.write_stale(tree, manifest, dropped)
     if dropped:
-        holdings.name(dropped)  # what is lost the next pass tells
+        holdings.lines.name(dropped)  # what is lost the next pass tells
     manifest.checkpoint()
     return gone
 

@@ -227,6 +227,9 @@ class Downloader:
         if old is not None:
             others = await context.in_manifest(self._holdings.others, [(old, job)])
             job = structs.replace(job, held=None) if others else job
+        if job.held is not None:
+            held = await context.in_manifest(self._holdings.strays.said, job.held)
+            strays = structs.replace(strays, held=held)
         return await trio.to_thread.run_sync(store.find, job, strays)
 
     async def _watched(

@@ -91,7 +91,7 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
         stack.enter_context(manifest)
         zone = ZoneInfo(settings.timezone)
         layout = Layout.parse(settings.layout)
-        number = await trio.to_thread.run_sync(_begin, manifest, held.last_pass)
+        number = await trio.to_thread.run_sync(_begin, tree, manifest, held.last_pass)
         restored = await trio.to_thread.run_sync(manifest.meta, lock.RESTORED) is True
         await trio.to_thread.run_sync(held.note, number)
         yield Context(
@@ -137,13 +137,15 @@ def _give_up(
             session.progress.note(f"{path}: {aside.warning}")
 
 
-def _begin(manifest: Manifest, last_pass: int) -> int:
+def _begin(tree: Tree, manifest: Manifest, last_pass: int) -> int:
     """Begin a pass and return its number.
 
     What shows that the manifest is an older copy is noted before anything is written that would hide it: until a pass
     has done all that follows, each next one sees it.
     """
-    if lock.may_be_older(manifest, last_pass):
+    with translated(tree.name("")):
+        is_older = lock.may_be_older(tree, manifest, last_pass)
+    if is_older:
         manifest.set_meta({lock.RESTORED: True})
     return manifest.begin_pass("quick", last_pass)
 

@@ -325,7 +325,7 @@ def _look_up(
     with context.manifest.transaction():
         if folders:
             touch(context.manifest, (f"{folder}/-" if folder else "-" for folder in folders))
-        holdings.expect(others_than_known)
+        holdings.lines.expect(others_than_known)
         equal = {
             digest.sha256: holdings.equal(digest.xxh3_128, digest.size, digest.sha256)
             for digest in (one.digest for one in ready if one.was_fetched)

@@ -170,10 +170,10 @@ class Pass:
         context, manifest, holdings = self._context, self._manifest, self._holdings
         if context.restored:
             context.note(
-                "the manifest is an older copy: what stands in the folders is compared with it"
+                "the manifest is an older copy, or a SHA256SUMS was altered: what stands in the folders is compared with both"
             )
             manifest.set_meta({"adopted": None, "last_whole": None})
-            holdings.doubt(sums.named_lines(self._store.tree))
+            holdings.lines.doubt(sums.named_lines(self._store.tree))
             trash.forget_days(manifest)
         trash.strike_off(manifest, self._store.day)
         # First of all what a crash left of photos that are to be forgotten.
@@ -197,7 +197,7 @@ class Pass:
             holdings,
             sizes=context.options.full,
             everywhere=everywhere,
-            records=context.options.records,
+            records=context.options.records or context.restored,
         )
         self._downloader.look_for_strays = holdings.has_strays()
         moved = self._follow_settings()

@@ -72,7 +72,19 @@ async def unmount_state_dir(bench: Bench, tmp_path: Path) -> Callable[[], None]:
     return mount
 
 
-ROUTES = [lose, damage, set_state_dir, unmount_state_dir]
+async def restore_own_folder(bench: Bench, tmp_path: Path) -> Callable[[], None]:
+    """Manifest and lock come out of a backup together."""
+    own = bench.folder / OWN
+    shutil.copytree(own, tmp_path / "own")
+
+    def put_back() -> None:
+        shutil.rmtree(own)
+        shutil.copytree(tmp_path / "own", own)
+
+    return put_back
+
+
+ROUTES = [lose, damage, restore_own_folder, set_state_dir, unmount_state_dir]
 
 
 def replace_with(bench: Bench, copy: Path) -> None:
@@ -155,6 +167,78 @@ async def test_a_replaced_photo_is_not_undone_by_an_older_manifest(
         restore()
 
         report = await bench.sync(full=True)
+
+        assert (report.whole, report.downloaded) == (True, 0), report.failures
+        check(bench)
+
+
+@pytest.mark.parametrize("change", ["order", "wrong", "emptied", "touched", "another's"])
+async def test_altered_sums_cost_no_photo(open_bench: OpenBench, change: str) -> None:
+    """Where it was no older manifest but a SHA256SUMS that was altered, nothing is fetched or moved, and it is made right."""
+    async with open_bench(photos=12, hours=2) as bench:
+        assert (await bench.sync()).whole
+        before = {path: path.stat() for path in bench.photos().values()}
+        sums = next(bench.folder.glob("*/SHA256SUMS"))
+        said, more = sums.read_text(), bench.folder / "copies/SHA256SUMS"
+        match change:
+            case "order":
+                sums.write_text("".join(reversed(said.splitlines(keepends=True))))
+            case "wrong":
+                sums.write_text("".join(f"{'0' * 64}{line[64:]}\n" for line in said.splitlines()))
+            case "emptied":
+                sums.write_text("")
+            case "touched":
+                os.utime(sums, (1, 1))
+            case _:
+                more.parent.mkdir()
+                more.write_text(said)
+        bench.sandbox.clear_requests()
+
+        report = await bench.sync()
+
+        assert (report.whole, report.downloaded) == (True, 0), report.failures
+        assert bench.sandbox.count("photos") == 0
+        assert sums.read_text() == said
+        after = {path: path.stat() for path in bench.photos().values()}
+        assert {path: one.st_ino for path, one in after.items()} == {
+            path: one.st_ino for path, one in before.items()
+        }
+        if change == "another's":
+            assert more.read_text() == said  # a person's own copy of a day
+        else:
+            check(bench)
+        bench.sandbox.clear_requests()
+        assert (await bench.sync()).whole
+        assert len(bench.sandbox.requests) == 3
+        if change == "another's":
+            shutil.rmtree(more.parent)
+            report = await bench.sync()
+            assert (report.whole, report.lost) == (True, [])
+            check(bench)
+            with closing(sqlite3.connect(bench.folder / MANIFEST)) as manifest:
+                assert manifest.execute("SELECT * FROM named").fetchall() == []
+
+
+async def test_a_photo_that_left_and_came_back_is_not_fetched_again(
+    open_bench: OpenBench, tmp_path: Path
+) -> None:
+    """To the older manifest it is gone; its file is believed by the line that it has since."""
+    async with open_bench(photos=12, hours=2) as bench:
+        await bench.sync()
+        event = bench.sandbox.event(EVENT)
+        photo = event.photos[3]
+        event.remove(photo.image_id, keep_file=True)
+        assert (await bench.sync(full=True)).gone == 2
+        copy = tmp_path / "copy"
+        shutil.copy(bench.folder / MANIFEST, copy)
+        del event._gone[photo.serial]
+        event._put_in(photo.serial, event.photos[0].hour or 0)
+        event.replace(photo.image_id)
+        assert (await bench.sync()).whole
+        assert (await bench.sync(recheck=True)).whole
+        replace_with(bench, copy)
+
+        report = await bench.sync()
 
         assert (report.whole, report.downloaded) == (True, 0), report.failures
         check(bench)

@@ -300,7 +300,9 @@ def test_folders_that_carry_its_name(
     shelf.have(window(SIX), NAME, f"{NAME}-2", "other")
     for top in (NAME, f"{NAME}-2", "other"):
         put(shelf, f"{top}/SHA256SUMS")
-    shelf.manifest.change("INSERT INTO sums VALUES (?, 0, 0)", [f"{NAME}-of-a-former-layout"])
+    shelf.manifest.change(
+        "INSERT INTO sums (folder, stale, filled) VALUES (?, 0, 0)", [f"{NAME}-of-a-former-layout"]
+    )
     (shelf.folder / f"{NAME}-of-a-former-layout/SHA256SUMS").mkdir(parents=True)
     if is_killed:
         forget_in_part(shelf, NAME, monkeypatch)

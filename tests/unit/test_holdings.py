@@ -144,7 +144,7 @@ def test_named_files_that_rows_vouch_for_are_done_with(shelf: Shelf) -> None:
     """What a SHA256SUMS said of a file goes when a row calls it present: imported, committed, or moved there."""
     shelf.have(window(SIX), "a")
     here, there = "2026-01-19/06/large/a.jpg", "2026-01-19/06/large/b.jpg"
-    shelf.holdings.name([(here, "old"), (there, "b"), ("x/a.jpg", "x"), ("y.jpg", "y")])
+    shelf.holdings.lines.name([(here, "old"), (there, "b"), ("x/a.jpg", "x"), ("y.jpg", "y")])
     assert named(shelf) == {there: "b", "x/a.jpg": "x", "y.jpg": "y"}
     shelf.have(window(SIX), "b")
     assert named(shelf) == {"x/a.jpg": "x", "y.jpg": "y"}
@@ -164,11 +164,19 @@ def test_an_older_manifest_is_doubted_where_the_sums_say_otherwise(shelf: Shelf)
     shelf.have(window(SIX), "a", "b")
     folder = "2026-01-19/06/large"
     lines = [(f"{folder}/a.jpg", "new"), (f"{folder}/b.jpg", sha256(jpeg("large b"))), ("x", "y")]
-    assert shelf.holdings.doubt(lines) == 1
+    assert shelf.holdings.lines.doubt(lines) == 1
     shelf.next_pass()
     (job,) = shelf.holdings.want(VARIANTS)
     assert (job.held, job.sha256) == (f"{folder}/a.jpg", "new")
     assert shelf.rows()["b", "large"][0] == "present"
+    # what the row said is not lost, also when the pass is cut off and made again
+    before = {f"{folder}/a.jpg": sha256(jpeg("large a")), "x": "y"}
+    assert named(shelf) == before
+    assert shelf.holdings.lines.doubt(lines) == 0
+    shelf.holdings.lines.name(lines)
+    assert named(shelf) == before
+    shelf.holdings.lines.doubt([(f"{folder}/a.jpg", "newer"), ("x", "z")])
+    assert named(shelf) == {f"{folder}/a.jpg": "newer", "x": "z"}
 
 
 def test_sums_are_stale_when_a_file_without_a_row_is_gone(shelf: Shelf) -> None:
@@ -176,7 +184,7 @@ def test_sums_are_stale_when_a_file_without_a_row_is_gone(shelf: Shelf) -> None:
     shelf.have(window(SIX), "a", "b")
     folder = "2026-01-19/06/large"
     shelf.manifest.change("UPDATE files SET state = 'gone' WHERE image_id = 'a'")
-    shelf.holdings.name([(f"{folder}/c.jpg", "c")])
+    shelf.holdings.lines.name([(f"{folder}/c.jpg", "c")])
     for gone in ("a.jpg", "c.jpg"):
         shelf.manifest.change("UPDATE sums SET stale = 0")
         names = ["a.jpg", "b.jpg", "c.jpg"]

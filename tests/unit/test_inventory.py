@@ -89,7 +89,7 @@ def test_what_is_wanted(shelf: Shelf) -> None:
 
 def test_what_a_new_manifest_read_of_the_sums(shelf: Shelf) -> None:
     """Until a pass has ended, nobody knows whether what it could not place is all that is left over."""
-    shelf.holdings.name([("a/old.jpg", "z")])
+    shelf.holdings.lines.name([("a/old.jpg", "z")])
     assert inventory.named(shelf.manifest, ["a/old.jpg", "a/other.jpg"]) == {"a/old.jpg": "z"}
     assert inventory.is_unfinished(shelf.manifest)
     shelf.manifest.set_meta({"adopted": True})

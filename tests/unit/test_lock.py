@@ -109,12 +109,12 @@ def test_an_older_manifest(shelf: Shelf) -> None:
 
 def test_what_writes_takes_no_lock_for_an_older_manifest(shelf: Shelf) -> None:
     """Where the lock was lost nothing tells that it is none; one that knows of no pass is new, whatever the lock says."""
-    assert [may_be_older(shelf.manifest, last) for last in (0, 7)] == [False, False]
+    assert [may_be_older(shelf.tree, shelf.manifest, last) for last in (0, 7)] == [False, False]
     number = shelf.manifest.begin_pass("quick", 7)
-    said = [may_be_older(shelf.manifest, last) for last in (0, 7, number, number + 1)]
+    said = [may_be_older(shelf.tree, shelf.manifest, last) for last in (0, 7, number, number + 1)]
     assert said == [True, False, False, True]
     shelf.manifest.set_meta({RESTORED: True})
-    assert may_be_older(shelf.manifest, number)
+    assert may_be_older(shelf.tree, shelf.manifest, number)
 
 
 def test_a_number_that_no_pass_has_is_none(tmp_path: Path) -> None:

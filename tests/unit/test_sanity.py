@@ -167,7 +167,7 @@ def test_a_text_of_digits_is_no_number(tmp_path: Path) -> None:
     path = tmp_path / "manifest.sqlite3"
     for script, row in (
         ("CREATE TABLE named (path, sha256 TEXT NOT NULL, PRIMARY KEY (path)) WITHOUT ROWID", (5, "a")),
-        ("CREATE TABLE sums (folder TEXT PRIMARY KEY, stale, filled) WITHOUT ROWID", ("a", "1", 0)),
+        ("CREATE TABLE sums (folder TEXT PRIMARY KEY, stale, filled, sha256, size, mtime_ns) WITHOUT ROWID", ("a", "1", 0, "x", 1, 1)),
     ):  # fmt: skip
         path.unlink(missing_ok=True)
         with closing(sqlite3.connect(path)) as made:

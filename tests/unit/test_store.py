@@ -394,7 +394,7 @@ def test_a_former_file_is_given_up_by_the_run_after_a_crash(shelf: Shelf) -> Non
     )
     survey(shelf.tree, shelf.holdings, sizes=False, everywhere=False)
     assert shelf.store.find(job, shelf.holdings.strays.of(f"{DAY}/large/a", "large", "a")) is None
-    shelf.holdings.expect([(f"{DAY}/large/a.jpg", sha256(new))])
+    shelf.holdings.lines.expect([(f"{DAY}/large/a.jpg", sha256(new))])
     found = shelf.store.find(job, shelf.holdings.strays.of(f"{DAY}/large/a", "large", "a"))
     assert found is not None
     assert shelf.settle([found]) == [f"{DAY}/large/a.jpg"]

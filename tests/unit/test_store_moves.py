@@ -65,6 +65,19 @@ def test_what_is_not_the_photo_is_fetched(shelf: Shelf, body: bytes | None) -> N
     assert trash(shelf) == ([] if body is None else [body])
 
 
+@pytest.mark.parametrize("said", ["row", "line", "other"])
+def test_a_file_in_its_place_is_believed_by_row_or_line(shelf: Shelf, said: str) -> None:
+    """Which of the two was altered nobody knows; what neither says it is, it is not."""
+    job = wanted(shelf)
+    put(shelf, f"{DAY}/large/a.jpg", jpeg("it"))
+    right, wrong = sha256(jpeg("it")), "0" * 64
+    row, line = {"row": (right, wrong), "line": (wrong, right), "other": (wrong, wrong)}[said]
+    held = structs.replace(job, held=f"{DAY}/large/a.jpg", sha256=row)
+    found = shelf.store.find(held, Candidates(held=line))
+    assert (found is not None) == (said != "other")
+    assert shelf.store.find(structs.replace(held, held=None), Candidates(held=line)) is None
+
+
 def test_what_cannot_be_looked_at_is_fetched(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that the disk does not give back is one photo's misfortune, no bug. No disk here fails on demand."""
     job = wanted(shelf)

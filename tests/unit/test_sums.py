@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -9,7 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ninepic_mirror.archive.records import Listing
-from ninepic_mirror.archive.sums import blame, named_lines, sums_path, tops, write_stale
+from ninepic_mirror.archive.sums import (
+    are_anothers,
+    blame,
+    named_lines,
+    sums_path,
+    take_in,
+    tops,
+    write_stale,
+)
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.model import HOUR
 from tests.shelf import SIX, jpeg, photo, sha256, window
@@ -79,7 +88,7 @@ def test_many_lines_are_written_in_chunks(shelf: Shelf) -> None:
             " VALUES (?, 'large', 'd/' || ?, 'd', ?, 'present')",
             [(f"{number:05}", f"{number:05}", "0" * 64) for number in range(5000)],
         )
-        shelf.manifest.change("INSERT INTO sums VALUES ('d', 1, 1)")
+        shelf.manifest.change("INSERT INTO sums (folder, stale, filled) VALUES ('d', 1, 1)")
     write_stale(shelf.tree, shelf.manifest)
     lines = (shelf.folder / "d/SHA256SUMS").read_text().splitlines()
     assert lines == [f"{'0' * 64}  {number:05}" for number in range(5000)]
@@ -102,9 +111,9 @@ def test_a_day_without_photos_has_no_sums(shelf: Shelf) -> None:
 
 def test_a_day_that_is_gone_already_is_no_fault(shelf: Shelf) -> None:
     """Sums of a folder that somebody removed are simply not there."""
-    shelf.manifest.change("INSERT INTO sums VALUES ('gone', 1, 1)")
+    shelf.manifest.change("INSERT INTO sums (folder, stale, filled) VALUES ('gone', 1, 1)")
     (shelf.folder / "file").touch()
-    shelf.manifest.change("INSERT INTO sums VALUES ('file', 1, 1)")
+    shelf.manifest.change("INSERT INTO sums (folder, stale, filled) VALUES ('file', 1, 1)")
     assert write_stale(shelf.tree, shelf.manifest) == 2
     assert (shelf.folder / "file").exists()
 
@@ -132,7 +141,7 @@ def test_no_line_of_a_file_without_a_row_is_lost(shelf: Shelf) -> None:
     before = lines_of(shelf, "2026-01-19")
     shelf.manifest.change("DELETE FROM files")
     shelf.manifest.change("DELETE FROM photos")
-    shelf.holdings.name(named_lines(shelf.tree))
+    shelf.holdings.lines.name(named_lines(shelf.tree))
     shelf.have(window(SIX), "a", body=jpeg("new bytes"))
     (shelf.folder / "2026-01-19/06/thumbnail/b.jpg").unlink()
     dropped: list[tuple[str, str]] = []
@@ -179,7 +188,7 @@ def test_a_place_is_named_once(shelf: Shelf) -> None:
     shelf.manifest.change_each(
         "INSERT INTO named VALUES (?, 'line')", [("a.jpg",), ("b.jpg",), ("x/a.jpg",)]
     )
-    shelf.manifest.change("INSERT INTO sums VALUES ('', 1, 1)")
+    shelf.manifest.change("INSERT INTO sums (folder, stale, filled) VALUES ('', 1, 1)")
     write_stale(shelf.tree, shelf.manifest)
     assert (shelf.folder / "SHA256SUMS").read_text() == "right  a.jpg\nrow  b.jpg\n"
     assert shelf.manifest.count("SELECT count(*) FROM named") == 3
@@ -190,9 +199,9 @@ def test_named_files_that_are_gone_are_forgotten(shelf: Shelf) -> None:
     (shelf.folder / "d/folder.jpg").mkdir(parents=True)
     (shelf.folder / "d/stays.jpg").touch()
     paths = [f"d/{number:05}.jpg" for number in range(1200)]
-    shelf.holdings.name((path, "0" * 64) for path in [*paths, "d/folder.jpg", "d/stays.jpg"])
-    shelf.holdings.name([("d0.jpg", "1" * 64)])
-    shelf.manifest.change("INSERT INTO sums VALUES ('d', 1, 1)")
+    shelf.holdings.lines.name((path, "0" * 64) for path in [*paths, "d/folder.jpg", "d/stays.jpg"])
+    shelf.holdings.lines.name([("d0.jpg", "1" * 64)])
+    shelf.manifest.change("INSERT INTO sums (folder, stale, filled) VALUES ('d', 1, 1)")
     write_stale(shelf.tree, shelf.manifest)
     assert lines_of(shelf, "d") == {"stays.jpg": "0" * 64}
     assert shelf.manifest.rows("SELECT path FROM named") == [("d/stays.jpg",), ("d0.jpg",)]
@@ -227,7 +236,7 @@ def test_sums_that_cannot_be_read_are_told(shelf: Shelf, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "dup", fail)
     with pytest.raises(OSError, match="output error"):
-        shelf.holdings.name(named_lines(shelf.tree))
+        shelf.holdings.lines.name(named_lines(shelf.tree))
     assert shelf.manifest.rows("SELECT * FROM named") == []
 
 
@@ -278,3 +287,103 @@ def test_what_is_kept_may_be_named_or_not(shelf: Shelf) -> None:
     assert tops(shelf.manifest, stale=True) == ["2026-01-19"]
     # a pass that met it has ended, and left it marked
     assert blame(shelf.tree, shelf.manifest, "2026-01-19", thorough=False) == "type"
+
+
+def put(shelf: Shelf, path: str, text: bytes = b"") -> None:
+    """Write a file below the event folder."""
+    (shelf.folder / path).parent.mkdir(exist_ok=True)
+    (shelf.folder / path).write_bytes(text)
+
+
+# --- another's --------------------------------------------------------------------------------------------------
+
+
+def settled(shelf: Shelf) -> Path:
+    """Mirror a photo and write its SHA256SUMS, by a pass that has ended; return them."""
+    shelf.have(window(SIX), "a")
+    write_stale(shelf.tree, shelf.manifest)
+    shelf.manifest.set_meta({"adopted": True})
+    return shelf.folder / sums_path("2026-01-19")
+
+
+def is_noticed(shelf: Shelf) -> bool:
+    """Whether a SHA256SUMS is taken for another's, now and when it is asked again."""
+    found = are_anothers(shelf.tree, shelf.manifest)
+    assert are_anothers(shelf.tree, shelf.manifest) == found
+    return found
+
+
+def test_sums_as_they_were_written_cost_a_look(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another time is looked into once; the same bytes are as good as ever."""
+    path = settled(shelf)
+    assert not is_noticed(shelf)
+    os.utime(path, (1, 1))
+    assert not is_noticed(shelf)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(hashlib, "file_digest", refuse)
+    assert not is_noticed(shelf)
+
+
+def test_sums_of_another_are_noticed_until_they_are_taken_in(shelf: Shelf) -> None:
+    """Of other bytes, or in a folder of which nothing is known, or where none should stand any more."""
+    path = settled(shelf)
+    before = path.read_text()
+    path.write_text(before + before.replace("a.jpg", "b.jpg"))
+    assert is_noticed(shelf)
+    take_in(shelf.tree, shelf.manifest)
+    assert not is_noticed(shelf)
+    put(shelf, "other/SHA256SUMS", before.encode())
+    assert is_noticed(shelf)
+    take_in(shelf.tree, shelf.manifest)
+    assert not is_noticed(shelf)
+    assert tops(shelf.manifest, stale=True) == ["2026-01-19"]
+    put(shelf, "other/SHA256SUMS", b"")
+    assert is_noticed(shelf)
+    shelf.manifest.change("UPDATE sums SET filled = 0, sha256 = NULL, size = NULL, mtime_ns = NULL")
+    assert is_noticed(shelf)
+
+
+@pytest.mark.parametrize("why", ["stale", "gone", "folder", "unnoted", "unfinished", "leaving"])
+def test_what_says_nothing_of_an_older_manifest(shelf: Shelf, why: str) -> None:
+    """A pass that was cut off, one by an earlier version of this program, the first one, and what is being forgotten."""
+    path = settled(shelf)
+    path.write_text("another")
+    match why:
+        case "stale":
+            shelf.manifest.change("UPDATE sums SET stale = 1")
+        case "gone":
+            path.unlink()
+        case "folder":
+            path.unlink()
+            path.mkdir()
+        case "unnoted":
+            shelf.manifest.change("UPDATE sums SET sha256 = NULL, size = NULL, mtime_ns = NULL")
+        case "unfinished":
+            shelf.manifest.change("DELETE FROM sums")
+            shelf.manifest.set_meta({"adopted": None})
+        case _:
+            shelf.manifest.change("DELETE FROM sums")
+            shelf.manifest.set_meta({"leaving": {"files": [], "sums": [sums_path("2026-01-19")]}})
+    assert not is_noticed(shelf)
+    if why == "unnoted":  # from now on it is known
+        path.write_text("yet another")
+        assert is_noticed(shelf)
+
+
+def test_the_note_goes_with_the_sums(shelf: Shelf) -> None:
+    """Where the last photo of a folder is gone, no SHA256SUMS is due there, and none that comes is believed."""
+    path = settled(shelf)
+    for file in (shelf.folder / "2026-01-19/06").rglob("*.jpg"):
+        file.unlink()
+    shelf.manifest.change("UPDATE sums SET stale = 1")
+    shelf.manifest.change("DELETE FROM files")
+    assert write_stale(shelf.tree, shelf.manifest) == 1
+    assert shelf.manifest.rows("SELECT * FROM sums") == [("2026-01-19", 0, 0, None, None, None)]
+    put(shelf, "2026-01-19/SHA256SUMS")
+    assert path.exists()
+    assert is_noticed(shelf)

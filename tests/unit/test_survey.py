@@ -128,6 +128,27 @@ def test_a_full_pass_over_a_good_mirror_writes_nothing(shelf: Shelf) -> None:
     assert shelf.holdings.tops() == []
 
 
+def test_strays_are_taken_only_with_the_hash_of_their_line(shelf: Shelf) -> None:
+    """Also where the manifest is no new one: what the SHA256SUMS above them say is read, and of nothing else."""
+    place = mirrored(shelf)
+    (place / "c.jpg").write_bytes(jpeg("c"))
+    (place / "d.jpg").write_bytes(jpeg("d"))
+    (shelf.folder / "f.jpg").write_bytes(jpeg("f"))
+    line = "{0:064x}  {1}\n".format
+    text = line(1, "06/large/c.jpg") + line(2, "06/large/e.jpg")
+    (shelf.folder / "2026-01-19/SHA256SUMS").write_text(text)
+    (shelf.folder / "SHA256SUMS").write_text(line(3, "f.jpg"))
+    shelf.manifest.change("INSERT INTO folders VALUES ('', NULL)")
+    assert look(shelf) == 0
+    found = shelf.manifest.rows("SELECT path, sha256 FROM named ORDER BY path")
+    assert found == [(f"{DAY}/large/c.jpg", f"{1:064x}"), ("f.jpg", f"{3:064x}")]
+    strays = shelf.holdings.strays
+    assert strays.of(f"{DAY}/large/c", "large", "c").here == (
+        Stray(f"{DAY}/large/c.jpg", f"{1:064x}"),
+    )
+    assert strays.of(f"{DAY}/large/d", "large", "d").here == (Stray(f"{DAY}/large/d.jpg"),)
+
+
 def test_missing_sums_are_written_again(shelf: Shelf) -> None:
     """A SHA256SUMS that somebody took away is stale."""
     mirrored(shelf)

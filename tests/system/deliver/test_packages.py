@@ -219,6 +219,8 @@ def test_a_mirror_of_an_older_version(mirror: Mirror) -> None:
     mirror.change("DROP TABLE delivered")
     for column in ("run", "label", "form", "photos", "volumes"):
         mirror.change(f"ALTER TABLE deliveries DROP COLUMN {column}")
+    for column in ("sha256", "size", "mtime_ns"):
+        mirror.change(f"ALTER TABLE sums DROP COLUMN {column}")
     mirror.change("PRAGMA user_version = 3")
     assert mirror.entry("--list")["packages"] == []
     mirror.entry("out")

@@ -239,7 +239,7 @@ def test_what_the_manifest_does_not_know(mirror: Mirror, way: str) -> None:
     check_settled(mirror.folder)
 
 
-@pytest.mark.parametrize("way", ["lost"])
+@pytest.mark.parametrize("way", ["lost", "own folder"])
 def test_an_older_manifest_undoes_no_replacement(mirror: Mirror, way: str) -> None:
     """Put back after a rebuild, or together with its lock, it does not make a repair bring the former picture back."""
     own = mirror.folder / ".ninepic-mirror"
