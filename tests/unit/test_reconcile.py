@@ -351,7 +351,7 @@ def test_old_trash_that_is_wanted_stays(shelf: Shelf) -> None:
 @pytest.mark.parametrize("image_id", ["a5", "IMG 5"])
 def test_what_may_be_all_that_is_left_of_a_photo_stays(shelf: Shelf, image_id: str) -> None:
     """It was never had by its rows, and nothing but the name tells of its copies: they stay, by any layout, and are told."""
-    shelf.read(window(SIX), [photo(image_id), photo("b7")])
+    shelf.read(window(SIX), [photo(image_id), photo("b7"), photo("nowhere")])
     shelf.manifest.change("UPDATE files SET state = 'failed' WHERE variant = 'large'")
     shelf.manifest.change("UPDATE files SET state = 'present' WHERE image_id = 'b7'")
     shelf.manifest.set_meta({"former_layouts": ["{variant}/{date}/{image_id}"]})

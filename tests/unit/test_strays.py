@@ -164,7 +164,7 @@ def test_a_file_without_a_line_must_be_what_a_former_place_says(shelf: Shelf) ->
 
 
 def test_the_layout_of_event_json_is_remembered(shelf: Shelf) -> None:
-    """A pass that is cut off may have written it anew already."""
+    """A pass that is cut off may have written it anew already. Who only reads knows it for the moment."""
 
     def known() -> tuple[set[Layout], Layout | None]:
         layouts, usual = known_layouts(shelf.manifest, shelf.tree, OTHER)
@@ -174,6 +174,9 @@ def test_the_layout_of_event_json_is_remembered(shelf: Shelf) -> None:
     assert known() == ({other}, usual)
     former = "{variant}/{image_id}{ext}"
     both = {other, Layout.parse(former)}
+    (shelf.folder / "event.json").write_text(json.dumps({"layout": former}))
+    read, _ = known_layouts(shelf.manifest, shelf.tree, OTHER, remember=False)
+    assert ({*read}, shelf.manifest.meta("former_layouts")) == (both, None)
     for said in (former, former, OTHER):
         (shelf.folder / "event.json").write_text(json.dumps({"layout": said}))
         assert known() == (both, None)
