@@ -49,7 +49,7 @@ async def open_lanes(
             return
         base = httpx.URL(api.base_url)
         relaxed = api.allow_private or base.scheme == "http" or is_private_host(base.host)
-        pool = Pool(context, limits, allow_private=relaxed, trust=trust)
+        pool = Pool(context, limits, connections, allow_private=relaxed, trust=trust)
         async with watched(pool):
             yield Lanes(FastLane(pool, pacer, limits, relaxed=relaxed), slow)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import httpcore
 import trio
@@ -17,6 +17,8 @@ from ninepic_mirror.ninepic.watch import beat_of
 if TYPE_CHECKING:
     from ninepic_mirror.ninepic.address import Address
     from ninepic_mirror.ninepic.limits import Limits
+
+ORIGINS: Final = 256  # of which something is kept: each some kilobytes, a TLS session among them
 
 
 class Origin:
@@ -58,6 +60,7 @@ class Pool:
     Args:
         context: Verifies; no other HTTP version is offered in it than 1.1.
         limits: The times and rates.
+        connections: The most that are busy, which the caller sees to; as many more may be idle, of all origins together.
         allow_private: Connect to any address.
         trust: In that context, where other clients share it.
 
@@ -69,6 +72,7 @@ class Pool:
         self,
         context: ssl.SSLContext,
         limits: Limits,
+        connections: int = 64,
         *,
         allow_private: bool,
         trust: Trust | None = None,
@@ -78,7 +82,9 @@ class Pool:
         context.set_alpn_protocols(["http/1.1"])
         self._context, self._limits, self._allow_private = context, limits, allow_private
         self._scratch = memoryview(bytearray(READ))
+        self._connections = connections
         self._busy: set[Connection] = set()
+        self._dialing = 0  # connections that are being made
         self._origins: dict[str, Origin] = {}
         self._is_needed = trio.Event()
         self._trust = trust or Trust()
@@ -89,7 +95,9 @@ class Pool:
         return self._origins.get(address.origin)
 
     def add(self, address: Address) -> Origin:
-        """Begin to keep an origin."""
+        """Begin to keep an origin; where there are too many, those without idle connections are forgotten."""
+        if len(self._origins) >= ORIGINS:
+            self._origins = {name: one for name, one in self._origins.items() if one.idle}
         return self._origins.setdefault(address.origin, Origin(address))
 
     def reuse(self, origin: Origin) -> Connection | None:
@@ -111,12 +119,16 @@ class Pool:
             PhotoError: The address is not allowed, or the certificate is not right though others were.
             CertificateError: The certificate is not right, and none was yet.
         """
+        self._dialing += 1
+        self._make_room()
         try:
             sock = await connect(
                 origin.host, origin.port, self._limits.connect, allow_private=self._allow_private
             )
         except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
             raise PassingError(f"no connection to {origin.name}: {error}") from error
+        finally:
+            self._dialing -= 1
         connection = Connection(sock, origin, self._limits, self._scratch)
         self._busy.add(connection)
         self._is_needed.set()
@@ -127,6 +139,18 @@ class Pool:
             self.drop(connection)
             raise
         return connection
+
+    def _make_room(self) -> None:
+        """Close what has been idle for longest, at whatever origin, where there are twice as many as may be busy.
+
+        Once as many, where photos come from two hosts in turn, would be a new connection for every third (measured).
+        """
+        idle = [connection for origin in self._origins.values() for connection in origin.idle]
+        surplus = len(self._busy) + self._dialing + len(idle) - 2 * self._connections
+        if surplus > 0:
+            for connection in sorted(idle, key=lambda one: one.idle_since)[:surplus]:
+                connection.origin.idle.remove(connection)
+                connection.close()
 
     async def _secure(self, connection: Connection, origin: Origin) -> None:
         try:
@@ -148,7 +172,9 @@ class Pool:
         self._busy.discard(connection)
         self.received += connection.watch.received
         connection.idle_since = trio.current_time()
-        origin = connection.origin
+        # one that was forgotten meanwhile is kept again, with its connection
+        origin = self._origins.setdefault(connection.origin.name, connection.origin)
+        connection.origin = origin
         origin.idle.append(connection)
         # A ticket comes with or after the first answer (TLS 1.3), so here is the place to look for it.
         if connection.tls is not None and not connection.has_given_session:

@@ -6,7 +6,7 @@ import resource
 from typing import Final
 
 _EACH: Final = (
-    4  # a connection's socket, and the folders and file of its photo while that is written
+    4  # a connection's socket, one that is idle at another origin, and file and folder of its photo
 )
 _OTHERS: Final = (
     48  # manifest, locks, folders, standard streams, and the syncs of a batch in eight threads

@@ -6,11 +6,13 @@ import datetime
 import random
 import ssl
 import struct
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
 from ninepic_mirror.errors import CertificateError, PassingError, PhotoError
@@ -22,6 +24,8 @@ from ninepic_mirror.ninepic.transport import FastLane, SlowLane
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from ninepic_mirror.ninepic.transport import FastBody
 
     Talk = Callable[["Peer"], Awaitable[None]]
 
@@ -394,3 +398,126 @@ async def test_nobody_listens() -> None:
         pass
     with pytest.raises(PassingError, match="no connection to https"):
         await fetch(lane, url)
+
+
+class Hosts:
+    """Many hosts of one service: it answers on every address of this machine, and keeps connections open.
+
+    Attributes:
+        standing: Connections that stand now.
+        accepted: ... that ever came, by the host that was asked for.
+        goes_on: Until then no body comes of `/slow`.
+    """
+
+    def __init__(self) -> None:
+        self.standing = 0
+        self.accepted: Counter[str] = Counter()
+        self.goes_on = trio.Event()
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """Serve one connection."""
+        self.standing += 1
+        self.accepted[stream.socket.getsockname()[0]] += 1
+        try:
+            async with stream:
+                while request := await stream.receive_some():
+                    await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+                    if request.startswith(b"GET /slow"):
+                        await self.goes_on.wait()
+                    await stream.send_all(b"photo")
+        except trio.BrokenResourceError:
+            return
+        finally:
+            self.standing -= 1
+
+    @asynccontextmanager
+    async def running(self, connections: int) -> AsyncIterator[tuple[Pool, FastLane, int]]:
+        """Serve; give a pool that may have so many busy connections, its lane and the port."""
+        async with trio.open_nursery() as nursery:
+            listen = await trio.open_tcp_listeners(0, host="0.0.0.0")
+            nursery.start_soon(trio.serve_listeners, self.handle, listen)
+            pool = Pool(client_context(), Limits(), connections, allow_private=True)
+            async with watched(pool):
+                lane = FastLane(pool, Pacer(photos_pace("x")), Limits(), relaxed=True)
+                yield pool, lane, listen[0].socket.getsockname()[1]
+            nursery.cancel_scope.cancel()
+
+
+async def test_many_hosts_share_the_connections() -> None:
+    """As many may be idle as may be busy, at all hosts together; the one that waits longest is closed for another."""
+    hosts = Hosts()
+    async with hosts.running(2) as (_, lane, port):
+        for number in range(1, 30):
+            assert await fetch(lane, f"http://127.0.1.{number}:{port}/") == b"photo"
+            await trio.testing.wait_all_tasks_blocked(0.005)
+            assert hosts.standing <= 4
+        for number in (29, 26, 27, 28, 29, 26):
+            await fetch(lane, f"http://127.0.1.{number}:{port}/")
+        assert max(hosts.accepted.values()) == 1, "the last four are kept"
+        await fetch(lane, f"http://127.0.1.1:{port}/")
+        await fetch(lane, f"http://127.0.1.27:{port}/")
+    assert {host for host, count in hosts.accepted.items() if count > 1} == {
+        "127.0.1.1",
+        "127.0.1.27",
+    }
+
+
+async def test_who_is_busy_or_connecting_counts() -> None:
+    """Three that fetch at once, where two may, leave room for one that is idle; none that is busy is closed."""
+    hosts = Hosts()
+    async with hosts.running(2) as (_, lane, port):
+        for number in range(1, 5):
+            await fetch(lane, f"http://127.0.1.{number}:{port}/")
+        opened: list[FastBody] = []
+
+        async def ask(number: int) -> None:
+            opened.append(
+                await lane.open(f"http://127.0.2.{number}:{port}/slow", cap=10, validator=None)
+            )
+
+        await ask(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, 2)
+            nursery.start_soon(ask, 3)
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        assert hosts.standing == 4
+        hosts.goes_on.set()
+        for body in opened:
+            with body:
+                assert bytes(await body.read()) == b"photo"
+        await fetch(lane, f"http://127.0.1.4:{port}/")
+    assert max(hosts.accepted.values()) == 1
+
+
+async def test_hosts_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are many, those without idle connections; one that is busy comes back with its connection."""
+    monkeypatch.setattr("ninepic_mirror.ninepic.pool.ORIGINS", 8)
+    hosts = Hosts()
+    async with hosts.running(2) as (pool, lane, port):
+        busy = await lane.open(f"http://127.0.2.1:{port}/slow", cap=10, validator=None)
+        for number in range(1, 60):
+            await fetch(lane, f"http://127.0.1.{number}:{port}/")
+            assert len(pool._origins) <= 8
+        assert f"http://127.0.2.1:{port}" not in pool._origins
+        hosts.goes_on.set()
+        with busy:
+            assert bytes(await busy.read()) == b"photo"
+        await fetch(lane, f"http://127.0.2.1:{port}/")
+    assert hosts.accepted["127.0.2.1"] == 1
+    assert hosts.standing == 0
+
+
+async def test_two_hosts_in_turn_need_no_new_connections() -> None:
+    """Thumbnails of one host and larges of another: four workers have four connections each to both, at the most."""
+    hosts = Hosts()
+    async with hosts.running(4) as (_, lane, port):
+
+        async def work(seed: int) -> None:
+            source = random.Random(seed)
+            for _ in range(50):
+                await fetch(lane, f"http://127.0.1.{source.choice((1, 2))}:{port}/")
+
+        async with trio.open_nursery() as nursery:
+            for seed in range(4):
+                nursery.start_soon(work, seed)
+    assert hosts.accepted.total() <= 8
