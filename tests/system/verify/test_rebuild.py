@@ -349,7 +349,7 @@ def test_a_pass_that_meets_damage(mirror: Mirror, forgot: bool) -> None:
     before = path.read_bytes() if forgot else None
     path.unlink(missing_ok=True)
     (mirror.folder / OWN / "lock").unlink()  # so that what SHA256SUMS says comes first of all
-    change(mirror.folder / MANIFEST, "ALTER TABLE named RENAME COLUMN sha256 TO sha257")
+    change(mirror.folder / MANIFEST, "ALTER TABLE named RENAME COLUMN path TO place")
     if not forgot:
         ruin(mirror.folder / MANIFEST, "forgotten")
     done = has_again(mirror, "sync")
