@@ -13,12 +13,16 @@ End: the producer's end closes the jobs, the last worker's end the bodies, with 
      empties them and ends.
 Stop: the producer is cancelled at once; downloads get GRACE seconds, then they are cancelled and keep what can be
       continued; write and commit always run to their end, so that nothing fetched is lost.
+Fault: of the disk, all is cancelled at once, and nothing more is written; of anything else, producer and downloads are,
+      while write and commit run to their end likewise: what came whole is kept, what failed is recorded.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
@@ -29,6 +33,7 @@ from ninepic_mirror.archive.moves import touch
 from ninepic_mirror.archive.patience import UNASKED, note_unasked
 from ninepic_mirror.archive.records import Job
 from ninepic_mirror.archive.store import Fetched, Ready
+from ninepic_mirror.errors import StorageError
 from ninepic_mirror.sync import recheck
 from ninepic_mirror.sync.download import Downloader, Failed, Unchanged
 
@@ -67,7 +72,8 @@ async def run(
         produce: Sends every job; its end is the end of the work.
 
     Raises:
-        BaseExceptionGroup: Whatever a stage raised; the other stages are cancelled.
+        BaseExceptionGroup: Whatever a stage raised first. What had come whole by then is kept, where the disk and the
+            committer are none of it, and nobody cancels us.
     """
     job_in, job_out = trio.open_memory_channel[Job](_WAITING)
     body_in, body_out = trio.open_memory_channel[Fetched](_BODIES)
@@ -92,10 +98,16 @@ async def run(
             await trio.sleep_forever()
 
     async def download() -> None:
-        with body_in, downloads_in, downloading:
+        with downloading:
             async with trio.open_nursery() as workers:
                 crew = _Crew(context, downloader, workers)
-                crew.hire(job_out, _Sinks(body_in, downloads_in))
+                crew.hire(job_out, _Sinks(body_in, downloads_in).clone())
+
+    async def have() -> None:
+        with body_in, downloads_in:
+            async with trio.open_nursery() as having:
+                having.start_soon(produce_jobs)
+                having.start_soon(download)
 
     async def watch() -> None:
         await context.stopping.wait()
@@ -104,12 +116,54 @@ async def run(
 
     async with trio.open_nursery() as watching:
         watching.start_soon(watch)
-        async with trio.open_nursery() as stages:
-            stages.start_soon(produce_jobs)
-            stages.start_soon(download)
-            stages.start_soon(_write_all, context, body_out, outcome_in)
-            stages.start_soon(_commit_all, context, holdings, outcome_out)
+        await _keep_what_came(
+            have,
+            partial(_write_all, context, body_out, outcome_in),
+            partial(_commit_all, context, holdings, outcome_out),
+        )
         watching.cancel_scope.cancel()
+
+
+async def _keep_what_came(
+    have: Callable[[], Awaitable[None]], *keep: Callable[[], Awaitable[None]]
+) -> None:
+    """Run stages, of which those of `keep` end by themselves after `have`, however that ends.
+
+    Args:
+        have: Its fault, where it is not one of the disk, is raised only when those of `keep` have ended.
+        keep: A fault of one of them cancels all.
+
+    Raises:
+        BaseExceptionGroup: The first fault; beside it what cancels us, since nobody else would know of it.
+    """
+    fault: ExceptionGroup[Exception] | None = None
+    try:
+        async with trio.open_nursery() as stages:
+            for stage in keep:
+                stages.start_soon(stage)
+            try:
+                await have()
+            except ExceptionGroup as group:  # with a Cancelled or KeyboardInterrupt in it: at once
+                # No turn of the scheduler from the end of `have` to here, nor to where `keep` is cancelled.
+                if stages.cancel_scope.cancel_called or _is_of_disk(group):
+                    raise
+                fault = group
+    except BaseExceptionGroup as later:
+        if fault is None:
+            raise
+        _, ending = later.split(Exception)
+        raise (
+            fault
+            if ending is None
+            else BaseExceptionGroup("cancelled while what came whole was kept", [fault, ending])
+        ) from None
+    if fault is not None:
+        raise fault
+
+
+def _is_of_disk(group: ExceptionGroup[Exception]) -> bool:
+    """Whether the disk is among what failed: nothing more may be written there."""
+    return group.subgroup((StorageError, OSError, sqlite3.Error)) is not None
 
 
 class _Sinks(Struct, frozen=True):

@@ -10,24 +10,27 @@ import pytest
 import trio
 import trio.testing
 
+from ninepic_mirror.archive.content import Content
 from ninepic_mirror.archive.holdings import Holdings
+from ninepic_mirror.archive.store import Fetched
 from ninepic_mirror.config import Bandwidth
-from ninepic_mirror.errors import StorageError
+from ninepic_mirror.errors import StorageError, UnreachableError
 from ninepic_mirror.progress import Silent
 from ninepic_mirror.sync import pipeline
 from ninepic_mirror.sync.bandwidth import Allowance
 from ninepic_mirror.sync.download import Downloader
 from ninepic_mirror.sync.rooms import MOST, SMALL, Rooms
 from ninepic_mirror.sync.session import unwrapped
-from tests.remote import AtSteps, Remote, cancel_at, wait_until, wanted, workshop
+from tests.remote import AtSteps, Remote, cancel_at, jpeg, wait_until, wanted, workshop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from ninepic_mirror.archive.records import Job
-    from ninepic_mirror.archive.store import Fetched, Ready
+    from ninepic_mirror.archive.store import Ready
     from ninepic_mirror.sync.context import Context
+    from ninepic_mirror.sync.download import Outcome
 
 
 T = TypeVar("T")
@@ -228,6 +231,156 @@ async def test_a_commit_that_has_begun_is_finished(line: Line) -> None:
     ]
     assert begun
     assert len(files) == line.states().get("present", 0) > 0
+
+
+# --- a fault that ends the pass -----------------------------------------------------------------------------------
+
+
+class Broken(Downloader):
+    """Has all files but the last, which ends the pass once all others are on their way to their rows.
+
+    Args:
+        line: The pipeline, whose downloader it is from now on.
+        fault: What it ends with.
+    """
+
+    def __init__(self, line: Line, fault: Exception) -> None:
+        super().__init__(line.context, line.holdings, Allowance(Bandwidth.parse("0")))
+        self._last, self._left, self.fault = line.jobs[-1], len(line.jobs) - 1, fault
+        line.downloader = self
+
+    async def have(self, job: Job, struggling: Callable[[], None] = lambda: None) -> Outcome | None:
+        """Have a file."""
+        if job is self._last:
+            await wait_until(lambda: not self._left)
+            raise self.fault
+        result = await super().have(job, struggling)
+        self._left -= 1
+        return result
+
+
+UNREACHABLE = UnreachableError("https://photos", 120, "no answer")
+
+
+@pytest.mark.parametrize("by_memory", [True, False])
+async def test_what_came_whole_is_kept_when_a_download_ends_the_pass(
+    line: Line, by_memory: bool, mock_clock: trio.testing.MockClock
+) -> None:
+    """A batch that has begun is committed, with the failures in it; the fault leaves as it is."""
+    line.remote.by_memory = by_memory
+    line.remote.missing = {line.jobs[0].image_id}
+    Broken(line, UNREACHABLE)
+    with pytest.raises(UnreachableError) as caught:
+        await line.run()
+    assert caught.value is UNREACHABLE
+    states = line.states()
+    assert states == {"present": 9, "failed": 2, "pending": 1}
+    files = line.context.settings.root.rglob("*.jpg")
+    assert len([path for path in files if "partial" not in path.parts]) == 9
+
+
+async def test_what_came_whole_is_kept_when_the_producer_ends_the_pass(
+    line: Line, mock_clock: trio.testing.MockClock
+) -> None:
+    """So it is when the listing, or a bug in it, is what ends it."""
+
+    async def produce(send: pipeline.Send) -> None:
+        for job in line.jobs:
+            await send(job)
+        await wait_until(lambda: line.remote.started == len(line.jobs))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), unwrapped():
+        await pipeline.run(line.context, line.holdings, line.downloader, produce)
+    assert line.states() == {"present": 12}
+
+
+@pytest.mark.parametrize(
+    "fault", [StorageError("x", "full"), OSError(5, "I/O"), sqlite3.OperationalError("disk I/O")]
+)
+async def test_nothing_is_written_after_a_fault_of_the_disk(
+    line: Line, fault: Exception, mock_clock: trio.testing.MockClock
+) -> None:
+    """What waits for its batch stays without a name and a row."""
+    line.remote.by_memory = False
+    Broken(line, fault)
+    with pytest.raises(type(fault)) as caught:
+        await line.run()
+    assert caught.value is fault
+    assert line.states() == {"pending": 12}
+    files = line.context.settings.root.rglob("*.jpg")
+    assert not [path for path in files if "partial" not in path.parts]
+
+
+async def test_a_commit_that_fails_hides_no_fault_before_it(
+    line: Line, mock_clock: trio.testing.MockClock
+) -> None:
+    """Where what came whole cannot be kept either, the first fault is what ends the pass."""
+    Broken(line, UNREACHABLE)
+    line.context.manifest.change("DROP TABLE sums")
+    with pytest.raises(UnreachableError) as caught:
+        await line.run()
+    assert caught.value is UNREACHABLE
+    assert line.states() == {"pending": 12}
+
+
+async def test_a_fault_of_a_download_hides_none_of_the_commit_before_it(
+    line: Line, mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the commit ended the pass with stays its end, whatever a download says of being cut off."""
+    line.jobs = line.jobs[:1]
+    full = StorageError("x", "full")
+
+    async def have(*_: object) -> Outcome:
+        (ready,) = line.context.store.write([Fetched(line.jobs[0], jpeg("x"), Content(".jpg"))])
+        monkeypatch.setattr(line.downloader, "have", cut_off)
+        return ready
+
+    async def cut_off(*_: object) -> Outcome:
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            raise UNREACHABLE from None
+        raise AssertionError
+
+    async def fail(*_: object) -> None:
+        raise full
+
+    async def produce(send: pipeline.Send) -> None:
+        await send(line.jobs[0])
+        await send(line.jobs[0])
+        mock_clock.rate = 10
+
+    monkeypatch.setattr(line.downloader, "have", have)
+    monkeypatch.setattr(pipeline, "commit", fail)
+    with pytest.raises(StorageError) as caught, unwrapped():
+        await pipeline.run(line.context, line.holdings, line.downloader, produce)
+    assert caught.value is full
+
+
+async def test_who_is_cancelled_while_keeping_ends_at_once(
+    line: Line, mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write under way is finished, no batch is begun, and the fault is told all the same."""
+    line.remote.by_memory = True
+    Broken(line, UNREACHABLE)
+    disk, scope = SlowDisk(line.context, monkeypatch), trio.CancelScope()
+
+    async def cancel() -> None:
+        await wait_until(lambda: disk.begun > 0)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        disk.go_on()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cancel)
+        with scope, pytest.raises(UnreachableError) as caught:
+            await line.run()
+    assert caught.value is UNREACHABLE
+    assert line.states() == {"pending": 12}
+    assert free(line.context) == MOST
 
 
 # --- bodies in memory -------------------------------------------------------------------------------------------
