@@ -33,6 +33,7 @@ class Limits(Struct, frozen=True):
         page: Rows of a listing asked for at a time; 100 is the most that the service gives (API.md, Endpoints).
         backoff: How long to wait between the attempts of one request (DESIGN §8).
         probes: Whether requests that fail may have something simple asked (`pacing`); not where somebody does so anyway.
+        waits: Whether whatever a `Retry-After` asks for is waited for (`pacing.Pace`).
     """
 
     connect: float = 10.0
@@ -50,6 +51,7 @@ class Limits(Struct, frozen=True):
     page: int = 100
     backoff: Backoff = field(default_factory=Backoff)
     probes: bool = True
+    waits: bool = False
 
     def deadline(self, length: int) -> float:
         """Return how long a body of `length` bytes may keep us waiting, in seconds."""

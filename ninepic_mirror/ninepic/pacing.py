@@ -59,7 +59,9 @@ class Pace(Struct, frozen=True, kw_only=True):
         crowd: When so many different requests have failed since the last good answer, the origin is taken to be
             down: requests are then tried on until `give_up`, instead of failing one by one after `ATTEMPTS`.
         connections: The most requests under way.
-        give_up: Seconds without one good answer; None never gives up (the daemon).
+        give_up: Seconds without one good answer; None never gives up.
+        waits: Whatever a `Retry-After` asks for (15 min at the most) is waited for, and no silence (the daemon). Else
+            an origin that asks for more than `give_up` is given up at once.
         requests_per_second: A configured rate; 0 finds it by itself.
         backoff: How long to wait between the attempts of one request.
     """
@@ -69,6 +71,7 @@ class Pace(Struct, frozen=True, kw_only=True):
     crowd: int
     connections: int = 64
     give_up: float | None = GIVE_UP
+    waits: bool = False
     requests_per_second: float = 0.0
     backoff: Backoff = field(default_factory=Backoff)
 
@@ -296,7 +299,7 @@ class Pacer:
         if fault.retry_after is None:
             return
         self._gate = max(self._gate, now + fault.retry_after)
-        if fault.retry_after > self._patience:
+        if fault.retry_after > self._patience and not self.pace.waits:
             until = time.time() + fault.retry_after
             raise UnreachableError(self.pace.origin, self.silence, fault.reason, until) from fault
 
@@ -343,6 +346,8 @@ class Pacer:
         self._failing.add(request)
         self._trying.add(request)
         silence = self.silence
+        if self.pace.waits:  # from when on it may be asked again, by its own word
+            silence = min(silence, now - self._gate)
         # A photo that failed while others succeeded does not end the program; the next one to begin will.
         if silence >= self._patience and (self.pace.crowd == 1 or request.began >= self._alive):
             raise UnreachableError(self.pace.origin, silence, fault.reason) from fault

@@ -148,6 +148,9 @@ class Board:
         text = f"{whole} of {len(self.events)} events whole"
         if ill := [one for one in self.events.values() if one.trouble is not None]:
             text += f"; {len(ill)} in trouble, event {ill[0].event_id}: {ill[0].trouble}"
+        for origin, one in self.traffic.items():
+            if one.waits >= 1:
+                text += f"; {origin}: asks to be left alone for {one.waits:.0f} s"
         if busy:
             names = ", ".join(str(one.event_id) for one in busy[:3]) + (
                 ", …" if len(busy) > 3 else ""

@@ -210,7 +210,8 @@ class Daemon:
         limits = self._tools.limits
         cap = min(limits.backoff.cap, Rhythm.of(self._config.daemon).min_interval)
         backoff = structs.replace(limits.backoff, cap=cap)
-        return structs.replace(limits, backoff=backoff, probes=False)  # `_tick` makes them
+        # the probes are `_tick`'s
+        return structs.replace(limits, backoff=backoff, probes=False, waits=True)
 
     async def _contact(self, session: Session) -> None:
         """See that there is room, that the service answers and that the key is good.

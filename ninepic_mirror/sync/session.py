@@ -115,7 +115,7 @@ async def open_session(
         key: Of the API.
         progress: Where to say what happens.
         make_root: A typed command: an empty folder may become a mirror root.
-        give_up: Seconds without one good answer of an origin after which to end; None: never (the daemon).
+        give_up: Seconds without one good answer of an origin after which to end; None: never.
         limits: Other limits of the remote side than the usual ones.
 
     Raises:
@@ -135,6 +135,7 @@ async def open_session(
     api_pacer = Pacer(
         structs.replace(
             api_pace(origin, requests_per_second=api.requests_per_second, give_up=give_up),
+            waits=limits.waits,
             backoff=limits.backoff,
             connections=connections,
         ),
@@ -143,6 +144,7 @@ async def open_session(
     pacer = Pacer(
         structs.replace(
             photos_pace("the photo origin", connections=settings.connections, give_up=give_up),
+            waits=limits.waits,
             backoff=limits.backoff,
         ),
         _part(learned, "photos"),

@@ -23,6 +23,8 @@ from ninepic_mirror.sandbox import Fault
 from ninepic_mirror.service.daemon import REFUSALS, Daemon, Tools
 from ninepic_mirror.service.journal import LogProgress
 from ninepic_mirror.service.notify import Notifier
+from ninepic_mirror.service.pulse import Pulse
+from ninepic_mirror.sync.pipeline import GRACE
 from tests.virtual import Told, explain, move, wall_clock
 
 if TYPE_CHECKING:
@@ -158,6 +160,50 @@ async def test_minutes_without_the_service(
         assert scene.daemon.board.free
     assert scene.ended is None
     assert scene.manager.told == ["ready", "stopping"]
+
+
+@pytest.mark.parametrize("origin", ["api", "photos"])
+async def test_an_origin_that_asks_for_a_long_wait(
+    open_bench: OpenBench, mock_clock: trio.testing.MockClock, origin: str
+) -> None:
+    """It is waited for within the pass, however often it asks (RELIABILITY N19), and the status says so."""
+    async with open_bench(photos=30, tls=False) as bench:
+        path = "page=" if origin == "api" else None
+        bench.sandbox.faults.add(
+            Fault(kind="429", origin=origin, path=path, after=1, count=2, retry_after=45)
+        )
+        async with running(bench, mock_clock) as scene:
+            await trio.sleep(20)
+            assert scene.photos == 0
+            assert "asks to be left alone for" in scene.daemon.board.headline(time.time())
+            await trio.sleep(200)
+            assert (scene.photos, scene.troubles) == (30, [])
+            assert "failed" not in scene.daemon.board.events[EVENT].passes
+            assert bench.sandbox.count("photos") <= 60 + 2
+    assert scene.ended is None
+
+
+@pytest.mark.parametrize("origin", ["api", "photos"])
+async def test_a_wait_is_ended_by_a_stop(
+    open_bench: OpenBench, mock_clock: trio.testing.MockClock, origin: str
+) -> None:
+    """The watchdog is fed for as long as an origin is left alone; told to stop meanwhile, it stops within the grace."""
+    async with open_bench(photos=30, tls=False) as bench:
+        path = "page=" if origin == "api" else None
+        bench.sandbox.faults.add(
+            Fault(kind="429", origin=origin, path=path, after=4, retry_after=800)
+        )
+        async with running(bench, mock_clock) as scene:
+            pulse = Pulse()
+            for _ in range(300):
+                await trio.sleep(10)
+                assert pulse.stuck(scene.daemon.sample()) == []
+            assert scene.daemon.session is not None
+            kept = len(bench.photos())
+            before = trio.current_time()
+        assert trio.current_time() - before < GRACE + 1
+        assert scene.ended is None
+        assert kept == 4 or (origin == "api" and kept < 60)
 
 
 async def test_a_service_that_is_down_at_the_start(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ninepic_mirror.service.board import Board, Watched
+from ninepic_mirror.service.board import Board, Traffic, Watched
 
 NOW = 1_768_831_200.0
 
@@ -36,6 +36,15 @@ def test_events_at_work_are_named() -> None:
     assert board(*events).headline(NOW) == "3 of 3 events whole; at work on 1, 2, 3"
     events.append(Watched(4, began_at=NOW))
     assert board(*events).headline(NOW) == "3 of 4 events whole; at work on 1, 2, 3, …"
+
+
+def test_an_origin_that_is_waited_for_is_named() -> None:
+    """At work on something says little while nothing moves because of a `Retry-After`."""
+    one = board(Watched(1, began_at=NOW))
+    one.traffic = {"api": Traffic(waits=0.4), "photos": Traffic(waits=37.6)}
+    assert one.headline(NOW) == (
+        "0 of 1 events whole; photos: asks to be left alone for 38 s; at work on 1"
+    )
 
 
 def test_a_common_trouble_is_all_that_is_told() -> None:

@@ -12,6 +12,7 @@ import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ninepic_mirror.errors import (
     EventNotFoundError,
@@ -739,3 +740,80 @@ async def test_learned_is_remembered(autojump_clock: trio.testing.MockClock) -> 
     assert again.statistics().rate == subject.statistics().rate
     await run_all(again, server.attempt, 200)
     assert again.statistics().refused <= 0.15 * again.statistics().requests
+
+
+# --- the daemon's patience
+
+
+def daemons(make: Callable[[str], Pace]) -> Pacer:
+    """Make a pacer as the daemon has one."""
+    return pacer(structs.replace(make("https://x"), give_up=30.0, waits=True))
+
+
+@pytest.mark.parametrize("make", [api_pace, photos_pace])
+async def test_a_patient_one_waits_as_long_as_it_is_asked_to(
+    make: Callable[[str], Pace], autojump_clock: trio.testing.MockClock
+) -> None:
+    """However often an origin asks to be left alone: it is not given up, no request fails, and no more are made."""
+    subject, tries = daemons(make), []
+    began = trio.current_time()
+
+    async def attempt() -> str:
+        tries.append(trio.current_time())
+        await trio.sleep(0.01)
+        if trio.current_time() - began < 3600:
+            raise PassingError("429", refused=True, retry_after=45.0)
+        return "back"
+
+    ends: list[str] = []
+
+    async def one() -> None:
+        ends.append(await subject.run(attempt))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(CROWD):
+            nursery.start_soon(one)
+        await trio.sleep(100)
+        assert subject.silence == pytest.approx(100), "which is told all the same"
+    assert ends == ["back"] * CROWD
+    assert len({round(moment) // 45 for moment in tries}) >= 80
+    assert subject.statistics().requests <= 81 * CROWD
+
+
+async def test_a_patient_one_gives_up_who_says_nothing_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Silence counts from the end of the wait that was asked for."""
+    subject = daemons(api_pace)
+    began = trio.current_time()
+
+    async def attempt() -> None:
+        first = trio.current_time() == began
+        raise PassingError("503", refused=first, retry_after=600.0 if first else None)
+
+    fault = await end_of(subject, attempt)
+    assert isinstance(fault, UnreachableError)
+    assert fault.until is None
+    assert 630 <= trio.current_time() - began <= 630 + CAP
+
+
+async def test_a_photo_that_asks_for_a_wait_fails_by_itself(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """One that answers each time with `Retry-After`: others come between its attempts, and it uses these up."""
+    subject, good = daemons(photos_pace), []
+
+    async def bad() -> None:
+        await trio.sleep(0.02)
+        raise PassingError("503", refused=True, retry_after=40.0)
+
+    async def fine() -> None:
+        await trio.sleep(0.01)
+        good.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_all, subject, fine, 200, 8)
+        with pytest.raises(PassingError, match="503"):
+            await subject.run(bad)
+    assert len(good) == 200
+    assert trio.current_time() <= 40 * ATTEMPTS + 60

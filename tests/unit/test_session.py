@@ -92,7 +92,7 @@ async def test_a_session_takes_its_limits_along(tmp_path: Path) -> None:
     """Rate, waits and the time after which to give up reach both pacers; without requests the marker is left alone."""
     api = Api(903, "https://user:secret@api.invalid/x", requests_per_second=3)
     config = Config(api, Mirror(tmp_path / "mirror", connections=5))
-    limits = Limits(backoff=Backoff(0.1, 0.2))
+    limits = Limits(backoff=Backoff(0.1, 0.2), waits=True)
     opened = open_session(config, Key("k", "the test"), Silent(), give_up=7.0, limits=limits)
     async with opened as session:
         assert session.client.pacer.pace == structs.replace(
@@ -100,8 +100,10 @@ async def test_a_session_takes_its_limits_along(tmp_path: Path) -> None:
             origin="https://api.invalid",
             requests_per_second=3,
             give_up=7.0,
+            waits=True,
             backoff=Backoff(0.1, 0.2),
         )
+        assert (session.pacer.pace.give_up, session.pacer.pace.waits) == (7.0, True)
         assert (session.pacer.pace.connections, session.pacer.pace.backoff) == (
             5,
             Backoff(0.1, 0.2),
