@@ -45,6 +45,10 @@ class Lines:
             self._manifest.change_each("INSERT OR IGNORE INTO named VALUES (?, ?)", lines)
             self._manifest.change(_VOUCHED)
 
+    def has_any(self) -> bool:
+        """Whether anything is kept."""
+        return bool(self._manifest.rows("SELECT 1 FROM named LIMIT 1"))
+
     def take_in(self, tree: Tree) -> None:
         """Keep what every SHA256SUMS says of files that no row vouches for, and that it was read. Raises OSError."""
         sums.take_in(tree, self._manifest)  # first: what is altered meanwhile is read again
@@ -90,7 +94,7 @@ class Lines:
             self._manifest.change(
                 "INSERT OR REPLACE INTO named SELECT path, sha256 FROM lines WHERE (path, sha256) NOT IN"
                 # of these a pass that was cut off has kept what they said
-                " (SELECT path, sha256 FROM files WHERE state IN ('pending', 'failed') AND path IS NOT NULL AND sha256 IS NOT NULL)"
+                " (SELECT path, sha256 FROM files WHERE state <> 'present' AND path IS NOT NULL AND sha256 IS NOT NULL)"
             )
             self._manifest.change(
                 "INSERT OR REPLACE INTO named SELECT path, files.sha256 FROM files CROSS JOIN lines USING (path)"

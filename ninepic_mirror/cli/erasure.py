@@ -335,9 +335,10 @@ def erase(
     # As a pass keeps it.
     with translated(tree.name("")):
         if lock.may_be_older(tree, manifest, last_pass):
-            # the next pass looks at what SHA256SUMS names beside it, and until then verify says so
-            manifest.set_meta({lock.RESTORED: True})
-            holdings.lines.doubt(sums.named_lines(tree))
+            doubted = holdings.lines.doubt(sums.named_lines(tree))
+            if not last_pass or doubted or holdings.lines.has_any():
+                # the next pass looks at what SHA256SUMS names beside it, and until then verify says so
+                manifest.set_meta({lock.RESTORED: True})
         elif inventory.is_unfinished(manifest):
             # a rebuild may have been cut off before it had read them
             holdings.lines.name(sums.named_lines(tree))

@@ -177,6 +177,9 @@ def test_an_older_manifest_is_doubted_where_the_sums_say_otherwise(shelf: Shelf)
     assert named(shelf) == before
     shelf.holdings.lines.doubt([(f"{folder}/a.jpg", "newer"), ("x", "z")])
     assert named(shelf) == {f"{folder}/a.jpg": "newer", "x": "z"}
+    assert shelf.holdings.lines.has_any()
+    shelf.manifest.change("DELETE FROM named")
+    assert not shelf.holdings.lines.has_any()
 
 
 def test_sums_are_stale_when_a_file_without_a_row_is_gone(shelf: Shelf) -> None:

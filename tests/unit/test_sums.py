@@ -344,6 +344,11 @@ def test_sums_of_another_are_noticed_until_they_are_taken_in(shelf: Shelf) -> No
     assert tops(shelf.manifest, stale=True) == ["2026-01-19"]
     put(shelf, "other/SHA256SUMS", b"")
     assert is_noticed(shelf)
+    (shelf.folder / "other/SHA256SUMS").unlink()
+    assert write_stale(shelf.tree, shelf.manifest) == 0  # and what it said is forgotten
+    assert shelf.manifest.rows("SELECT folder FROM sums") == [("2026-01-19",)]
+    put(shelf, "other/SHA256SUMS", b"")
+    assert is_noticed(shelf)
     shelf.manifest.change("UPDATE sums SET filled = 0, sha256 = NULL, size = NULL, mtime_ns = NULL")
     assert is_noticed(shelf)
 
