@@ -24,7 +24,8 @@ from msgspec import Struct
 
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.forgotten import FILE, SALT, SINCE, Veil, listed, united, write
-from ninepic_mirror.archive.manifest import LOGS, ManifestError, reading
+from ninepic_mirror.archive.manifest import LOGS, reading
+from ninepic_mirror.archive.sqlite_errors import ManifestError
 from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:

@@ -25,6 +25,13 @@ from ninepic_mirror.archive.faults import storage_error, translated
 from ninepic_mirror.archive.files import open_regular, release
 from ninepic_mirror.archive.meta import KEYS, nonsense
 from ninepic_mirror.archive.schema import MIGRATIONS
+from ninepic_mirror.archive.sqlite_errors import (
+    REBUILD,
+    ManifestError,
+    UnreadableError,
+    code_of,
+    translated_sqlite,
+)
 from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:
@@ -32,7 +39,6 @@ if TYPE_CHECKING:
 
 NAME: Final = "manifest.sqlite3"
 MOST_PASSES: Final = 1 << 53  # what says that there were more is damaged
-_ROOM: Final = 64 * 1024  # bytes; twice what SQLite's shared memory takes
 _BUSY_SECONDS: Final = 10.0  # another reader of ours may hold the file for a moment
 # Page cache. It holds the inner pages of a million photos; of the leaves, whose ids and hashes are random, not even
 # four times as much holds enough to matter (measured). Sorting (SHA256SUMS) may take as much again.
@@ -41,12 +47,6 @@ _CACHE_KIB: Final = 4 * 1024
 # dirty a page each, and the fewer rounds, the more pages are written once for several changes.
 _LOG_PAGES: Final = 4096
 
-# What SQLite says, as a plain error, of a damaged head or schema (sqlite3BtreeOpen and the parser, 3.40); the last two
-# of a file that has already what a migration from the version that it says is to make.
-_NONSENSE: Final = re.compile(
-    "no such table|no such column|unsupported file format|duplicate column name|(table|index) .* already exists"
-)
-
 # Of SQLite's machine between two questions whether to go on: some milliseconds.
 _STEPS: Final = 100_000
 
@@ -54,19 +54,10 @@ _STEPS: Final = 100_000
 LOGS: Final = ("-journal", "-wal", "-shm")
 _KINDS: Final = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link"}
 _REBUILT: Final = ": it rebuilds the manifest from the files"
-_REBUILD: Final = "run sync again: it sets the file aside and adopts what is on disk"
 
 Value = str | int | float | None
 Row = tuple[Value, ...]
 _Kind = TypeVar("_Kind")
-
-
-class ManifestError(StorageError):
-    """The file is damaged, or no manifest at all: set it `aside`, and adopt the files anew."""
-
-
-class UnreadableError(ManifestError):
-    """What stands in it makes no sense, though SQLite finds nothing wrong: the next start would not see it either."""
 
 
 class Manifest:
@@ -120,15 +111,15 @@ class Manifest:
         # FULL, not NORMAL: with NORMAL a power cut took 40 of 40 acknowledged rows (RELIABILITY, measured)
         self.change(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         if (has_log or self._was_cut_off(version)) and self.damage(quick=True) is not None:
-            raise ManifestError(str(self.path), "quick_check found damage", _REBUILD)
+            raise ManifestError(str(self.path), "quick_check found damage", REBUILD)
         if 0 < version < len(self._migrations):
             self._back_up(version)
         for number in range(version, len(self._migrations)):
             script = f"BEGIN IMMEDIATE; {self._migrations[number]}; PRAGMA user_version = {number + 1}; COMMIT;"
-            with _translated(self.path):
+            with translated_sqlite(self.path):
                 self._connection.executescript(script)
         if (text := self.nonsense()) is not None:
-            raise ManifestError(str(self.path), text, _REBUILD)
+            raise ManifestError(str(self.path), text, REBUILD)
 
     def version(self) -> int:
         """Return the schema's version, 0 for a new file.
@@ -145,7 +136,7 @@ class Manifest:
                 "install the newer ninepic-mirror that wrote it",
             )
         if version < 0 or (version == 0 and self.count("SELECT count(*) FROM sqlite_master")):
-            raise ManifestError(str(self.path), f"schema version {version} is none", _REBUILD)
+            raise ManifestError(str(self.path), f"schema version {version} is none", REBUILD)
         return version
 
     def damage(self, *, quick: bool) -> str | None:
@@ -173,7 +164,7 @@ class Manifest:
         """Keep a copy of the file as it was, for a downgrade (RELIABILITY L15)."""
         place = Path(f"{self.path}.version-{version}")
         refuse_other(place)
-        with _translated(place), closing(sqlite3.connect(place)) as target:
+        with translated_sqlite(place), closing(sqlite3.connect(place)) as target:
             self._connection.backup(target)
 
     def __enter__(self) -> Self:
@@ -201,11 +192,11 @@ class Manifest:
         Raises:
             StorageError: The disk is full, read-only or failing; nothing of the block is kept.
         """
-        with _translated(self.path):
+        with translated_sqlite(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
-            with _translated(self.path):
+            with translated_sqlite(self.path):
                 self._connection.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
@@ -214,27 +205,27 @@ class Manifest:
 
     def rows(self, statement: str, values: Iterable[Value] = ()) -> list[Row]:
         """Run one statement and return what it yields."""
-        with _translated(self.path):
+        with translated_sqlite(self.path):
             return self._connection.execute(statement, tuple(values)).fetchall()
 
     def each(self, statement: str, values: Iterable[Value] = ()) -> Iterator[Row]:
         """Run one statement and yield its rows as they are read, for results of any length."""
-        with _translated(self.path):
+        with translated_sqlite(self.path):
             yield from self._connection.execute(statement, tuple(values))
 
     def change(self, statement: str, values: Iterable[Value] = ()) -> int:
         """Run one statement and return how many rows it changed."""
-        with _translated(self.path):
+        with translated_sqlite(self.path):
             return self._connection.execute(statement, tuple(values)).rowcount
 
     def change_each(self, statement: str, values: Iterable[Iterable[Value]]) -> None:
         """Run one statement once for each tuple of values."""
-        with _translated(self.path):
+        with translated_sqlite(self.path):
             self._connection.executemany(statement, map(tuple, values))
 
     def define(self, name: str, function: Callable[[str], str]) -> None:
         """Let statements of this connection call a function of one text."""
-        with _translated(self.path):
+        with translated_sqlite(self.path):
             self._connection.create_function(name, 1, function, deterministic=True)
 
     def count(self, statement: str, values: Iterable[Value] = ()) -> int:
@@ -273,7 +264,7 @@ class Manifest:
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise UnreadableError(str(self.path), f"no JSON: {error}", _REBUILD) from error
+            raise UnreadableError(str(self.path), f"no JSON: {error}", REBUILD) from error
 
     def set_meta(self, values: dict[str, object]) -> None:
         """Set values of `meta`; the caller holds a transaction where several changes belong together."""
@@ -300,7 +291,7 @@ class Manifest:
             number = max(self.last_pass(), after) + 1
             if number > MOST_PASSES:
                 raise UnreadableError(
-                    str(self.path), f"no pass has the number {number - 1}", _REBUILD
+                    str(self.path), f"no pass has the number {number - 1}", REBUILD
                 )
             self.change(
                 "INSERT INTO passes (id, started_at, kind) VALUES (?, ?, ?)", [number, now(), kind]
@@ -407,7 +398,7 @@ def _beside_a_pass(path: Path) -> Manifest | None:
     try:
         return _to_read(path, "mode=rw")
     except StorageError as error:
-        if _code(error.__cause__) in {"SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_FULL"}:
+        if code_of(error.__cause__) in {"SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_FULL"}:
             return None
         raise
 
@@ -443,7 +434,7 @@ def _shared(path: Path, lock: Path) -> Iterator[None]:
 
 
 def _connect(path: Path, address: str) -> sqlite3.Connection:
-    with _translated(path):
+    with translated_sqlite(path):
         # not check_same_thread: trio's threads change, yet only one at a time is at work here
         return sqlite3.connect(
             address,
@@ -459,73 +450,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        if _code(error) in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}:
-            raise ManifestError(str(path), str(error), _REBUILD) from error
-        if _makes_no_sense(path, error):
-            raise UnreadableError(str(path), str(error), _REBUILD) from error
-        if not isinstance(error, sqlite3.OperationalError):
-            raise
-        raise _storage(path, error) from error
-    except UnicodeDecodeError as error:  # out of the message that SQLite has for a damaged schema
-        raise UnreadableError(str(path), "the schema is damaged", _REBUILD) from error
-
-
-def _makes_no_sense(path: Path, error: sqlite3.DatabaseError) -> bool:
-    """Say whether texts or names of the file are damaged, which SQLite's own checks do not look at.
-
-    A text that is no UTF-8 is told by Python's module, without a code. All statements are fixed, so a table or column
-    that is not there was there, and one that is there too early came with a later version.
-    """
-    code, text = _code(error), str(error)
-    return bool(
-        (not code and text.startswith("Could not decode"))
-        or (code == "SQLITE_ERROR" and _NONSENSE.match(text))
-        or (code == "SQLITE_READONLY" and _is_of_another_format(path))
-    )
-
-
-def _is_of_another_format(path: Path) -> bool:
-    """Whether the file says that only a newer SQLite may write to it (fileformat2.html §1.3.3); there is no such one."""
-    with translated(str(path)):
-        descriptor, _ = open_regular(path)
-        try:
-            return os.pread(descriptor, 1, 18) > b"\x02"
-        finally:
-            release(descriptor)
-
-
-def _code(error: BaseException | None) -> str:
-    """Return the name of SQLite's primary result code: of SQLITE_IOERR_WRITE, SQLITE_IOERR."""
-    return "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
-
-
-def _storage(path: Path, error: sqlite3.OperationalError) -> StorageError:
-    """Say what SQLite could not do, and what to do about it (sqlite.org/rescode.html)."""
-    code = _code(error)
-    if code in {"SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_FULL"} and _is_full(path.parent):
-        # where it cannot make room for its shared memory, SQLite calls a full disk an I/O error
-        return storage_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), str(path))
-    cure = {
-        "SQLITE_FULL": "make room on the disk, then run sync again",
-        "SQLITE_READONLY": "make the folder writable, or run as the user who owns the mirror",
-        "SQLITE_CANTOPEN": "look at the folder's owner and permissions",
-        "SQLITE_BUSY": "another program holds the manifest open; close it, then run sync again",
-    }.get(code, "look at the kernel log and the disk's health; a lost manifest is rebuilt by sync")
-    return StorageError(str(path), f"the manifest cannot be used: {error}", cure)
-
-
-def _is_full(folder: Path) -> bool:
-    """Whether a file system has no room for a few pages more, or for one more file."""
-    try:
-        state = os.statvfs(folder)
-    except OSError:
-        return False
-    # file systems that make inodes as they need them report none at all
-    return state.f_bavail * state.f_frsize < _ROOM or (state.f_files > 0 and state.f_favail == 0)

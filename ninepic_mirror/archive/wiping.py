@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive.faults import translated
-from ninepic_mirror.archive.manifest import ManifestError
+from ninepic_mirror.archive.sqlite_errors import ManifestError
 from ninepic_mirror.errors import StorageError
 from ninepic_mirror.progress import format_size
 

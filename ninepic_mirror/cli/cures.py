@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ninepic_mirror.archive import about, lock
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.manifest import ManifestError
+from ninepic_mirror.archive.sqlite_errors import ManifestError
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.options import again, repairs, to_ask
 from ninepic_mirror.config import EventSettings

@@ -14,9 +14,10 @@ from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
 from ninepic_mirror.archive.forgotten import Gone, Oblivion, remembered
 from ninepic_mirror.archive.holdings import Holdings
-from ninepic_mirror.archive.manifest import Manifest, ManifestError
+from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.root import Root
 from ninepic_mirror.archive.sanity import contradiction
+from ninepic_mirror.archive.sqlite_errors import ManifestError
 from ninepic_mirror.cli import cures, mirrors
 from ninepic_mirror.cli.console import command, is_terminal
 from ninepic_mirror.cli.inspection import locked

@@ -9,8 +9,9 @@ import trio
 from msgspec import Struct
 
 from ninepic_mirror.archive import inventory, lock
-from ninepic_mirror.archive.manifest import Manifest, ManifestError
+from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.schema import MIGRATIONS
+from ninepic_mirror.archive.sqlite_errors import ManifestError
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.errors import EventBusyError, StorageError
 

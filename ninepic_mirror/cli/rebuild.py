@@ -13,8 +13,9 @@ from ninepic_mirror.archive import lock
 from ninepic_mirror.archive.aside import set_aside
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.manifest import ManifestError, refuse_other
+from ninepic_mirror.archive.manifest import refuse_other
 from ninepic_mirror.archive.sanity import complaint
+from ninepic_mirror.archive.sqlite_errors import ManifestError
 from ninepic_mirror.cli import mirrors
 from ninepic_mirror.cli.inspection import locked
 from ninepic_mirror.errors import EventBusyError, StorageError

@@ -13,8 +13,9 @@ from ninepic_mirror.archive import lock, partial
 from ninepic_mirror.archive.aside import set_aside
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.manifest import Manifest, ManifestError, UnreadableError
+from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.placement import Layout
+from ninepic_mirror.archive.sqlite_errors import ManifestError, UnreadableError
 from ninepic_mirror.archive.store import Store
 from ninepic_mirror.errors import EventBusyError
 from ninepic_mirror.sync.context import Context, Options

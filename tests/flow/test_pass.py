@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from ninepic_mirror.archive.files import Tree
-from ninepic_mirror.archive.manifest import UnreadableError
+from ninepic_mirror.archive.sqlite_errors import UnreadableError
 from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import EventNotFoundError, KeyRefusedError, RejectedError, StorageError
 from ninepic_mirror.sandbox import Fault

@@ -19,12 +19,11 @@ from ninepic_mirror.archive.manifest import (
     MOST_PASSES,
     NAME,
     Manifest,
-    ManifestError,
-    UnreadableError,
     now,
     reading,
 )
 from ninepic_mirror.archive.schema import MIGRATIONS
+from ninepic_mirror.archive.sqlite_errors import ManifestError, UnreadableError
 from ninepic_mirror.errors import StorageError
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ninepic_mirror.archive.manifest import Manifest, ManifestError
+from ninepic_mirror.archive.manifest import Manifest
 from ninepic_mirror.archive.sanity import complaint
 from ninepic_mirror.archive.schema import MIGRATIONS
+from ninepic_mirror.archive.sqlite_errors import ManifestError
 from tests.shelf import SIX, Shelf, open_shelf, window
 
 if TYPE_CHECKING:
