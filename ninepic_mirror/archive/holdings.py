@@ -119,7 +119,7 @@ class Holdings:
         chosen = "" if tried is None else f" AND {HAS_FAILED} = {tried:d}"
         values = [] if first is None or last is None else [first, last]
         found = self._manifest.rows(
-            "SELECT image_id, variant, taken, url, width, height, path, sha256"
+            "SELECT image_id, variant, taken, url, width, height, path, sha256, doubted"
             " FROM files JOIN photos USING (image_id)"
             f" WHERE state IN ('pending', 'failed') AND variant IN ({marks}) AND queued < ?"
             # an original's address is leased when its turn comes
@@ -132,7 +132,7 @@ class Holdings:
             "UPDATE files SET queued = ? WHERE image_id = ? AND variant = ?",
             [(self._pass, row[0], row[1]) for row in found],
         )
-        return [Job(*row) for row in found]  # type: ignore[arg-type]  # the columns are the fields, in order
+        return [Job(*row[:8], doubted=bool(row[8])) for row in found]  # type: ignore[arg-type, misc]  # the columns are the fields, in order
 
     def to_give_back(self, variants: Sequence[Variant]) -> list[Job]:
         """Return up to 500 files that may still lie where their rows say, of photos that are listed, once in a pass.
@@ -146,7 +146,7 @@ class Holdings:
                 "SELECT image_id, variant, taken, NULL, width, height, path, sha256"
                 " FROM files JOIN photos USING (image_id)"
                 f" WHERE state IN ('pending', 'failed') AND variant IN ({marks}) AND queued < ?"
-                f" AND path IS NOT NULL AND sha256 IS NOT NULL AND gone_since IS NULL LIMIT {_CHUNK}",
+                f" AND path IS NOT NULL AND sha256 IS NOT NULL AND NOT doubted AND gone_since IS NULL LIMIT {_CHUNK}",
                 [*variants, self._pass],
             )
             self._manifest.change_each(
@@ -222,7 +222,7 @@ class Holdings:
             files = list(placed)
             self._manifest.change_each(
                 "UPDATE files SET path = ?, folder = ?, size = ?, xxh3_128 = ?, sha256 = ?, etag = ?,"
-                " last_modified = ?, state = 'present', attempts = 0, error = NULL, fetched_at = ?, verified_at = NULL,"
+                " last_modified = ?, state = 'present', doubted = 0, attempts = 0, error = NULL, fetched_at = ?, verified_at = NULL,"
                 # of one that was found here the origin was not asked in this pass
                 " queued = iif(?, queued, 0) WHERE image_id = ? AND variant = ?",
                 [

@@ -5,15 +5,23 @@ They are the record outside `.ninepic-mirror/`: of what a lost manifest knew, an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from ninepic_mirror.archive import sums
+from ninepic_mirror.archive.faults import ABSENT, UNREADABLE
+from ninepic_mirror.archive.partial import read_hashes
+from ninepic_mirror.errors import MirrorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.manifest import Manifest
+    from ninepic_mirror.archive.partial import Digest
+    from ninepic_mirror.model import Variant
+
+_CHUNK: Final = 500  # rows a query, where the manifest changes meanwhile
+_TOP: Final = "substr(path, 1, max(0, instr(path, '/') - 1))"
 
 _VOUCHED: Final = "DELETE FROM named WHERE path IN (SELECT path FROM files WHERE state = 'present')"
 
@@ -41,7 +49,7 @@ class Lines:
             lines: Path and SHA-256, of any number.
         """
         with self._manifest.transaction():
-            # what is noted there already is no older (`doubt`, `expect`)
+            # what is noted there already is no older (`expect`)
             self._manifest.change_each("INSERT OR IGNORE INTO named VALUES (?, ?)", lines)
             self._manifest.change(_VOUCHED)
 
@@ -49,22 +57,17 @@ class Lines:
         """Whether anything is kept."""
         return bool(self._manifest.rows("SELECT 1 FROM named LIMIT 1"))
 
-    def take_in(self, tree: Tree) -> None:
-        """Keep what every SHA256SUMS says of files that no row vouches for, and that it was read. Raises OSError."""
-        sums.take_in(tree, self._manifest)  # first: what is altered meanwhile is read again
-        self.name(sums.named_lines(tree))
-
     def name_strays(self, tree: Tree) -> None:
         """Keep what the SHA256SUMS above them say of the strays: such a file is taken only with its hash. Raises OSError."""
-        tops = self._manifest.rows(
-            "SELECT DISTINCT substr(path, 1, max(0, instr(path, '/') - 1)) FROM strays"
-        )
+        tops = self._manifest.rows(f"SELECT DISTINCT {_TOP} FROM strays")
         for (top,) in tops:
+            strays = {
+                row[0]
+                for row in self._manifest.each(f"SELECT path FROM strays WHERE {_TOP} = ?", [top])
+            }
+            lines = [line for line in sums.lines_of(tree, str(top)) if line[0] in strays]
             with self._manifest.transaction():
-                self._manifest.change_each(
-                    "INSERT OR IGNORE INTO named SELECT path, ?2 FROM strays WHERE path = ?1",
-                    sums.lines_of(tree, str(top)),
-                )
+                self._manifest.change_each("INSERT OR IGNORE INTO named VALUES (?, ?)", lines)
 
     def expect(self, lines: Iterable[tuple[str, str]]) -> None:
         """Keep, within a transaction, what files will be whose rows have another hash until they are committed.
@@ -76,35 +79,80 @@ class Lines:
         """
         self._manifest.change_each("INSERT OR REPLACE INTO named VALUES (?, ?)", lines)
 
-    def doubt(self, lines: Iterable[tuple[str, str]]) -> int:
-        """The manifest may be an older copy: a file that SHA256SUMS names with another hash is looked at again.
+    def doubt(self, tree: Tree, variants: Collection[Variant], *, is_older: bool) -> int:
+        """Look at each present file of which its SHA256SUMS says something else than its row.
 
-        Its row says from now on what the line says, by which alone it may be had from anywhere else. What the row said
-        is kept in `named`, in case it was the line that was altered: where it stands, the file is believed by either.
+        What it is decides. As its row says: the line was altered. As its line says: a manifest that is known to be an older
+        copy is corrected; else either of them may be the wrong one, and a file that has its line's hash is easily forged,
+        so the photo is had again, and nothing that stands here is taken for it (`files.doubted`). As neither says: to an
+        older copy its line says what is to be had; else it is damaged, which `verify` finds.
 
         Args:
-            lines: Path and SHA-256, of any number.
+            tree: The event folder.
+            variants: Those that are fetched.
+            is_older: Passes were made that the manifest does not know.
 
         Returns:
-            How many rows are no longer believed.
+            How many rows were not right, or may not be.
+
+        Raises:
+            OSError: As the system says.
         """
-        with self._manifest.transaction():
-            self._manifest.change("DELETE FROM lines")
-            self._manifest.change_each("INSERT OR REPLACE INTO lines VALUES (?, ?)", lines)
-            self._manifest.change(
+        manifest = self._manifest
+        with manifest.transaction():
+            manifest.change("DELETE FROM lines")
+            manifest.change_each(
+                "INSERT OR REPLACE INTO lines VALUES (?, ?)", sums.named_lines(tree)
+            )
+            # of files that no row vouches for; where one is to be had that is as its line says nothing need be kept
+            manifest.change(
                 "INSERT OR REPLACE INTO named SELECT path, sha256 FROM lines WHERE (path, sha256) NOT IN"
-                # of these a pass that was cut off has kept what they said
                 " (SELECT path, sha256 FROM files WHERE state <> 'present' AND path IS NOT NULL AND sha256 IS NOT NULL)"
             )
-            self._manifest.change(
-                "INSERT OR REPLACE INTO named SELECT path, files.sha256 FROM files CROSS JOIN lines USING (path)"
-                " WHERE state = 'present' AND files.sha256 <> lines.sha256"
-            )
-            hash_now = "(SELECT lines.sha256 FROM lines WHERE lines.path = files.path)"
-            doubted = self._manifest.change(
-                f"UPDATE files SET state = 'pending', queued = 0, sha256 = {hash_now}"
-                f" WHERE state = 'present' AND sha256 <> {hash_now}"
-            )
-            self._manifest.change(_VOUCHED)
-            self._manifest.change("DELETE FROM lines")
-        return doubted
+            manifest.change(_VOUCHED)
+        found, after = 0, ("", "")
+        while rows := manifest.rows(
+            "SELECT image_id, variant, path, files.sha256, lines.sha256 FROM files CROSS JOIN lines USING (path)"
+            " WHERE state = 'present' AND files.sha256 <> lines.sha256 AND (image_id, variant) > (?, ?)"
+            f" ORDER BY image_id, variant LIMIT {_CHUNK}",
+            [*after],
+        ):
+            after = (str(rows[-1][0]), str(rows[-1][1]))
+            for image_id, variant, path, row, line in rows:
+                key = (str(image_id), str(variant))
+                here = _hashes(tree, str(path), cast("Variant", variant))
+                if here is not None and here.sha256 == row:
+                    continue
+                is_as_told = here is not None and here.sha256 == line
+                found += is_older or (is_as_told and variant in variants)
+                with manifest.transaction():
+                    if is_older and here is not None and is_as_told:
+                        self._correct(key, here)
+                    elif is_older or (is_as_told and variant in variants):
+                        manifest.change(
+                            "UPDATE files SET state = 'pending', queued = 0, sha256 = ?, doubted = ?"
+                            " WHERE image_id = ? AND variant = ?",
+                            [line, not is_older, *key],
+                        )
+        manifest.change("DELETE FROM lines")
+        return found
+
+    def _correct(self, key: tuple[str, str], here: Digest) -> None:
+        """The file is what a pass that the manifest does not know has made of it; of that its origin told it anew."""
+        self._manifest.change(
+            "UPDATE files SET sha256 = ?, xxh3_128 = ?, size = ?, etag = NULL, last_modified = NULL"
+            " WHERE image_id = ? AND variant = ?",
+            [here.sha256, here.xxh3_128, here.size, *key],
+        )
+
+
+def _hashes(tree: Tree, path: str, variant: Variant) -> Digest | None:
+    """Return what stands at a place, None where that is no whole photo, or nothing."""
+    try:
+        return read_hashes(tree, path, variant)
+    except MirrorError:
+        return None
+    except OSError as error:
+        if error.errno not in UNREADABLE | ABSENT:
+            raise
+        return None

@@ -67,6 +67,7 @@ class _File(NamedTuple):
     rests: int | None = None
     etag: str | None = None
     last_modified: str | None = None
+    doubted: int = 0
 
 
 _NEW: Final = _File()
@@ -237,7 +238,7 @@ class Listings:
         """Make sure that every photo has its file rows; yield those that are to be fetched in this pass."""
         ids = list(photos)
         found = self._manifest.rows(
-            f"SELECT image_id, variant, state, path, url, sha256, queued, {IS_RESTING}, etag, last_modified FROM files"
+            f"SELECT image_id, variant, state, path, url, sha256, queued, {IS_RESTING}, etag, last_modified, doubted FROM files"
             f" WHERE image_id IN ({_marks(ids)})",
             [self._clock, *ids],
         )
@@ -267,7 +268,7 @@ class Listings:
                 if is_wanted:
                     known = Known(old.etag, old.last_modified) if state == "present" else None
                     yield Job(
-                        image_id, variant, taken[image_id], url, photo.width, photo.height, old.path, old.sha256, known
+                        image_id, variant, taken[image_id], url, photo.width, photo.height, old.path, old.sha256, known, bool(old.doubted)
                     )  # fmt: skip
         self._manifest.change_each(
             "INSERT INTO files (image_id, variant, url, state, queued) VALUES (?, ?, ?, ?, ?)"

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 PATH: Final = ".ninepic-mirror/lock"
 WAIT: Final = 10.0  # seconds (DESIGN §3, exit code 7)
-RESTORED: Final = (
-    "restored"  # in `meta`: the manifest is an older copy, and no pass has listed everything since
-)
+# In `meta`: true: the manifest is an older copy, and no pass has listed everything since; `ALTERED`: it is, or SHA256SUMS
+# were altered.
+RESTORED: Final = "restored"
+ALTERED: Final = "altered"
 
 
 class Lock:
@@ -107,11 +108,11 @@ def is_older(tree: Tree, manifest: Manifest) -> bool:
     return _knows_less(manifest, last)
 
 
-def may_be_older(tree: Tree, manifest: Manifest, last_pass: int) -> bool:
-    """Whether what writes by a manifest must take it for an older copy. One without any pass is new.
+def suspected(tree: Tree, manifest: Manifest, last_pass: int) -> object:
+    """Return what is to be noted as `RESTORED` before anything is written by a manifest, None where it is to be trusted.
 
-    A backup may have brought the lock back, too: then the SHA256SUMS beside the photos tell. `verify` reads those
-    anyway, and calls them damaged where they were altered.
+    A backup may have brought the lock back, too: then the SHA256SUMS beside the photos tell, but not whether it is not
+    they that were altered. `verify` reads those anyway, and calls them damaged. A manifest without any pass is new.
 
     Args:
         tree: The event folder.
@@ -122,8 +123,11 @@ def may_be_older(tree: Tree, manifest: Manifest, last_pass: int) -> bool:
         OSError: As the system says.
     """
     if not manifest.last_pass():
-        return False
-    return not last_pass or _knows_less(manifest, last_pass) or sums.are_anothers(tree, manifest)
+        return None
+    if not last_pass or _knows_less(manifest, last_pass):
+        return True
+    is_altered = manifest.meta(RESTORED) == ALTERED or sums.are_anothers(tree, manifest)
+    return ALTERED if is_altered else None
 
 
 def _knows_less(manifest: Manifest, last_pass: int) -> bool:

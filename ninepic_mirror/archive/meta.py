@@ -6,7 +6,7 @@ run, so it is looked at when the manifest is opened: some twenty short texts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -39,7 +39,7 @@ class _Known(Struct):
     total: Annotated[int, Meta(ge=0)] | None = None
     last_whole: Moment | None = None
     adopted: bool | None = None
-    restored: bool | None = None
+    restored: bool | Literal["altered"] | None = None
     timeline: bool | None = None
     agreed: bool | None = None
     forgotten_salt: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")] | None = None

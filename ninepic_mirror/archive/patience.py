@@ -30,12 +30,15 @@ _MOST: Final = 86_400
 # future is none to wait for: the clock was wrong then, perhaps by years.
 IS_RESTING: Final = f"""(files.state = 'failed'
     AND ? - coalesce((SELECT coalesce(ended_at, started_at) FROM passes WHERE passes.id = files.queued), 0)
-    BETWEEN 0 AND min({_MOST}, {_FIRST} << min(max(attempts, 1) - 1, 11)) - 1)"""
+    BETWEEN 0 AND min({_MOST}, {_FIRST} << min(max(attempts, 1) - 1, 11)) - 1
+    AND coalesce(error, '') NOT LIKE 'not asked for yet:%')"""
 
-UNASKED: Final = "not asked for: "  # how the error of a file begins that was not asked for at all
+# How the error of a file begins that was not asked for at all; and of one that may be as soon as more is known of others.
+UNASKED: Final = "not asked for: "
+EARLY: Final = "not asked for yet: "
 
 # Of a row of `files`: whether it failed by itself, when it was last asked for.
-HAS_FAILED: Final = f"(error IS NOT NULL AND error NOT LIKE '{UNASKED}%')"
+HAS_FAILED: Final = "(error IS NOT NULL AND error NOT LIKE 'not asked for%')"
 
 
 def note_unasked(manifest: Manifest, files: Iterable[tuple[str, Variant, str]]) -> None:
@@ -43,11 +46,31 @@ def note_unasked(manifest: Manifest, files: Iterable[tuple[str, Variant, str]]) 
 
     Args:
         manifest: The manifest.
-        files: `image_id`, variant and reason, which begins with `UNASKED`.
+        files: `image_id`, variant and reason, which begins with `UNASKED` or `EARLY`.
     """
     with manifest.transaction():
         manifest.change_each(
-            f"UPDATE files SET state = 'failed', attempts = attempts + 1, error = iif({HAS_FAILED}, error, ?)"
+            f"UPDATE files SET state = 'failed', attempts = attempts + ?, error = iif({HAS_FAILED}, error, ?)"
+            " WHERE image_id = ? AND variant = ? AND state <> 'present'",
+            [
+                (not reason.startswith(EARLY), reason, image_id, variant)
+                for image_id, variant, reason in files
+            ],
+        )
+
+
+def note_doubtful(manifest: Manifest, files: Iterable[tuple[str, Variant, str]]) -> None:
+    """Record what was tried in vain when the origin was given up: the next pass comes to it last of all.
+
+    No attempt is counted, and it rests not: the origin may be at fault, and not the photo.
+
+    Args:
+        manifest: The manifest.
+        files: `image_id`, variant and reason.
+    """
+    with manifest.transaction():
+        manifest.change_each(
+            "UPDATE files SET state = 'failed', error = ?, queued = 0"
             " WHERE image_id = ? AND variant = ? AND state <> 'present'",
             [(reason, image_id, variant) for image_id, variant, reason in files],
         )

@@ -44,6 +44,7 @@ class Job(Struct, frozen=True, gc=False):
         held: Where its bytes may already stand (relative path), with `sha256` once recorded.
         sha256: The hash that `held` must have.
         known: The file is here, at `held`, and wanted only if its photo was replaced.
+        doubted: Nothing that stands here is taken for it, not even at `held`.
     """
 
     image_id: str
@@ -55,6 +56,7 @@ class Job(Struct, frozen=True, gc=False):
     held: str | None = None
     sha256: str | None = None
     known: Known | None = None
+    doubted: bool = False
 
     def elsewhere(self, stem: str) -> str | None:
         """Return where its bytes may already stand, if that is not the place where it belongs.

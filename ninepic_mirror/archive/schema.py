@@ -139,9 +139,10 @@ CREATE TABLE delivered (
 CREATE INDEX delivered_by_photo ON delivered (image_id);
 """
 
-# What this manifest wrote last, or found and took in; NULL where that is not known. Another one that stands there shows
-# that the manifest is an older copy.
+# What was written last of SHA256SUMS, NULL where that is not known: another one that stands there shows that the manifest
+# is an older copy, or that it was altered.
 VERSION_5: Final = """
+ALTER TABLE files ADD COLUMN doubted INTEGER NOT NULL DEFAULT 0; -- 1: nothing that stands here is taken for it
 ALTER TABLE sums ADD COLUMN sha256 TEXT;      -- of the SHA256SUMS itself
 ALTER TABLE sums ADD COLUMN size INTEGER;
 ALTER TABLE sums ADD COLUMN mtime_ns INTEGER;

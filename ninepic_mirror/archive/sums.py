@@ -64,26 +64,15 @@ def write_stale(
                 [int(sha256 is not None), top],
             )
             _note(manifest, top, sha256, found)
-    _forget_others(tree, manifest, [] if dropped is None else dropped)
     return len(stale)
 
 
-def _forget_others(tree: Tree, manifest: Manifest, dropped: list[tuple[str, str]]) -> None:
-    """Forget what a SHA256SUMS that no pass wrote said (`take_in`), once it is gone."""
-    for (top,) in manifest.rows(
-        "SELECT folder FROM sums WHERE NOT (stale OR filled) AND sha256 IS NOT NULL"
-    ):
-        with translated(tree.name(sums_path(str(top)))):
-            if not _stands(tree, sums_path(str(top))):
-                dropped += _drop_gone(tree, manifest, str(top))
-                manifest.change("DELETE FROM sums WHERE folder = ?", [top])
-
-
 def are_anothers(tree: Tree, manifest: Manifest) -> bool:
-    """Whether a SHA256SUMS is not what this manifest wrote or took in last: it is an older copy, or that was altered.
+    """Whether a SHA256SUMS is not what this manifest wrote last: it is an older copy, or that was altered.
 
     One that is as it was noted costs a look; what else has the same bytes still is noted anew. One that is to be written
-    anew says nothing, because a pass may have been cut off between its file and its note.
+    anew says nothing, because a pass may have been cut off between its file and its note; nor does one where none is due,
+    which may be a person's own.
 
     Args:
         tree: The event folder; the caller holds its lock.
@@ -92,49 +81,26 @@ def are_anothers(tree: Tree, manifest: Manifest) -> bool:
     Raises:
         OSError: As the system says.
     """
-    return any([_is_anothers(tree, manifest, top) for top in folders(tree)])  # noqa: C419  each is to be noted
-
-
-def _is_anothers(tree: Tree, manifest: Manifest, top: str) -> bool:
-    path = sums_path(top)
-    found = tree.stat(path)
-    if found is None or not found.is_file:
-        return False
-    rows = manifest.rows(
-        "SELECT stale, filled, sha256, size, mtime_ns FROM sums WHERE folder = ?", [top]
+    noted = manifest.rows(
+        "SELECT folder, sha256, size, mtime_ns FROM sums WHERE filled AND NOT stale"
     )
-    stale, filled, sha256, *looks = rows[0] if rows else (0, 0, None, None, None)
-    if stale or looks == [found.size, found.mtime_ns]:
-        return False
-    if not filled and sha256 is None:
-        # none is due there; before the first pass over what stood here has ended nothing is known of that, and what
-        # belongs to forgotten photos is on its way out
-        leaving = manifest.meta("leaving")
-        awaited = leaving["sums"] if isinstance(leaving, dict) else ()
-        return manifest.meta("adopted") is not None and path not in awaited
-    now = _hash(tree, path)
-    if sha256 not in {None, now}:
-        return True
-    with manifest.transaction():
-        _note(manifest, top, now, found)
+    for top, sha256, *looks in noted:
+        path = sums_path(str(top))
+        found = tree.stat(path)
+        if found is None or not found.is_file or looks == [found.size, found.mtime_ns]:
+            continue
+        now = _hash(tree, path)
+        if sha256 not in {None, now}:
+            return True
+        with manifest.transaction():
+            _note(manifest, str(top), now, found)
     return False
 
 
-def take_in(tree: Tree, manifest: Manifest) -> None:
-    """Note every SHA256SUMS as it stands: what it says is known from now on. Raises OSError.
-
-    One that may be a person's own, because no file of ours is known there, is not `filled`: no pass writes it anew.
-    """
-    for top in folders(tree):
-        path = sums_path(top)
-        found = tree.stat(path)
-        if found is not None and found.is_file:
-            now = _hash(tree, path)
-            with manifest.transaction():
-                manifest.change(
-                    "INSERT OR IGNORE INTO sums (folder, stale, filled) VALUES (?, 0, 0)", [top]
-                )
-                _note(manifest, top, now, found)
+def forget_notes(manifest: Manifest) -> None:
+    """What stands there is looked into: from now on it is as good as what was noted."""
+    with manifest.transaction():
+        manifest.change("UPDATE sums SET sha256 = NULL, size = NULL, mtime_ns = NULL")
 
 
 def _note(manifest: Manifest, top: str, sha256: str | None, found: Found | None) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.root import OWN_FOLDER
 from ninepic_mirror.archive.sums import NAME as SUMS
+from ninepic_mirror.archive.sums import named_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ def survey(
                 _compare_sizes(tree, holdings, folder) for folder, _ in holdings.folders()
             )
         if everywhere:
-            holdings.lines.take_in(tree)
+            holdings.lines.name(named_lines(tree))
             known = {folder for folder, _ in holdings.folders()}
             for folder in _walk(tree):
                 if folder not in known:

@@ -33,6 +33,7 @@ from ninepic_mirror.errors import (
     StorageError,
     UsageError,
 )
+from ninepic_mirror.model import VARIANTS
 from ninepic_mirror.progress import format_size, plain
 
 if TYPE_CHECKING:
@@ -335,11 +336,11 @@ def erase(
     # It lacks what SHA256SUMS, written anew of it, would lose: the record of what newer files were, or all the others.
     # As a pass keeps it.
     with translated(tree.name("")):
-        if lock.may_be_older(tree, manifest, last_pass):
-            doubted = holdings.lines.doubt(sums.named_lines(tree))
+        if (why := lock.suspected(tree, manifest, last_pass)) is not None:
+            doubted = holdings.lines.doubt(tree, VARIANTS, is_older=why is True)
             if not last_pass or doubted or holdings.lines.has_any():
                 # the next pass looks at what SHA256SUMS names beside it, and until then verify says so
-                manifest.set_meta({lock.RESTORED: True})
+                manifest.set_meta({lock.RESTORED: why})
         elif inventory.is_unfinished(manifest):
             # a rebuild may have been cut off before it had read them
             holdings.lines.name(sums.named_lines(tree))

@@ -26,7 +26,7 @@ import trio
 from msgspec import Struct, field
 
 from ninepic_mirror.errors import MirrorError, PassingError, UnreachableError
-from ninepic_mirror.ninepic.backoff import ATTEMPTS, Backoff, backoff
+from ninepic_mirror.ninepic.backoff import ATTEMPTS, LONGEST, Backoff, backoff
 from ninepic_mirror.ninepic.throttle import Throttle, Ticket
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Pace(Struct, frozen=True, kw_only=True):
             down: requests are then tried on until `give_up`, instead of failing one by one after `ATTEMPTS`.
         connections: The most requests under way.
         give_up: Seconds without one good answer; None never gives up.
-        waits: Whatever a `Retry-After` asks for (15 min at the most) is waited for, and no silence (the daemon). Else
-            an origin that asks for more than `give_up` is given up at once.
+        waits: Whatever a `Retry-After` asks for (15 min at the most) is waited for (the daemon), and where that is more
+            than `give_up`, it is no silence until then, for 15 min in all. Else such an origin is given up at once.
         requests_per_second: A configured rate; 0 finds it by itself.
         backoff: How long to wait between the attempts of one request.
     """
@@ -149,6 +149,9 @@ class Pacer:
         self._turn = trio.StrictFIFOLock()
         self._room = trio.lowlevel.ParkingLot()
         self._gate = -math.inf
+        self._long_gate = (
+            -math.inf
+        )  # up to where a wait was asked for that is longer than we are patient
         self._alive = -math.inf  # the last sign of life, or the start of the first request
         self.answered_at = -math.inf  # the last definite answer, on trio's clock
         self._doubt = trio.Lock()
@@ -299,6 +302,8 @@ class Pacer:
         if fault.retry_after is None:
             return
         self._gate = max(self._gate, now + fault.retry_after)
+        if fault.retry_after > self._patience:
+            self._long_gate = self._gate
         if fault.retry_after > self._patience and not self.pace.waits:
             until = time.time() + fault.retry_after
             raise UnreachableError(self.pace.origin, self.silence, fault.reason, until) from fault
@@ -346,8 +351,9 @@ class Pacer:
         self._failing.add(request)
         self._trying.add(request)
         silence = self.silence
-        if self.pace.waits:  # from when on it may be asked again, by its own word
-            silence = min(silence, now - self._gate)
+        if self.pace.waits and silence < LONGEST:
+            # a long wait that it asked for is none, until it may be asked again by its own word
+            silence = min(silence, now - self._long_gate)
         # A photo that failed while others succeeded does not end the program; the next one to begin will.
         if silence >= self._patience and (self.pace.crowd == 1 or request.began >= self._alive):
             raise UnreachableError(self.pace.origin, silence, fault.reason) from fault

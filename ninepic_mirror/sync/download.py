@@ -17,6 +17,7 @@ from msgspec import Struct, structs
 
 from ninepic_mirror.archive.content import content_of, plain_jpeg
 from ninepic_mirror.archive.partial import RESUMABLE, Digest, Partial, place
+from ninepic_mirror.archive.patience import note_doubtful
 from ninepic_mirror.archive.store import Fetched, Ready
 from ninepic_mirror.archive.strays import Candidates
 from ninepic_mirror.errors import (
@@ -146,7 +147,7 @@ class Downloader:
                 return None
 
     async def _have(self, job: Job, struggling: Callable[[], None]) -> Outcome:
-        if job.known is None and (job.held is not None or self.look_for_strays):
+        if job.known is None and not job.doubted and (job.held is not None or self.look_for_strays):
             found = await self._find(job)
             if found is not None:
                 return found
@@ -185,7 +186,7 @@ class Downloader:
         troubled, self._troubled = self._troubled, {}
         failed = [(image_id, variant, fault) for (image_id, variant), fault in troubled.items()]
         with trio.CancelScope(shield=True):
-            await self._context.in_manifest(self._holdings.commit, [], failed)
+            await self._context.in_manifest(note_doubtful, self._context.manifest, failed)
 
     async def _original(
         self, transfer: _Transfer, struggling: Callable[[], None]

@@ -16,6 +16,7 @@ No link is stored: a restart leases anew. Ages are counted on the monotonic cloc
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from msgspec import Struct
 
-from ninepic_mirror.archive.patience import UNASKED
+from ninepic_mirror.archive.patience import EARLY, UNASKED
 from ninepic_mirror.errors import (
     EventNotFoundError,
     FeatureOffError,
@@ -60,6 +61,10 @@ _UNSURE: Final = (
     "links have names that may be those of other photos, and not all photos of the event are known;"
     " a sync that can list the whole event gets it"
 )
+
+
+# Of a UUID; one of the vendor's own examples has letters beyond f.
+_SHAPE: Final = re.compile(r"[0-9a-z]{8}-(?:[0-9a-z]{4}-){3}[0-9a-z]{12}", re.ASCII | re.IGNORECASE)
 
 
 class EarlyError(Exception):
@@ -220,7 +225,7 @@ class Ledger:
         for image_id in self._jobs.intersection(asked):
             if image_id in unsure:
                 if self.listed is False:
-                    self._refused[image_id] = f"{UNASKED}{_UNSURE}"
+                    self._refused[image_id] = f"{EARLY}{_UNSURE}"
             elif image_id in found.urls:
                 self._links[image_id] = Link(found.urls[image_id], since)
             elif image_id in found.failed:
@@ -248,7 +253,7 @@ class Ledger:
     def end(self) -> None:
         """It was, with all its parts. Where nothing was answered for several, nothing else is asked for in this pass."""
         if self._vain >= FAILURES and self.off is None:
-            self.off = f"{UNASKED}{self._fault}"
+            self.off = f"{EARLY if self._fault == _UNSURE else UNASKED}{self._fault}"
 
     def has_expired(self, link: Link, error: PhotoError, now: float) -> bool:
         """Say whether a refusal means that the link has expired; learn from it how long links live."""
@@ -394,7 +399,7 @@ class Leases:
         """
         names = {name for names in found.aliases.values() for name in names}
         # Looked at first: what is listed while the names are looked up may be one of them.
-        unsure = frozenset() if self.ledger.listed else found.foreign
+        unsure = frozenset() if self.ledger.listed else self._may_be_others(found)
         others = await self._known(names) if names else set()
         mixed = {image_id for image_id, names in found.aliases.items() if names & others}
         unsure -= mixed
@@ -406,6 +411,18 @@ class Leases:
             {ids[0]: "the link that came is for another photo"} if len(ids) == 1 and mixed else {}
         )
         return Originals(urls, found.failed | reason, found.unmatched, found.strangers), unsure
+
+    def _may_be_others(self, found: Originals) -> frozenset[str]:
+        """Return whose link has a name that may be the id of a photo that is not known yet.
+
+        An id is called a UUID (API.md, Facts). Where the photo's own has that shape, no other shape is that of an id.
+        """
+        return frozenset(
+            image_id
+            for image_id in found.foreign
+            if not _SHAPE.fullmatch(image_id)
+            or any(_SHAPE.search(name.replace(image_id, "")) for name in found.aliases[image_id])
+        )
 
     def has_expired(self, link: Link, error: PhotoError) -> bool:
         """Say whether a refusal means that the link has expired."""

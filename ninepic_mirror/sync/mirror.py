@@ -93,7 +93,7 @@ async def _opened(session: Session, details: Details, options: Options) -> Async
         zone = ZoneInfo(settings.timezone)
         layout = Layout.parse(settings.layout)
         number = await trio.to_thread.run_sync(_begin, tree, manifest, held.last_pass)
-        restored = await trio.to_thread.run_sync(manifest.meta, lock.RESTORED) is True
+        restored = bool(await trio.to_thread.run_sync(manifest.meta, lock.RESTORED))
         await trio.to_thread.run_sync(held.note, number)
         yield Context(
             event_id=event_id,
@@ -145,9 +145,9 @@ def _begin(tree: Tree, manifest: Manifest, last_pass: int) -> int:
     has done all that follows, each next one sees it.
     """
     with translated(tree.name("")):
-        is_older = lock.may_be_older(tree, manifest, last_pass)
-    if is_older:
-        manifest.set_meta({lock.RESTORED: True})
+        why = lock.suspected(tree, manifest, last_pass)
+    if why is not None:
+        manifest.set_meta({lock.RESTORED: why})
     return manifest.begin_pass("quick", last_pass)
 
 

@@ -30,10 +30,10 @@ from msgspec import Struct
 
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.moves import touch
-from ninepic_mirror.archive.patience import UNASKED, note_unasked
+from ninepic_mirror.archive.patience import EARLY, UNASKED, note_unasked
 from ninepic_mirror.archive.records import Job
 from ninepic_mirror.archive.store import Fetched, Ready
-from ninepic_mirror.errors import StorageError
+from ninepic_mirror.errors import MirrorError, StorageError
 from ninepic_mirror.sync import recheck
 from ninepic_mirror.sync.download import Downloader, Failed, Unchanged
 
@@ -151,11 +151,17 @@ async def _keep_what_came(
     except BaseExceptionGroup as later:
         if fault is None:
             raise
-        _, ending = later.split(Exception)
+        # what came of keeping: an end that nobody else would know of, and a fault of the disk or of ours, hides nothing
+        worse = later.subgroup(
+            lambda error: (
+                not isinstance(error, MirrorError | BaseExceptionGroup)
+                or isinstance(error, StorageError)
+            )
+        )
         raise (
             fault
-            if ending is None
-            else BaseExceptionGroup("cancelled while what came whole was kept", [fault, ending])
+            if worse is None
+            else BaseExceptionGroup("while what came whole was kept", [worse, fault])
         ) from None
     if fault is not None:
         raise fault
@@ -337,10 +343,10 @@ async def commit(context: Context, holdings: Holdings, batch: Sequence[Done]) ->
         equal, others = await context.in_manifest(_look_up, context, holdings, ready)
         placed = await trio.to_thread.run_sync(context.store.settle, ready, equal, others)
     reasons = [(one.job.image_id, one.job.variant, one.reason) for one in failed]
-    tried = [one for one in reasons if not one[2].startswith(UNASKED)]
+    tried = [one for one in reasons if not one[2].startswith((UNASKED, EARLY))]
     await context.in_manifest(holdings.commit, placed, tried)
     if len(tried) < len(reasons):
-        left = [one for one in reasons if one[2].startswith(UNASKED)]
+        left = [one for one in reasons if one[2].startswith((UNASKED, EARLY))]
         await context.in_manifest(note_unasked, context.manifest, left)
     tally = context.tally
     tally.downloaded += sum(one.was_fetched for one in ready)

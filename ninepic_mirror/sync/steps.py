@@ -35,6 +35,7 @@ from ninepic_mirror.archive.balance import (
     note_count,
     still_to_come,
 )
+from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings, is_addressed, missed_photos
 from ninepic_mirror.archive.lock import RESTORED
@@ -169,11 +170,16 @@ class Pass:
         """Bring the folder and the manifest in line; return whether everything is to be listed."""
         context, manifest, holdings = self._context, self._manifest, self._holdings
         if context.restored:
-            context.note(
-                "the manifest is an older copy, or a SHA256SUMS was altered: what stands in the folders is compared with both"
-            )
+            is_older = manifest.meta(RESTORED) is True
+            what = "the manifest is an older copy"
+            if not is_older:
+                what += ", or a SHA256SUMS was altered"
+            context.note(f"{what}: what stands in the folders is compared with both")
             manifest.set_meta({"adopted": None, "last_whole": None})
-            holdings.lines.doubt(sums.named_lines(self._store.tree))
+            configured = context.options.configured or context.variants
+            with translated(self._store.tree.name("")):
+                holdings.lines.doubt(self._store.tree, configured, is_older=is_older)
+            sums.forget_notes(manifest)
             trash.forget_days(manifest)
         trash.strike_off(manifest, self._store.day)
         # First of all what a crash left of photos that are to be forgotten.
@@ -472,14 +478,15 @@ class Pass:
         self._manifest.set_meta(
             {"event_id": event.event_id, "name": event.name, "slug": event.slug}
         )
+        if findings is not None and findings.complete and options.day is None:
+            # every photo has its rows, and what stood here had its chance, though the counts may go on to disagree
+            self._manifest.set_meta({"adopted": True, RESTORED: None})
         if findings is not None and not findings.faults and options.day is None:
             # where nothing was listed no photo came, and the others have all their rows as before
             others = [] if findings.listed else self._others
             self._manifest.set_meta(
                 {
                     "variants": [*self._context.variants, *others],
-                    "adopted": True,
-                    RESTORED: None,
                     "timeline": self._details.timeline_search,
                 }
             )

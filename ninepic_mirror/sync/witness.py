@@ -44,15 +44,13 @@ class Witness:
             context: The pass.
             url: Of a photo that failed.
         """
-        async with self._one:
-            if trio.current_time() - self._asked >= AGAIN:
-                self._is_good = False
-                with suppress(PassingError), trio.move_on_after(PROBE):
-                    await self.ask(context, url)
-            return self._is_good
+        with suppress(PassingError), trio.move_on_after(PROBE):
+            await self.ask(context, url)
+            return True
+        return False
 
     async def ask(self, context: Context, url: str) -> None:
-        """Ask, once. No more is read of the photo than tells what it is.
+        """Ask, unless that was just done. No more is read of the photo than tells what it is.
 
         Args:
             context: The pass.
@@ -61,19 +59,24 @@ class Witness:
         Raises:
             PassingError: Nothing came that only the origin would send, or no photo is known.
         """
-        known = await self._known(context, url)
-        if known is None:
-            raise PassingError("no photo is known to be had")
-        self._asked, self._is_good = trio.current_time(), False
-        try:
-            async with context.photos.stream(known, cap=context.limits.photo) as body:
-                await _look_at(body)
-        except (PhotoError, CertificateError) as error:
-            # Without a status it is no answer of the origin's: a strange type, redirect, length or certificate.
-            if isinstance(error, CertificateError) or error.status is None:
-                raise PassingError(str(error)) from error
-        self._is_good = True
-        self.url = self.url or known
+        async with self._one:
+            if trio.current_time() - self._asked < AGAIN:
+                if self._is_good:
+                    return
+                raise PassingError("a photo that was had before was asked for just now, in vain")
+            known = await self._known(context, url)
+            if known is None:
+                raise PassingError("no photo is known to be had")
+            self._asked, self._is_good = trio.current_time(), False
+            try:
+                async with context.photos.stream(known, cap=context.limits.photo) as body:
+                    await _look_at(body)
+            except (PhotoError, CertificateError) as error:
+                # Without a status it is no answer of the origin's: a strange type, redirect, length or certificate.
+                if isinstance(error, CertificateError) or error.status is None:
+                    raise PassingError(str(error)) from error
+            self._is_good = True
+            self.url = self.url or known
 
     async def _known(self, context: Context, url: str) -> str | None:
         """Return the address to ask for; another one the next time, should this one not be answered."""

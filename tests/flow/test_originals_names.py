@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from msgspec import structs
 
-from ninepic_mirror.archive.patience import UNASKED
+from ninepic_mirror.archive.patience import EARLY
 from ninepic_mirror.config import Mirror
 from ninepic_mirror.errors import PassingError
 from ninepic_mirror.ninepic.wire import read_originals
@@ -200,7 +200,7 @@ async def test_a_listing_that_fails_judges_no_name(
     assert remote.fakes(tmp_path) == []
     (failure,) = [one for one in report.failures if one.image_id is not None]
     assert (report.whole, failure.image_id) == (False, remote.victim)
-    assert failure.error.startswith(f"{UNASKED}links have names")
+    assert failure.error.startswith(f"{EARLY}links have names")
     remote.mixed, remote.broken = "", False
     report = await remote.sync(tmp_path, variants)
     assert (report.whole, report.present) == (True, len(ids) * len(variants))
@@ -257,7 +257,7 @@ async def test_names_of_the_camera_and_a_day(tmp_path: Path) -> None:
     report = await remote.sync(tmp_path, ("original",), DAY)
     assert (report.whole, report.present, report.failed) == (False, 0, 30)
     assert {one.error.partition(" have")[0] for one in report.failures if one.image_id} == {
-        f"{UNASKED}links"
+        f"{EARLY}links"
     }
     assert (await remote.sync(tmp_path, ("original",))).whole
     remote.arrive("n", range(1, 2), 5)

@@ -313,15 +313,16 @@ async def test_nothing_is_written_after_a_fault_of_the_disk(
     assert not [path for path in files if "partial" not in path.parts]
 
 
-async def test_a_commit_that_fails_hides_no_fault_before_it(
+async def test_a_commit_that_fails_is_told_before_the_fault_before_it(
     line: Line, mock_clock: trio.testing.MockClock
 ) -> None:
-    """Where what came whole cannot be kept either, the first fault is what ends the pass."""
+    """Where what came whole cannot be kept either, that is what the operator has to mend, and what ends the pass."""
     Broken(line, UNREACHABLE)
     line.context.manifest.change("DROP TABLE sums")
-    with pytest.raises(UnreachableError) as caught:
+    with pytest.raises(StorageError, match="no such table") as caught:
         await line.run()
-    assert caught.value is UNREACHABLE
+    assert isinstance(caught.value.__cause__, BaseExceptionGroup)
+    assert caught.value.__cause__.subgroup(UnreachableError)
     assert line.states() == {"pending": 12}
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
+import pytest
+
+from ninepic_mirror.archive import lines
 from ninepic_mirror.archive.forgotten import Oblivion
 from ninepic_mirror.archive.holdings import Placed
 from ninepic_mirror.archive.moves import Move
@@ -159,27 +163,85 @@ def named(shelf: Shelf) -> dict[str, str]:
     return {str(path): str(sha256) for path, sha256 in found}
 
 
-def test_an_older_manifest_is_doubted_where_the_sums_say_otherwise(shelf: Shelf) -> None:
-    """Only rows whose file is named with another hash are looked at again, and then with that hash."""
-    shelf.have(window(SIX), "a", "b")
-    folder = "2026-01-19/06/large"
-    lines = [(f"{folder}/a.jpg", "new"), (f"{folder}/b.jpg", sha256(jpeg("large b"))), ("x", "y")]
-    assert shelf.holdings.lines.doubt(lines) == 1
+FOLDER = "2026-01-19/06/large"
+
+
+def contradict(shelf: Shelf) -> None:
+    """Mirror five photos, and let SHA256SUMS say other things of four: an altered line, one of what stands there, two others."""
+    shelf.have(window(SIX), "a", "b", "c", "d", "e")
+    (shelf.folder / FOLDER / "b.jpg").write_bytes(jpeg("newer"))
+    (shelf.folder / FOLDER / "c.jpg").write_bytes(jpeg("damaged")[:-9])
+    (shelf.folder / FOLDER / "d.jpg").unlink()
+    line = "{1}  06/large/{0}.jpg\n".format
+    said = [
+        line("a", "0" * 64), line("b", sha256(jpeg("newer"))), line("c", "1" * 64), line("d", "2" * 64),
+        line("e", sha256(jpeg("large e"))), line("x", "3" * 64),
+    ]  # fmt: skip
+    (shelf.folder / "2026-01-19/SHA256SUMS").write_text("".join(said))
+
+
+def stand(shelf: Shelf) -> dict[str, tuple[object, ...]]:
+    """Return state, hash and whether it is doubted, of the large files by photo."""
+    found = shelf.manifest.rows(
+        "SELECT image_id, state, sha256, doubted FROM files WHERE variant = 'large'"
+    )
+    return {str(row[0]): row[1:] for row in found}
+
+
+def test_an_older_manifest_goes_by_the_sums_and_the_files(shelf: Shelf) -> None:
+    """A file that is as its row says is; one that is as its line says is so from now on; others are to be had as the line says."""
+    contradict(shelf)
+    for doubted in (3, 0):  # and again, where the pass was cut off
+        assert shelf.holdings.lines.doubt(shelf.tree, VARIANTS, is_older=True) == doubted
+        assert stand(shelf) == {
+            "a": ("present", sha256(jpeg("large a")), 0),
+            "b": ("present", sha256(jpeg("newer")), 0),
+            "c": ("pending", "1" * 64, 0),
+            "d": ("pending", "2" * 64, 0),
+            "e": ("present", sha256(jpeg("large e")), 0),
+        }
+        assert named(shelf) == {f"{FOLDER}/x.jpg": "3" * 64}
     shelf.next_pass()
-    (job,) = shelf.holdings.want(VARIANTS)
-    assert (job.held, job.sha256) == (f"{folder}/a.jpg", "new")
-    assert shelf.rows()["b", "large"][0] == "present"
-    # what the row said is not lost, also when the pass is cut off and made again
-    before = {f"{folder}/a.jpg": sha256(jpeg("large a")), "x": "y"}
-    assert named(shelf) == before
-    assert shelf.holdings.lines.doubt(lines) == 0
-    shelf.holdings.lines.name(lines)
-    assert named(shelf) == before
-    shelf.holdings.lines.doubt([(f"{folder}/a.jpg", "newer"), ("x", "z")])
-    assert named(shelf) == {f"{folder}/a.jpg": "newer", "x": "z"}
+    assert {job.image_id: job.sha256 for job in shelf.holdings.want(VARIANTS)} == {
+        "c": "1" * 64,
+        "d": "2" * 64,
+    }
     assert shelf.holdings.lines.has_any()
     shelf.manifest.change("DELETE FROM named")
     assert not shelf.holdings.lines.has_any()
+
+
+def test_altered_sums_bless_nothing(shelf: Shelf) -> None:
+    """What is as its line says, and not as its row, is had again, if it is fetched at all; nothing else is changed."""
+    contradict(shelf)
+    before = stand(shelf)
+    assert shelf.holdings.lines.doubt(shelf.tree, ["thumbnail"], is_older=False) == 0
+    assert stand(shelf) == before
+    assert shelf.holdings.lines.doubt(shelf.tree, VARIANTS, is_older=False) == 1
+    assert stand(shelf) == before | {"b": ("pending", sha256(jpeg("newer")), 1)}
+    shelf.next_pass()
+    (job,) = shelf.holdings.want(VARIANTS)
+    assert (job.image_id, job.held, job.doubted) == ("b", f"{FOLDER}/b.jpg", True)
+    assert shelf.holdings.to_give_back(VARIANTS) == []
+    shelf.next_pass()
+    (listed,) = [one for one in shelf.read(window(SIX), [photo("b")]) if one.variant == "large"]
+    assert listed.doubted
+    shelf.settle([shelf.fetched(job, jpeg("right"))])
+    assert stand(shelf)["b"] == ("present", sha256(jpeg("right")), 0)
+
+
+def test_what_cannot_be_read_is_no_other_file(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails says nothing about a file. No disk here fails on demand."""
+    contradict(shelf)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENODEV, "gone")
+
+    monkeypatch.setattr(lines, "read_hashes", fail)
+    with pytest.raises(OSError, match="gone"):
+        shelf.holdings.lines.doubt(shelf.tree, VARIANTS, is_older=True)
 
 
 def test_sums_are_stale_when_a_file_without_a_row_is_gone(shelf: Shelf) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from ninepic_mirror.archive.patience import UNASKED
+from ninepic_mirror.archive.patience import EARLY, UNASKED
 from ninepic_mirror.errors import (
     EventNotFoundError,
     FeatureOffError,
@@ -380,13 +380,41 @@ async def test_a_listing_that_ends_while_names_are_looked_up(autojump_clock: Moc
     assert service.asked == [("a",), ("a",)]
 
 
+UUIDS = [f"a440231{number}-0cf4-4e1e-b8e8-ac8e8f2fc2z4" for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_used"),
+    [
+        ("IMG_1234", True),
+        (f"{UUIDS[0]}-original", True),
+        (UUIDS[2], False),
+        (f"{UUIDS[2].upper()}_1", False),
+    ],
+)
+async def test_names_that_are_no_ids_are_used_at_once(name: str, is_used: bool) -> None:
+    """Where ids have the shape of UUIDs, a camera's name is no photo's that is not listed yet (API.md, Facts)."""
+    service = Service(
+        lambda ids: structs.replace(
+            links(ids), aliases={ids[0]: frozenset({name})}, foreign=frozenset(ids[:1])
+        )
+    )
+    desk = leases(service, UUIDS[0])
+    with desk.at_work(UUIDS[0]):
+        if is_used:
+            assert (await desk.link(UUIDS[0], nobody)).url
+        else:
+            with pytest.raises(EarlyError):
+                await desk.link(UUIDS[0], nobody)
+
+
 async def test_names_that_cannot_be_judged_in_this_pass(autojump_clock: MockClock) -> None:
     """Where not all photos could be listed such links are not used, and after some batches no more are asked for."""
     service = Service(camera)
     desk, having, refused = await crowd(service, [f"y{number}" for number in range(200)], False)
     assert (having, refused) == (set(), set())
     assert len(service.asked) == FAILURES
-    assert str(desk.ledger.off).startswith(f"{UNASKED}links have names")
+    assert str(desk.ledger.off).startswith(f"{EARLY}links have names")
 
 
 async def test_some_names_that_cannot_be_judged(autojump_clock: MockClock) -> None:
@@ -512,7 +540,7 @@ async def crowd(
                     await desk.link(one, nobody)
                     having.add(one)
                 except PhotoError as error:
-                    if not error.reason.startswith(UNASKED):
+                    if not error.reason.startswith((EARLY, UNASKED)):
                         refused.add(one)
 
     jobs = iter(ids)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ninepic_mirror.archive.lock import PATH, RESTORED, Lock, is_older, may_be_older, opened
+from ninepic_mirror.archive.lock import ALTERED, PATH, RESTORED, Lock, is_older, opened, suspected
+from ninepic_mirror.archive.sums import write_stale
 from ninepic_mirror.errors import StorageError
+from tests.shelf import SIX, window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,12 +111,22 @@ def test_an_older_manifest(shelf: Shelf) -> None:
 
 def test_what_writes_takes_no_lock_for_an_older_manifest(shelf: Shelf) -> None:
     """Where the lock was lost nothing tells that it is none; one that knows of no pass is new, whatever the lock says."""
-    assert [may_be_older(shelf.tree, shelf.manifest, last) for last in (0, 7)] == [False, False]
+
+    def said(last: int) -> object:
+        return suspected(shelf.tree, shelf.manifest, last)
+
+    assert [said(last) for last in (0, 7)] == [None, None]
     number = shelf.manifest.begin_pass("quick", 7)
-    said = [may_be_older(shelf.tree, shelf.manifest, last) for last in (0, 7, number, number + 1)]
-    assert said == [True, False, False, True]
-    shelf.manifest.set_meta({RESTORED: True})
-    assert may_be_older(shelf.tree, shelf.manifest, number)
+    assert [said(last) for last in (0, 7, number, number + 1)] == [True, None, None, True]
+    shelf.have(window(SIX), "a")
+    write_stale(shelf.tree, shelf.manifest)
+    (shelf.folder / "2026-01-19/SHA256SUMS").write_text("another's")
+    assert [said(last) for last in (number, number + 1)] == [ALTERED, True]
+    shelf.manifest.change("UPDATE sums SET stale = 1")
+    assert said(number) is None
+    for noted in (ALTERED, True):
+        shelf.manifest.set_meta({RESTORED: noted})
+        assert said(number) == noted
 
 
 def test_a_number_that_no_pass_has_is_none(tmp_path: Path) -> None:

@@ -754,14 +754,14 @@ def daemons(make: Callable[[str], Pace]) -> Pacer:
 async def test_a_patient_one_waits_as_long_as_it_is_asked_to(
     make: Callable[[str], Pace], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """However often an origin asks to be left alone: it is not given up, no request fails, and no more are made."""
+    """However often an origin asks to be left alone for long: it is not given up for a quarter of an hour, and no more is asked."""
     subject, tries = daemons(make), []
     began = trio.current_time()
 
     async def attempt() -> str:
         tries.append(trio.current_time())
         await trio.sleep(0.01)
-        if trio.current_time() - began < 3600:
+        if trio.current_time() - began < LONGEST - 50:
             raise PassingError("429", refused=True, retry_after=45.0)
         return "back"
 
@@ -776,8 +776,30 @@ async def test_a_patient_one_waits_as_long_as_it_is_asked_to(
         await trio.sleep(100)
         assert subject.silence == pytest.approx(100), "which is told all the same"
     assert ends == ["back"] * CROWD
-    assert len({round(moment) // 45 for moment in tries}) >= 80
-    assert subject.statistics().requests <= 81 * CROWD
+    assert len({round(moment) // 45 for moment in tries}) >= 18
+    assert subject.statistics().requests <= 20 * CROWD
+
+
+@pytest.mark.parametrize(("asks", "given_up"), [(5.0, 30.0), (45.0, LONGEST)])
+async def test_a_patient_one_gives_up_who_never_answers(
+    autojump_clock: trio.testing.MockClock, asks: float, given_up: float
+) -> None:
+    """Short waits are no reason to wait on for ever, nor are long ones: then the pass ends, and that is told."""
+    subject, ends = daemons(photos_pace), list[float]()
+
+    async def attempt() -> None:
+        await trio.sleep(0.01)
+        raise PassingError("503", refused=True, retry_after=asks)
+
+    async def one() -> None:
+        with pytest.raises(UnreachableError):
+            await subject.run(attempt)
+        ends.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2 * CROWD):
+            nursery.start_soon(one)
+    assert given_up <= min(ends) < given_up + 2 * asks + 30
 
 
 async def test_a_patient_one_gives_up_who_says_nothing_more(

@@ -11,10 +11,12 @@ from ninepic_mirror.archive import patience
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings, unaddressed
 from ninepic_mirror.archive.patience import (
+    EARLY,
     IS_RESTING,
     UNASKED,
     clock,
     note_contradictions,
+    note_doubtful,
     note_unasked,
 )
 from tests.shelf import SIX, VARIANTS, photo, window
@@ -178,6 +180,22 @@ def test_what_was_not_asked_for_comes_before_what_failed_by_itself(
         ("failed", 2, "502"),
         ("failed", 2, "not asked for: 500"),
     ]
+
+
+def test_what_may_be_had_soon_rests_not(shelf: Shelf, at: Callable[[float], None]) -> None:
+    """What waits for the listing, and what was tried when the origin was given up, is tried at once, that one last of all."""
+    begin(shelf)
+    shelf.read(window(SIX), [photo("a"), photo("b"), photo("c")])
+    note_unasked(shelf.manifest, [("a", "large", f"{EARLY}names"), ("b", "large", f"{UNASKED}500")])
+    note_doubtful(shelf.manifest, [("c", "large", "a web page came")])
+    end(shelf)
+    assert resting(shelf) == ["b"]
+    begin(shelf)
+    assert [job.image_id for job in shelf.holdings.want(LARGE, tried=False)] == ["a"]
+    assert shelf.holdings.want(LARGE, tried=False) == []
+    assert [job.image_id for job in shelf.holdings.want(LARGE, tried=True)] == ["c"]
+    found = shelf.manifest.rows("SELECT image_id, attempts FROM files WHERE variant = 'large'")
+    assert found == [("a", 0), ("b", 1), ("c", 0)]
 
 
 def test_what_failed_is_begun_with_anywhere(shelf: Shelf, at: Callable[[float], None]) -> None:

@@ -67,7 +67,7 @@ def test_what_is_not_the_photo_is_fetched(shelf: Shelf, body: bytes | None) -> N
 
 @pytest.mark.parametrize("said", ["row", "line", "other"])
 def test_a_file_in_its_place_is_believed_by_row_or_line(shelf: Shelf, said: str) -> None:
-    """Which of the two was altered nobody knows; what neither says it is, it is not."""
+    """Of a row that does not call it present; what neither says it is, it is not."""
     job = wanted(shelf)
     put(shelf, f"{DAY}/large/a.jpg", jpeg("it"))
     right, wrong = sha256(jpeg("it")), "0" * 64

@@ -13,9 +13,9 @@ from ninepic_mirror.archive.records import Listing
 from ninepic_mirror.archive.sums import (
     are_anothers,
     blame,
+    forget_notes,
     named_lines,
     sums_path,
-    take_in,
     tops,
     write_stale,
 )
@@ -329,33 +329,24 @@ def test_sums_as_they_were_written_cost_a_look(
     assert not is_noticed(shelf)
 
 
-def test_sums_of_another_are_noticed_until_they_are_taken_in(shelf: Shelf) -> None:
-    """Of other bytes, or in a folder of which nothing is known, or where none should stand any more."""
+def test_sums_of_another_are_noticed_until_they_are_looked_into(shelf: Shelf) -> None:
+    """Of other bytes; where none is due it may be a person's own."""
     path = settled(shelf)
     before = path.read_text()
     path.write_text(before + before.replace("a.jpg", "b.jpg"))
     assert is_noticed(shelf)
-    take_in(shelf.tree, shelf.manifest)
+    forget_notes(shelf.manifest)
     assert not is_noticed(shelf)
+    path.write_text(before)
+    assert is_noticed(shelf)
+    path.write_text(before + before.replace("a.jpg", "b.jpg"))
     put(shelf, "other/SHA256SUMS", before.encode())
-    assert is_noticed(shelf)
-    take_in(shelf.tree, shelf.manifest)
     assert not is_noticed(shelf)
-    assert tops(shelf.manifest, stale=True) == ["2026-01-19"]
-    put(shelf, "other/SHA256SUMS", b"")
-    assert is_noticed(shelf)
-    (shelf.folder / "other/SHA256SUMS").unlink()
-    assert write_stale(shelf.tree, shelf.manifest) == 0  # and what it said is forgotten
-    assert shelf.manifest.rows("SELECT folder FROM sums") == [("2026-01-19",)]
-    put(shelf, "other/SHA256SUMS", b"")
-    assert is_noticed(shelf)
-    shelf.manifest.change("UPDATE sums SET filled = 0, sha256 = NULL, size = NULL, mtime_ns = NULL")
-    assert is_noticed(shelf)
 
 
-@pytest.mark.parametrize("why", ["stale", "gone", "folder", "unnoted", "unfinished", "leaving"])
+@pytest.mark.parametrize("why", ["stale", "gone", "folder", "unnoted", "not due"])
 def test_what_says_nothing_of_an_older_manifest(shelf: Shelf, why: str) -> None:
-    """A pass that was cut off, one by an earlier version of this program, the first one, and what is being forgotten."""
+    """A pass that was cut off, one by an earlier version of this program, and one that is missing, or not due."""
     path = settled(shelf)
     path.write_text("another")
     match why:
@@ -368,12 +359,8 @@ def test_what_says_nothing_of_an_older_manifest(shelf: Shelf, why: str) -> None:
             path.mkdir()
         case "unnoted":
             shelf.manifest.change("UPDATE sums SET sha256 = NULL, size = NULL, mtime_ns = NULL")
-        case "unfinished":
-            shelf.manifest.change("DELETE FROM sums")
-            shelf.manifest.set_meta({"adopted": None})
         case _:
-            shelf.manifest.change("DELETE FROM sums")
-            shelf.manifest.set_meta({"leaving": {"files": [], "sums": [sums_path("2026-01-19")]}})
+            shelf.manifest.change("UPDATE sums SET filled = 0")
     assert not is_noticed(shelf)
     if why == "unnoted":  # from now on it is known
         path.write_text("yet another")
@@ -381,14 +368,11 @@ def test_what_says_nothing_of_an_older_manifest(shelf: Shelf, why: str) -> None:
 
 
 def test_the_note_goes_with_the_sums(shelf: Shelf) -> None:
-    """Where the last photo of a folder is gone, no SHA256SUMS is due there, and none that comes is believed."""
-    path = settled(shelf)
+    """Where the last photo of a folder is gone, no SHA256SUMS is due there."""
+    settled(shelf)
     for file in (shelf.folder / "2026-01-19/06").rglob("*.jpg"):
         file.unlink()
     shelf.manifest.change("UPDATE sums SET stale = 1")
     shelf.manifest.change("DELETE FROM files")
     assert write_stale(shelf.tree, shelf.manifest) == 1
     assert shelf.manifest.rows("SELECT * FROM sums") == [("2026-01-19", 0, 0, None, None, None)]
-    put(shelf, "2026-01-19/SHA256SUMS")
-    assert path.exists()
-    assert is_noticed(shelf)

@@ -176,27 +176,34 @@ async def test_an_origin_that_hangs_is_not_waited_for(
     assert trio.current_time() - began >= PROBE
 
 
-async def test_what_is_asked_for(context: Context, origin: Origin) -> None:
+async def test_what_is_asked_for(
+    context: Context, origin: Origin, mock_clock: trio.testing.MockClock
+) -> None:
     """What came last, where its origin is the failing photo's; else what is present there; else whatever is known."""
     witness = Witness()
+
+    async def ask(url: str) -> None:
+        mock_clock.jump(AGAIN)
+        await witness.ask(context, url)
+
     with pytest.raises(PassingError, match="no photo is known"):
-        await witness.ask(context, HERE)
+        await ask(HERE)
     witness.url = "https://elsewhere/a.jpg"
-    await witness.ask(context, HERE)
+    await ask(HERE)
     have(context, ("photo-000", "large"), ("photo-001", "thumbnail"))
     context.manifest.change("UPDATE files SET url = 'https://old/1' WHERE variant = 'thumbnail'")
-    await witness.ask(context, HERE)
-    await witness.ask(context, "https://old/2")
+    await ask(HERE)
+    await ask("https://old/2")
     witness.url = "https://photos/b.jpg?signature=1"
-    await witness.ask(context, HERE)
+    await ask(HERE)
     assert witness.url == "https://photos/b.jpg?signature=1"
     origin.answer = PassingError("500")
     for _ in range(2):  # what came last is not answered any more: the next time another
         with pytest.raises(PassingError, match="500"):
-            await witness.ask(context, HERE)
+            await ask(HERE)
     # not what fails itself
     with pytest.raises(PassingError, match="500"):
-        await witness.ask(context, "https://photos/large/photo-000")
+        await ask("https://photos/large/photo-000")
     assert origin.asked == [
         "https://elsewhere/a.jpg",
         "https://photos/large/photo-000",
@@ -206,6 +213,33 @@ async def test_what_is_asked_for(context: Context, origin: Origin) -> None:
         "https://photos/large/photo-000",
         "https://old/1",
     ]
+
+
+async def test_who_asks_while_it_is_asked_goes_by_that_answer(
+    context: Context, origin: Origin, mock_clock: trio.testing.MockClock
+) -> None:
+    """A question that is under way is no answer yet, and none in vain is asked again at once."""
+    have(context, ("photo-000", "large"))
+    witness, answers = Witness(), list[bool]()
+    good, origin.answer = origin.answer, None
+
+    async def answer() -> None:
+        answers.append(await witness.answers(context, HERE))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(witness.ask, context, HERE)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        nursery.start_soon(answer)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert answers == []
+        nursery.cancel_scope.cancel()
+    origin.answer = good
+    assert not await witness.answers(context, HERE), "it was in vain a moment ago"
+    mock_clock.jump(AGAIN)
+    assert await witness.answers(context, HERE)
+    origin.answer = PassingError("500")
+    assert await witness.answers(context, HERE), "it was answered a moment ago"
+    assert len(origin.asked) == 2
 
 
 async def test_a_first_certificate_that_is_bad(context: Context, origin: Origin) -> None:
