@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Columns that `forget` leaves as they are. All others but these two are NULL for a forgotten photo.
 _KEPT: Final = frozenset({
     "hour", "taken", "position", "first_seen", "last_seen", "gone_since", "reading", "window_reading", "missed",
-    "misplaced", "variant", "attempts", "queued",
+    "misplaced", "variant", "attempts", "queued", "doubted",
 })  # fmt: skip
 _CHANGED: Final = {
     "image_id": "pseudonym(image_id)",
