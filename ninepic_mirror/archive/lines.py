@@ -5,7 +5,7 @@ They are the record outside `.ninepic-mirror/`: of what a lost manifest knew, an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ninepic_mirror.archive import sums
 from ninepic_mirror.archive.faults import ABSENT, UNREADABLE
@@ -13,7 +13,7 @@ from ninepic_mirror.archive.partial import read_hashes
 from ninepic_mirror.errors import MirrorError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.manifest import Manifest
@@ -24,6 +24,16 @@ _CHUNK: Final = 500  # rows a query, where the manifest changes meanwhile
 _TOP: Final = "substr(path, 1, max(0, instr(path, '/') - 1))"
 
 _VOUCHED: Final = "DELETE FROM named WHERE path IN (SELECT path FROM files WHERE state = 'present')"
+
+
+class _Contradicted(NamedTuple):
+    """A present file of which its row and its line say different hashes."""
+
+    image_id: str
+    variant: Variant
+    path: str
+    row: str
+    line: str
 
 
 class Lines:
@@ -110,39 +120,49 @@ class Lines:
                 " (SELECT path, sha256 FROM files WHERE state <> 'present' AND path IS NOT NULL AND sha256 IS NOT NULL)"
             )
             manifest.change(_VOUCHED)
-        found, after = 0, ("", "")
-        while rows := manifest.rows(
+        found = sum(
+            self._decide(tree, one, is_older=is_older, is_fetched=one.variant in variants)
+            for one in self._contradicted()
+        )
+        manifest.change("DELETE FROM lines")
+        return found
+
+    def _contradicted(self) -> Iterator[_Contradicted]:
+        after = ("", "")
+        while rows := self._manifest.rows(
             "SELECT image_id, variant, path, files.sha256, lines.sha256 FROM files CROSS JOIN lines USING (path)"
             " WHERE state = 'present' AND files.sha256 <> lines.sha256 AND (image_id, variant) > (?, ?)"
             f" ORDER BY image_id, variant LIMIT {_CHUNK}",
             [*after],
         ):
-            after = (str(rows[-1][0]), str(rows[-1][1]))
-            for image_id, variant, path, row, line in rows:
-                key = (str(image_id), str(variant))
-                here = _hashes(tree, str(path), cast("Variant", variant))
-                if here is not None and here.sha256 == row:
-                    continue
-                is_as_told = here is not None and here.sha256 == line
-                found += is_older or (is_as_told and variant in variants)
-                with manifest.transaction():
-                    if is_older and here is not None and is_as_told:
-                        self._correct(key, here)
-                    elif is_older or (is_as_told and variant in variants):
-                        manifest.change(
-                            "UPDATE files SET state = 'pending', queued = 0, sha256 = ?, doubted = ?"
-                            " WHERE image_id = ? AND variant = ?",
-                            [line, not is_older, *key],
-                        )
-        manifest.change("DELETE FROM lines")
-        return found
+            found = [_Contradicted(*row) for row in rows]  # type: ignore[arg-type]  # by the schema
+            after = (found[-1].image_id, found[-1].variant)
+            yield from found
 
-    def _correct(self, key: tuple[str, str], here: Digest) -> None:
+    def _decide(self, tree: Tree, one: _Contradicted, *, is_older: bool, is_fetched: bool) -> bool:
+        """Read a file, see `doubt`; return whether its row was not right, or may not be."""
+        here = _hashes(tree, one.path, one.variant)
+        found = None if here is None else here.sha256
+        if found == one.row:
+            return False
+        is_as_told = found == one.line
+        with self._manifest.transaction():
+            if is_older and here is not None and is_as_told:
+                self._correct(one, here)
+            elif is_older or (is_as_told and is_fetched):
+                self._manifest.change(
+                    "UPDATE files SET state = 'pending', queued = 0, sha256 = ?, doubted = ?"
+                    " WHERE image_id = ? AND variant = ?",
+                    [one.line, not is_older, one.image_id, one.variant],
+                )
+        return is_older or (is_as_told and is_fetched)
+
+    def _correct(self, one: _Contradicted, here: Digest) -> None:
         """The file is what a pass that the manifest does not know has made of it; of that its origin told it anew."""
         self._manifest.change(
             "UPDATE files SET sha256 = ?, xxh3_128 = ?, size = ?, etag = NULL, last_modified = NULL"
             " WHERE image_id = ? AND variant = ?",
-            [here.sha256, here.xxh3_128, here.size, *key],
+            [here.sha256, here.xxh3_128, here.size, one.image_id, one.variant],
         )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import xxhash
 
-from ninepic_mirror.archive import about, inventory, sums
+from ninepic_mirror.archive import about, inventory, lock, sums, trash
 from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.files import split
 from ninepic_mirror.archive.partial import FOLDER as PARTIAL
@@ -25,15 +25,40 @@ from ninepic_mirror.archive.store import TRASH
 from ninepic_mirror.archive.verify import Damage, Eye, Look, Stopped, barrier, feed, hash_of, look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from ninepic_mirror.archive.files import Tree
     from ninepic_mirror.archive.holdings import Holdings
     from ninepic_mirror.archive.manifest import Manifest
     from ninepic_mirror.archive.store import Store
     from ninepic_mirror.archive.verify import Entry, Key, Pace
+    from ninepic_mirror.model import Variant
 
 _BUFFER: Final = 1 << 20  # bytes of one read
+
+
+def compare(
+    manifest: Manifest, holdings: Holdings, tree: Tree, variants: Collection[Variant]
+) -> str:
+    """Compare the rows of a manifest that may be an older copy with SHA256SUMS and files; return what to say of it.
+
+    Args:
+        manifest: Marked as `lock.RESTORED`.
+        holdings: Its file side.
+        tree: The event folder.
+        variants: Those that are fetched.
+
+    Raises:
+        StorageError: The disk said no.
+    """
+    is_older = manifest.meta(lock.RESTORED) is True
+    manifest.set_meta({"adopted": None, "last_whole": None})
+    with translated(tree.name("")):
+        holdings.lines.doubt(tree, variants, is_older=is_older)
+    sums.forget_notes(manifest)
+    trash.forget_days(manifest)
+    why = "" if is_older else ", or a SHA256SUMS was altered"
+    return f"the manifest is an older copy{why}: what stands in the folders is compared with both"
 
 
 def mend(

@@ -35,7 +35,6 @@ from ninepic_mirror.archive.balance import (
     note_count,
     still_to_come,
 )
-from ninepic_mirror.archive.faults import translated
 from ninepic_mirror.archive.holdings import Holdings
 from ninepic_mirror.archive.listings import Listings, is_addressed, missed_photos
 from ninepic_mirror.archive.lock import RESTORED
@@ -170,17 +169,8 @@ class Pass:
         """Bring the folder and the manifest in line; return whether everything is to be listed."""
         context, manifest, holdings = self._context, self._manifest, self._holdings
         if context.restored:
-            is_older = manifest.meta(RESTORED) is True
-            what = "the manifest is an older copy"
-            if not is_older:
-                what += ", or a SHA256SUMS was altered"
-            context.note(f"{what}: what stands in the folders is compared with both")
-            manifest.set_meta({"adopted": None, "last_whole": None})
             configured = context.options.configured or context.variants
-            with translated(self._store.tree.name("")):
-                holdings.lines.doubt(self._store.tree, configured, is_older=is_older)
-            sums.forget_notes(manifest)
-            trash.forget_days(manifest)
+            context.note(repair.compare(manifest, holdings, self._store.tree, configured))
         trash.strike_off(manifest, self._store.day)
         # First of all what a crash left of photos that are to be forgotten.
         left = forgotten.Oblivion(manifest, self._store.tree, context.settings.layout).finish()
