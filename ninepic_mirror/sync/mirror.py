@@ -143,12 +143,18 @@ def _begin(tree: Tree, manifest: Manifest, last_pass: int) -> int:
 
     What shows that the manifest is an older copy is noted before anything is written that would hide it: until a pass
     has done all that follows, each next one sees it.
+
+    Raises:
+        UnreadableError: It is damaged, and no pass has begun yet by which the next start would see that.
     """
-    with translated(tree.name("")):
-        why = lock.suspected(tree, manifest, last_pass)
-    if why is not None:
-        manifest.set_meta({lock.RESTORED: why})
-    return manifest.begin_pass("quick", last_pass)
+    try:
+        with translated(tree.name("")):
+            why = lock.suspected(tree, manifest, last_pass)
+        if why is not None:
+            manifest.set_meta({lock.RESTORED: why})
+        return manifest.begin_pass("quick", last_pass)
+    except ManifestError as error:
+        raise UnreadableError(error.path, error.text, error.cure) from error
 
 
 def _open_manifest(path: Path, tree: Tree, session: Session, *, durable: bool) -> Manifest:

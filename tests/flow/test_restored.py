@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ninepic_mirror.archive.lock import RESTORED
+from ninepic_mirror.errors import StorageError
 from ninepic_mirror.sandbox import Fault
 from tests.conftest import EVENT, Bench, OpenBench
 
@@ -380,3 +381,27 @@ async def test_a_cut_off_move_does_not_bring_back_an_older_file(
             found = manifest.execute("SELECT path, sha256 FROM files").fetchall()
         assert {path.partition("/")[0] for path, _ in found} == {"large", "thumbnail"}
         assert [path for path, known in found if sha256(bench.folder / path) != known] == []
+
+
+async def test_a_manifest_that_is_damaged_where_it_is_looked_at_first(
+    open_bench: OpenBench,
+) -> None:
+    """It is set aside by the pass that meets it: none has begun by which the next one would see that it is damaged."""
+    async with open_bench(photos=12, hours=2) as bench:
+        assert (await bench.sync()).whole
+        path = bench.folder / MANIFEST
+        with closing(sqlite3.connect(path)) as manifest:
+            (page,) = manifest.execute(
+                "SELECT rootpage FROM sqlite_master WHERE name = 'sums'"
+            ).fetchone()
+            (size,) = manifest.execute("PRAGMA page_size").fetchone()
+        with path.open("r+b") as file:
+            file.seek((page - 1) * size)
+            file.write(bytes(size))
+        with pytest.raises(StorageError, match="malformed"):
+            await bench.sync()
+
+        report = await bench.sync()
+
+        assert (report.whole, report.downloaded) == (True, 0), report.failures
+        check(bench)

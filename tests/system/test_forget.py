@@ -566,7 +566,7 @@ def test_it_may_be_killed(commands: Commands, service: Service) -> None:
     """Killed at random moments it leaves true rows; what was begun is finished by the next sync."""
     sync(commands, service)
     names = sorted(path.stem for path in folder_of(commands).rglob("*/large/*.jpg"))
-    draw, kills, begun, span = random.Random(20260119), 0, 0, 60.0
+    draw, kills, begun, spans = random.Random(20260119), 0, 0, list[float]()
     environment = {name: value for name, value in commands.environ.items() if "COV" not in name}
     with subprocess.Popen(
         [sys.executable, "-c", KILLED],
@@ -579,12 +579,14 @@ def test_it_may_be_killed(commands: Commands, service: Service) -> None:
         assert server.stdin is not None
         assert server.stdout is not None
         done = 0
-        for name in names[:16]:
-            print(draw.uniform(0.0, span) if done else span, name, file=server.stdin, flush=True)
+        for name in names[:18]:
+            # the first three run to their end: how long that takes differs on a busy machine
+            limit = 60.0 if len(spans) < 3 else draw.uniform(0.0, min(spans))
+            print(limit, name, file=server.stdin, flush=True)
             status, seconds = server.stdout.readline().split()
             assert status in {"-9", "0"}
-            if not done:
-                span = float(seconds)
+            if limit == 60.0:
+                spans.append(float(seconds))
             kills += status == "-9"
             for row in rows(folder_of(commands)):
                 path = folder_of(commands) / row.path
@@ -592,7 +594,7 @@ def test_it_may_be_killed(commands: Commands, service: Service) -> None:
             remembered = (folder_of(commands) / ".ninepic-mirror/forgotten").read_text().count(
                 "\n"
             ) - 2
-            begun += remembered > done
+            begun += remembered > done and limit < 60.0
             after = sync(commands, service)
             assert after.code == 0, after.err
             assert bool(traces(commands, name)) == (remembered == done)

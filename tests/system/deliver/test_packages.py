@@ -221,6 +221,7 @@ def test_a_mirror_of_an_older_version(mirror: Mirror) -> None:
         mirror.change(f"ALTER TABLE deliveries DROP COLUMN {column}")
     for column in ("sha256", "size", "mtime_ns"):
         mirror.change(f"ALTER TABLE sums DROP COLUMN {column}")
+    mirror.change("ALTER TABLE files DROP COLUMN doubted")
     mirror.change("PRAGMA user_version = 3")
     assert mirror.entry("--list")["packages"] == []
     mirror.entry("out")
