@@ -54,11 +54,13 @@ def compare(
     is_older = manifest.meta(lock.RESTORED) is True
     manifest.set_meta({"adopted": None, "last_whole": None})
     with translated(tree.name("")):
-        holdings.lines.doubt(tree, variants, is_older=is_older)
+        wrong = holdings.lines.doubt(tree, variants, is_older=is_older)
     sums.forget_notes(manifest)
     trash.forget_days(manifest)
     why = "" if is_older else ", or a SHA256SUMS was altered"
-    return f"the manifest is an older copy{why}: what stands in the folders is compared with both"
+    said = f"the manifest is an older copy{why}: what stands in the folders is compared with both"
+    what = "1 file is" if wrong == 1 else f"{wrong} files are"
+    return f"{said}; {what} not what was recorded" if wrong else said
 
 
 def mend(

@@ -265,6 +265,7 @@ def test_an_older_manifest_undoes_no_replacement(mirror: Mirror, way: str) -> No
     # where the lock came back, too, nothing tells whether row or line is the newer: the origin is asked
     fetched = 2 if way == "own folder" else 0
     assert (done.code, entry(done)["fetched"]) == (0, fetched), done
+    assert "is compared with both; 2 files are not what was recorded" in done.err
     assert photo_requests(mirror.service) == asked + fetched
     assert mirror.hashes() == after
     assert {one.path: one.sha256 for one in mirror.rows()} == after
