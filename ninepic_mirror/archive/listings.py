@@ -384,6 +384,25 @@ def is_addressed(manifest: Manifest, variants: Sequence[Variant]) -> bool:
     )
 
 
+def any_present(manifest: Manifest, origin: str, but: str) -> str | None:
+    """Return the address of any file that is here, another one each time; None where none is known.
+
+    Not an original's: those do not live long. Of a thousand only, because a whole event takes a while to look at.
+
+    Args:
+        manifest: The manifest.
+        origin: How the address begins, if there is one that does.
+        but: Not this address.
+    """
+    found = manifest.rows(
+        "SELECT url FROM (SELECT url FROM files WHERE state = 'present' AND variant <> 'original'"
+        " AND url IS NOT NULL AND url <> ? LIMIT 1000)"
+        " ORDER BY substr(url, 1, length(?)) = ? DESC, random() LIMIT 1",
+        [but, origin, origin],
+    )
+    return str(found[0][0]) if found else None
+
+
 def known_photos(manifest: Manifest) -> int:
     """Count the photos that the service lists, as far as we know."""
     # All less those that are not listed any more: each of the three is counted in an index, no row is read.

@@ -88,25 +88,6 @@ def any_failed(manifest: Manifest) -> tuple[str, str]:
     return (str(found[0][0]), str(found[0][1])) if found else ("", "")
 
 
-def any_present(manifest: Manifest, origin: str, but: str) -> str | None:
-    """Return the address of any file that is here, another one each time; None where none is known.
-
-    Not an original's: those do not live long. Of a thousand only, because a whole event takes a while to look at.
-
-    Args:
-        manifest: The manifest.
-        origin: How the address begins, if there is one that does.
-        but: Not this address.
-    """
-    found = manifest.rows(
-        "SELECT url FROM (SELECT url FROM files WHERE state = 'present' AND variant <> 'original'"
-        " AND url IS NOT NULL AND url <> ? LIMIT 1000)"
-        " ORDER BY substr(url, 1, length(?)) = ? DESC, random() LIMIT 1",
-        [but, origin, origin],
-    )
-    return str(found[0][0]) if found else None
-
-
 _CONTRADICTIONS: Final = (
     "contradictions"  # in `meta`: subject → what is reported, how often in vain, when last
 )

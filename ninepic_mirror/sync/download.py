@@ -147,10 +147,14 @@ class Downloader:
                 return None
 
     async def _have(self, job: Job, struggling: Callable[[], None]) -> Outcome:
-        if job.known is None and not job.doubted and (job.held is not None or self.look_for_strays):
+        is_believed = job.known is None and not job.doubted
+        if is_believed and (job.held is not None or self.look_for_strays):
             found = await self._find(job)
             if found is not None:
                 return found
+        return await self._fetch(job, struggling)
+
+    async def _fetch(self, job: Job, struggling: Callable[[], None]) -> Outcome:
         if job.url is None and job.variant != "original":
             return Failed(job, "the listing gives no address for it")
         transfer = _Transfer(self._context, job, job.url or "", self._allowance)

@@ -197,13 +197,9 @@ class Pass:
         )
         self._downloader.look_for_strays = holdings.has_strays()
         moved = self._follow_settings()
-        options = context.options
-        if options.repair or options.records:
-            pace = options.reading or Pace(None, threading.Event())
-            only = repair.mend(manifest, holdings, self._store, options.repair, pace)
+        if context.options.repair or context.options.records:
             # A new or restored manifest knows too little yet to tell what is to be left for another pass.
-            self._only = only if adopted and not (adopt or context.restored) else None
-            self._changed = True
+            self._repair(alone=adopted and not (adopt or context.restored))
         # hours that were listed while the timeline was off say nothing of the photos that came meanwhile
         switched_on = manifest.meta("timeline") is False and self._details.timeline_search
         self._changed |= any(
@@ -212,6 +208,14 @@ class Pass:
         # nor do they give the addresses of files whose addresses are not stored
         unaddressed = context.options.recheck and not is_addressed(manifest, context.variants)
         return context.options.full or adopt or switched_on or context.restored or unaddressed
+
+    def _repair(self, *, alone: bool) -> None:
+        """Mend what `verify` found damaged; `alone`: this pass fetches nothing else."""
+        options = self._context.options
+        pace = options.reading or Pace(None, threading.Event())
+        only = repair.mend(self._manifest, self._holdings, self._store, options.repair, pace)
+        self._only = only if alone else None
+        self._changed = True
 
     def _note_variants(self) -> bool:
         """Keep account of the variants; return whether one is wanted of which not every photo has a row."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ninepic_mirror.archive.content import SNIFF, ContentCheck
-from ninepic_mirror.archive.patience import any_present
+from ninepic_mirror.archive.listings import any_present
 from ninepic_mirror.errors import CertificateError, PassingError, PhotoError
 from ninepic_mirror.ninepic.pacing import AGAIN, PROBE
 
